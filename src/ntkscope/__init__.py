@@ -1,0 +1,59 @@
+"""ntkscope: measure, bound, predict and reproduce the spectrum of the neural tangent kernel."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ntkscope import activations, data
+    from ntkscope.activations import Activation
+    from ntkscope.kernels.empirical import empirical_ntk
+    from ntkscope.kernels.hadamard import HadamardKernel
+    from ntkscope.networks import MLP, Network
+    from ntkscope.spectra.eigenvalue import Eigenvalue, Status
+    from ntkscope.spectra.smallest import smallest_eigenvalue
+
+__version__ = "0.1.0"
+
+# public name → module that holds it; imported on first use, so that `import ntkscope` and the
+# command line's --help do not wait for torch
+_HOMES = {
+    "Activation": "ntkscope.activations",
+    "Eigenvalue": "ntkscope.spectra.eigenvalue",
+    "HadamardKernel": "ntkscope.kernels.hadamard",
+    "MLP": "ntkscope.networks",
+    "Network": "ntkscope.networks",
+    "Status": "ntkscope.spectra.eigenvalue",
+    "empirical_ntk": "ntkscope.kernels.empirical",
+    "smallest_eigenvalue": "ntkscope.spectra.smallest",
+}
+_MODULES = ("activations", "data")
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "Eigenvalue",
+    "HadamardKernel",
+    "Network",
+    "Status",
+    "activations",
+    "data",
+    "empirical_ntk",
+    "smallest_eigenvalue",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"ntkscope.{name}")
+    else:
+        raise AttributeError(f"module 'ntkscope' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,113 @@
+"""The result that every eigenvalue here comes as: an interval, a status, and how it was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+
+class Status(Enum):
+    """How far an eigenvalue can be trusted, with a sentence on what to try next."""
+
+    OK = "ok"
+    BELOW_NOISE = "below noise"
+    RANK_DEFICIENT = "rank deficient"
+    INDEFINITE = "indefinite"
+    ESTIMATE = "upper bound and estimate"
+    NOT_CONVERGED = "not converged"
+
+    @property
+    def advice(self) -> str:
+        return _ADVICE[self]
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether the interval bounds the eigenvalue and is away from zero."""
+        return self is Status.OK
+
+
+_ADVICE = {
+    Status.OK: "The interval contains the eigenvalue and does not contain zero.",
+    Status.BELOW_NOISE: (
+        "The eigenvalue cannot be told from zero at this precision: use float64, or fewer "
+        "near-duplicate samples."
+    ),
+    Status.RANK_DEFICIENT: (
+        "There are more samples than parameters, so the smallest eigenvalue is exactly zero: "
+        "widen the network or use fewer samples."
+    ),
+    Status.INDEFINITE: (
+        "The matrix has a negative eigenvalue beyond rounding, so it is no kernel matrix: check "
+        "that it is symmetric and how it was formed."
+    ),
+    Status.ESTIMATE: (
+        "Products with the matrix alone give an upper bound and an estimate, never a lower bound: "
+        "form the matrix for a certificate."
+    ),
+    Status.NOT_CONVERGED: (
+        "The iteration stopped before its tolerance: allow more products, or form the matrix."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Eigenvalue:
+    """An eigenvalue with its error.
+
+    Attributes
+    ----------
+    value: the computed eigenvalue, in the units of the matrix.
+    lower, upper: an interval that contains the exact one (``-inf`` where no lower bound is known).
+    status: how far to trust it; ``status.advice`` says what to try next.
+    method: the algorithm that gave the value, and the bound that gave the interval.
+    covers: what the interval speaks of: the stored matrix, or the exact kernel of its factors.
+    vector: a unit eigenvector (N,), where one was computed.
+    residual: ‖Kv − value·v‖₂ of that vector.
+    matvecs: products with K or solves with its factor.
+    seconds: wall time.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    status: Status
+    method: str
+    covers: str
+    seconds: float
+    vector: Tensor | None = field(default=None, repr=False, compare=False)
+    residual: float | None = None
+    matvecs: int = 0
+    multiplicity: int = 1
+    note: str = ""
+
+    def __float__(self) -> float:
+        return self.value
+
+    @property
+    def error(self) -> float:
+        """Half of the interval's width or more: the largest distance of its ends from ``value``."""
+        return max(self.upper - self.value, self.value - self.lower)
+
+    def __str__(self) -> str:
+        text = f"{self.value:.10g} in [{self.lower:.10g}, {self.upper:.10g}] ({self.status.value})"
+        return f"{text}: {self.note}" if self.note else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the vector is left out."""
+        return {
+            "value": self.value,
+            "lower": self.lower,
+            "upper": self.upper,
+            "status": self.status.name,
+            "advice": self.status.advice,
+            "method": self.method,
+            "covers": self.covers,
+            "residual": self.residual,
+            "matvecs": self.matvecs,
+            "multiplicity": self.multiplicity,
+            "seconds": self.seconds,
+            "note": self.note,
+        }
