@@ -1,0 +1,3 @@
+from ntkscope.cli.main import main
+
+main()

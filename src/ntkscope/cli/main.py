@@ -1,0 +1,87 @@
+"""The command line: parse, call the library, render. Each command is a file of its own here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+from ntkscope import __version__
+from ntkscope._specs import unknown
+
+# command → (module, what it does); a module is imported when its command runs, so that --help
+# does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
+}
+
+# typer carries click's classes under its own name in some versions; this one is in all of them
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; bad input ends with one readable line and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(arguments)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; nothing was left half-written", 130)
+    except _UsageError as error:
+        _fail(f"{error.format_message()} (see ntkscope {_name(arguments)} --help)", 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
+        if os.environ.get("NTKSCOPE_TRACEBACK"):
+            raise
+        _fail(str(error) or type(error).__name__, 2)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    name = _name(arguments)
+    if not name:
+        app, prog, rest = _overview(), "ntkscope", arguments or ["--help"]
+    elif name not in COMMANDS:
+        raise ValueError(unknown("command", name, COMMANDS))
+    else:
+        app = importlib.import_module(COMMANDS[name][0]).app
+        prog, rest = f"ntkscope {name}", arguments[1:]
+    command = typer.main.get_command(app)
+    code = command.main(args=rest, prog_name=prog, standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _name(arguments: list[str]) -> str:
+    return arguments[0] if arguments and not arguments[0].startswith("-") else ""
+
+
+def _overview() -> typer.Typer:
+    """The page of `ntkscope --help`: every command with its line, none of them imported."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        """Measure, bound, predict and reproduce the spectrum of the neural tangent kernel."""
+
+    for name, (_, line) in COMMANDS.items():
+        app.command(name, help=line)(lambda: None)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ntkscope {__version__}")
+        raise typer.Exit
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"ntkscope: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,362 @@
+"""The papers' data distributions, each with what the theory needs to know of it.
+
+Nguyen et al. 2021, Assumptions 2.1 and 2.2; Bombari et al. 2022, Assumptions 2.1 and 2.2.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ntkscope._checks import as_dtype, as_seed
+
+
+@dataclass(frozen=True)
+class Moments:
+    """E‖x‖², E‖x − Ex‖² and whether Ex = 0; ``error`` is a standard error where one was estimated."""
+
+    norm_sq: float
+    centered_norm_sq: float
+    centered: bool
+    error: float = 0.0
+
+
+class Distribution(ABC):
+    """A law of x in R^d: sampling, moments, and what is known of its concentration."""
+
+    dim: int
+
+    @abstractmethod
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        """(N, d) float64 samples."""
+
+    @abstractmethod
+    def mean(self) -> Float[Tensor, d]:
+        """Ex."""
+
+    @abstractmethod
+    def moments(self) -> Moments:
+        """Second moments, in closed form where there is one."""
+
+    @property
+    @abstractmethod
+    def lipschitz_concentration(self) -> bool | None:
+        """Whether every 1-Lipschitz function concentrates at a dimension-free rate; None: unknown."""
+
+    @property
+    @abstractmethod
+    def concentration_note(self) -> str:
+        """Why, in a sentence."""
+
+    def sample(
+        self,
+        n_samples: int,
+        seed: int | torch.Generator,
+        dtype: torch.dtype | str = torch.float64,
+        device: str | torch.device = "cpu",
+    ) -> Float[Tensor, "N d"]:
+        """``n_samples`` independent rows; the numbers depend on the seed alone."""
+        if isinstance(n_samples, bool) or not isinstance(n_samples, int):
+            raise TypeError(f"n_samples must be an integer, got {n_samples!r}")
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        return self._draw(n_samples, as_seed(seed)).to(device=device, dtype=as_dtype(dtype))
+
+
+def _check_dim(dim: int, least: int = 1) -> None:
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise TypeError(f"dim must be an integer, got {dim!r}")
+    if dim < least:
+        raise ValueError(f"dim must be at least {least}, got {dim}")
+
+
+@dataclass(frozen=True)
+class Gaussian(Distribution):
+    """N(0, I_d)."""
+
+    dim: int
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n_samples, self.dim, generator=generator, dtype=torch.float64)
+
+    def mean(self) -> Float[Tensor, d]:
+        return torch.zeros(self.dim, dtype=torch.float64)
+
+    def moments(self) -> Moments:
+        return Moments(float(self.dim), float(self.dim), True)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        return True
+
+    @property
+    def concentration_note(self) -> str:
+        return "Gaussian concentration: a 1-Lipschitz function is subgaussian with constant 1."
+
+
+@dataclass(frozen=True)
+class Sphere(Distribution):
+    """Uniform on the sphere of radius √d (or ``radius``) in R^d."""
+
+    dim: int
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+        if self.radius is not None and not (math.isfinite(self.radius) and self.radius > 0):
+            raise ValueError(f"radius must be positive, got {self.radius}")
+
+    @property
+    def _radius(self) -> float:
+        return math.sqrt(self.dim) if self.radius is None else self.radius
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        z = torch.randn(n_samples, self.dim, generator=generator, dtype=torch.float64)
+        return z * (self._radius / torch.linalg.vector_norm(z, dim=1, keepdim=True))
+
+    def mean(self) -> Float[Tensor, d]:
+        return torch.zeros(self.dim, dtype=torch.float64)
+
+    def moments(self) -> Moments:
+        return Moments(self._radius**2, self._radius**2, True)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        # the two points ±r of R^1 carry a 1-Lipschitz function with spread r
+        return self.dim > 1
+
+    @property
+    def concentration_note(self) -> str:
+        return "Lévy: on the sphere of radius √d a 1-Lipschitz function is subgaussian."
+
+
+@dataclass(frozen=True)
+class _Box(Distribution):
+    dim: int
+    centered: bool = True
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+
+    def mean(self) -> Float[Tensor, d]:
+        return torch.full((self.dim,), 0.0 if self.centered else 0.5, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Cube(_Box):
+    """Uniform on [−√3, √3]^d, so that E‖x‖² = d; ``centered=False``: on [0, 1]^d."""
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        unit = torch.rand(n_samples, self.dim, generator=generator, dtype=torch.float64)
+        return (2.0 * unit - 1.0) * math.sqrt(3.0) if self.centered else unit
+
+    def moments(self) -> Moments:
+        if self.centered:
+            return Moments(float(self.dim), float(self.dim), True)
+        return Moments(self.dim / 3.0, self.dim / 12.0, False)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        return True
+
+    @property
+    def concentration_note(self) -> str:
+        return "The uniform law on a cube is a Lipschitz image of a Gaussian, coordinate by coordinate."
+
+
+@dataclass(frozen=True)
+class BinaryCube(_Box):
+    """Uniform on {−1, 1}^d, so that E‖x‖² = d; ``centered=False``: on {0, 1}^d."""
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        bits = torch.randint(0, 2, (n_samples, self.dim), generator=generator).double()
+        return 2.0 * bits - 1.0 if self.centered else bits
+
+    def moments(self) -> Moments:
+        if self.centered:
+            return Moments(float(self.dim), float(self.dim), True)
+        return Moments(self.dim / 2.0, self.dim / 4.0, False)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        return False
+
+    @property
+    def concentration_note(self) -> str:
+        return (
+            "Only convex Lipschitz functions concentrate (Talagrand): the distance to "
+            "{Σx_i ≤ 0} is 1-Lipschitz with a standard deviation that grows like d^(1/4)."
+        )
+
+
+@dataclass(frozen=True)
+class GeneratedImage(Distribution):
+    """x = c·G(z): a Lipschitz image of z ~ N(0, I_latent), as a generative network makes it.
+
+    G is a random two-layer tanh network with orthogonal layers scaled to operator norm 1, and c
+    makes E‖x‖² = d; so x is ``lipschitz_constant``-Lipschitz in z. tanh is odd: the mean is 0.
+    """
+
+    dim: int
+    latent: int = 0
+    generator_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_dim(self.dim)
+        if self.latent == 0:
+            object.__setattr__(self, "latent", self.dim)
+        _check_dim(self.latent)
+
+    def _layers(self) -> tuple[Tensor, Tensor]:
+        generator = as_seed(self.generator_seed)
+        hidden = max(self.latent, self.dim)
+        return (
+            _isometry(self.latent, hidden, generator),
+            _isometry(hidden, self.dim, generator),
+        )
+
+    def _raw(self, z: Tensor) -> Tensor:
+        first, second = self._layers()
+        return torch.tanh(z @ first) @ second
+
+    def _estimate(self, n_samples: int = 4096) -> tuple[float, float]:
+        z = torch.randn(
+            n_samples, self.latent, generator=as_seed(self.generator_seed + 1), dtype=torch.float64
+        )
+        squares = self._raw(z).square().sum(dim=1)
+        return float(squares.mean()), float(squares.std()) / math.sqrt(n_samples)
+
+    @property
+    def scale(self) -> float:
+        """c = √(d / E‖G(z)‖²), estimated once from 4096 fixed samples."""
+        return math.sqrt(self.dim / self._estimate()[0])
+
+    @property
+    def lipschitz_constant(self) -> float:
+        """Of x as a function of z: c, since the layers have norm 1 and tanh is 1-Lipschitz."""
+        return self.scale
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        z = torch.randn(n_samples, self.latent, generator=generator, dtype=torch.float64)
+        return self.scale * self._raw(z)
+
+    def mean(self) -> Float[Tensor, d]:
+        return torch.zeros(self.dim, dtype=torch.float64)
+
+    def moments(self) -> Moments:
+        value, error = self._estimate()
+        return Moments(float(self.dim), float(self.dim), True, self.dim * error / value)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        return True
+
+    @property
+    def concentration_note(self) -> str:
+        return (
+            f"A Lipschitz image of a Gaussian with constant {self.lipschitz_constant:.3g}: "
+            "a 1-Lipschitz function of x is subgaussian with that constant."
+        )
+
+
+@dataclass(frozen=True)
+class _OnCircle(Distribution):
+    dim: int = 2
+
+    def __post_init__(self) -> None:
+        if self.dim != 2:
+            raise ValueError(f"the circle lies in R^2, got dim={self.dim}")
+
+    def mean(self) -> Float[Tensor, d]:
+        return torch.zeros(2, dtype=torch.float64)
+
+    def moments(self) -> Moments:
+        return Moments(2.0, 2.0, True)
+
+    @property
+    def lipschitz_concentration(self) -> bool:
+        return True
+
+    @property
+    def concentration_note(self) -> str:
+        return "The circle of radius √2 is bounded, so every 1-Lipschitz function on it is subgaussian."
+
+
+@dataclass(frozen=True)
+class Circle(_OnCircle):
+    """Uniform on the circle of radius √2 in R²."""
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        return _on_circle(torch.rand(n_samples, generator=generator, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class EquispacedCircle(_OnCircle):
+    """N equispaced points on the circle of radius √2: the limiting kernel is then circulant.
+
+    The points are the same for every seed.
+    """
+
+    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        return _on_circle(torch.arange(n_samples, dtype=torch.float64) / n_samples)
+
+
+def _on_circle(turns: Tensor) -> Tensor:
+    angle = 2.0 * math.pi * turns
+    return math.sqrt(2.0) * torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)
+
+
+def _isometry(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """A (rows, columns) matrix with all singular values 1."""
+    tall = (max(rows, columns), min(rows, columns))
+    q, _ = torch.linalg.qr(torch.randn(tall, generator=generator, dtype=torch.float64))
+    return q if rows >= columns else q.T
+
+
+def gaussian(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Samples of N(0, I_d)."""
+    return Gaussian(dim).sample(n_samples, seed)
+
+
+def sphere(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on the sphere of radius √d."""
+    return Sphere(dim).sample(n_samples, seed)
+
+
+def cube(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
+) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on [−√3, √3]^d, or on [0, 1]^d."""
+    return Cube(dim, centered).sample(n_samples, seed)
+
+
+def binary_cube(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
+) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on {−1, 1}^d, or on {0, 1}^d."""
+    return BinaryCube(dim, centered).sample(n_samples, seed)
+
+
+def generated(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, latent: int = 0
+) -> Float[Tensor, "N d"]:
+    """Samples of a random generator's Lipschitz image of a Gaussian."""
+    return GeneratedImage(dim, latent).sample(n_samples, seed)
+
+
+def circle(n_samples: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Random points on the circle of radius √2."""
+    return Circle().sample(n_samples, seed)
+
+
+def equispaced_circle(n_samples: int) -> Float[Tensor, "N d"]:
+    """Equispaced points on the circle of radius √2."""
+    return EquispacedCircle().sample(n_samples, 0)

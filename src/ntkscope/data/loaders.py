@@ -1,0 +1,273 @@
+"""``load("digits")``, ``load("gaussian:N=1000,d=100")``, ``load("file.npz:X")``: one way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntkscope._checks import as_data
+from ntkscope._specs import Spec, parse_spec, reject_unknown_options, unknown
+from ntkscope.data.distributions import (
+    BinaryCube,
+    Circle,
+    Cube,
+    Distribution,
+    EquispacedCircle,
+    Gaussian,
+    GeneratedImage,
+    Sphere,
+)
+from ntkscope.data.preprocessing import center, scale_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data and where they come from.
+
+    X: (N, d) float64. y: (N,) labels where the source has them. distribution: the law that X was
+    drawn from, for synthetic data. source: the text it was loaded by, with its preprocessing.
+    """
+
+    X: Tensor
+    y: Tensor | None
+    distribution: Distribution | None
+    source: str
+
+
+_DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = {
+    "gaussian": (Gaussian, ()),
+    "sphere": (Sphere, ("radius",)),
+    "cube": (Cube, ("centered",)),
+    "binary": (BinaryCube, ("centered",)),
+    "generated": (GeneratedImage, ("latent", "generator_seed")),
+    "circle": (Circle, ()),
+    "equispaced": (EquispacedCircle, ()),
+}
+_REAL = ("digits", "breast_cancer", "diabetes", "wine", "iris")
+_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".pt")
+
+
+def load(spec: str, *, seed: int = 0, centered: bool = False, scaled: bool = False) -> Dataset:
+    """Load data from a short description.
+
+    ``"digits"`` and the other sets of scikit-learn's wheel (options ``classes=0,1`` and
+    ``N=500`` keep some classes, the first rows), ``"gaussian:N=1000,d=100"`` and the other
+    distributions (drawn with ``seed``; an option ``seed=`` there overrides it), or a file: .npy,
+    .npz (``file.npz:key``), .csv (``file.csv:y=label`` takes a column as labels), .parquet, .pt.
+
+    ``centered`` subtracts the mean row; ``scaled`` then scales every row to norm √d.
+
+    Raises ValueError for unknown names or unusable content, FileNotFoundError for a missing file.
+    """
+    dataset = _from_source(spec, seed)
+    X, source = dataset.X, dataset.source
+    if centered:
+        X, source = center(X), source + ", centred"
+    if scaled:
+        X, source = scale_rows(X), source + ", rows scaled to √d"
+    distribution = dataset.distribution if X is dataset.X else None
+    return Dataset(X, dataset.y, distribution, source)
+
+
+def distribution(spec: str) -> Distribution:
+    """The distribution of ``"gaussian:d=100"`` and its kin, without sampling it."""
+    parsed = parse_spec(spec)
+    if parsed.name not in _DISTRIBUTIONS:
+        raise ValueError(unknown("distribution", parsed.name, _DISTRIBUTIONS))
+    return _make_distribution(parsed)[0]
+
+
+def _from_source(spec: str, seed: int) -> Dataset:
+    path, _, key = _split_path(spec)
+    if path is not None:
+        return _load_file(path, key)
+    parsed = parse_spec(spec)
+    if parsed.name in _DISTRIBUTIONS:
+        return _sample(parsed, seed)
+    if parsed.name in _REAL:
+        return _load_real(parsed)
+    raise ValueError(
+        unknown("data", parsed.name, (*_DISTRIBUTIONS, *_REAL))
+        + f"; or a file ending in {', '.join(_SUFFIXES)}"
+    )
+
+
+def _split_path(spec: str) -> tuple[Path | None, str, str]:
+    for suffix in _SUFFIXES:
+        head, mark, tail = spec.partition(suffix)
+        if mark and (not tail or tail.startswith(":")):
+            return Path(head + mark), ":", tail[1:]
+    return None, "", ""
+
+
+def _make_distribution(spec: Spec) -> tuple[Distribution, dict[str, Any]]:
+    factory, extra = _DISTRIBUTIONS[spec.name]
+    flat = spec.name in ("circle", "equispaced")
+    reject_unknown_options("data", spec, ("N", "seed", *(() if flat else ("d",)), *extra))
+    if spec.positional:
+        raise ValueError(f"write {spec.name}:N=…,d=…, got {','.join(spec.positional)!r}")
+    options = dict(spec.options)
+    drawing: dict[str, Any] = {key: options.pop(key) for key in ("N", "seed") if key in options}
+    if not flat:
+        if "d" not in options:
+            raise ValueError(f"data {spec.name!r} needs d, e.g. {spec.name}:N=1000,d=100")
+        options["dim"] = options.pop("d")
+    return factory(**options), drawing
+
+
+def _sample(spec: Spec, seed: int) -> Dataset:
+    law, drawing = _make_distribution(spec)
+    if "N" not in drawing:
+        raise ValueError(f"data {spec.name!r} needs N, e.g. {spec.name}:N=1000,d=100")
+    X = law.sample(drawing["N"], drawing.get("seed", seed))
+    return Dataset(X, None, law, str(spec))
+
+
+def _load_real(spec: Spec) -> Dataset:
+    import sklearn.datasets
+
+    reject_unknown_options("data", spec, ("classes", "N"))
+    loaded = getattr(sklearn.datasets, f"load_{spec.name}")()
+    X, y = torch.from_numpy(loaded.data).double(), torch.from_numpy(np.asarray(loaded.target))
+    if "classes" in spec.options:
+        wanted = _integers("classes", spec.options["classes"])
+        missing = sorted(set(wanted) - set(y.unique().tolist()))
+        if missing:
+            raise ValueError(f"{spec.name} has no class {missing}; it has {y.unique().tolist()}")
+        keep = torch.isin(y, torch.tensor(wanted, dtype=y.dtype))
+        X, y = X[keep], y[keep]
+    if "N" in spec.options:
+        n = spec.options["N"]
+        if not isinstance(n, int) or not 1 <= n <= len(X):
+            raise ValueError(f"N must be an integer from 1 to {len(X)}, got {n!r}")
+        X, y = X[:n], y[:n]
+    return Dataset(X.contiguous(), y, None, str(spec))
+
+
+def _integers(name: str, value: object) -> list[int]:
+    try:
+        return [int(part) for part in str(value).split(",")]
+    except ValueError:
+        raise ValueError(f"{name} must be integers such as 0,1, got {value!r}") from None
+
+
+def _load_file(path: Path, key: str) -> Dataset:
+    if not path.exists():
+        raise FileNotFoundError(f"no file {str(path)!r}; give the path of an existing data file")
+    try:
+        X, y = _READERS[path.suffix](path, key)
+    except (ValueError, TypeError, KeyError, ImportError):
+        raise
+    except Exception as error:  # a reader's own errors come in many types
+        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+    source = f"{path}:{key}" if key else str(path)
+    labels = None if y is None else torch.from_numpy(np.asarray(y))
+    return Dataset(as_data(X, str(path), torch.float64), labels, None, source)
+
+
+def _read_npy(path: Path, key: str) -> tuple[Any, Any]:
+    _no_key(path, key)
+    return np.load(path, allow_pickle=False), None
+
+
+def _read_npz(path: Path, key: str) -> tuple[Any, Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        names = archive.files
+        if not names:
+            raise ValueError(f"{str(path)!r} holds no arrays")
+        if not key and len(names) > 1:
+            raise ValueError(f"{str(path)!r} holds {names}; say which, e.g. {path}:{names[0]}")
+        name = key or names[0]
+        if name not in names:
+            raise ValueError(unknown("array", name, names) + f" in {str(path)!r}")
+        return archive[name], None
+
+
+def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
+    import csv
+
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if not rows:
+        raise ValueError(f"{str(path)!r} is empty")
+    header = rows[0] if not all(map(_is_number, rows[0])) else None
+    body = rows[1:] if header else rows
+    columns = header or [str(i) for i in range(len(rows[0]))]
+    for number, row in enumerate(body, 2 if header else 1):
+        if len(row) != len(columns):
+            raise ValueError(
+                f"{str(path)!r} line {number}: {len(row)} fields, expected {len(columns)}"
+            )
+        bad = [cell for cell in row if not _is_number(cell)]
+        if bad:
+            raise ValueError(f"{str(path)!r} line {number}: {bad[0]!r} is not a number")
+    table = np.array(body, dtype=np.float64).reshape(len(body), len(columns))
+    return _take_labels(table, columns, key, path)
+
+
+def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError(
+            "reading .parquet needs pyarrow: pip install 'ntkscope[parquet]'"
+        ) from None
+    table = pyarrow.parquet.read_table(path)
+    columns = list(table.column_names)
+    arrays = [table.column(name).to_numpy() for name in columns]
+    for name, array in zip(columns, arrays, strict=True):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{str(path)!r}: column {name!r} is not numeric ({array.dtype})")
+    return _take_labels(np.stack([a.astype(np.float64) for a in arrays], 1), columns, key, path)
+
+
+def _take_labels(table: Any, columns: list[str], key: str, path: Path) -> tuple[Any, Any]:
+    if not key:
+        return table, None
+    spec = parse_spec(f"csv:{key}")
+    reject_unknown_options("data", spec, ("y",))
+    name = str(spec.options.get("y", ""))
+    if name not in columns:
+        raise ValueError(unknown("column", name, columns) + f" in {str(path)!r}")
+    index = columns.index(name)
+    return np.delete(table, index, axis=1), table[:, index]
+
+
+def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
+    loaded = torch.load(path, weights_only=True, map_location="cpu")
+    if isinstance(loaded, dict):
+        if not key:
+            raise ValueError(f"{str(path)!r} holds {sorted(loaded)}; say which, e.g. {path}:X")
+        if key not in loaded:
+            raise ValueError(unknown("tensor", key, map(str, loaded)) + f" in {str(path)!r}")
+        return loaded[key], None
+    _no_key(path, key)
+    return loaded, None
+
+
+def _no_key(path: Path, key: str) -> None:
+    if key:
+        raise ValueError(f"{str(path)!r} holds one array and takes no key, got {key!r}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS: dict[str, Callable[[Path, str], tuple[Any, Any]]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".pt": _read_pt,
+}
