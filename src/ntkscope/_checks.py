@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,11 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
     return made
 
 
-def as_seed(seed: int | torch.Generator, device: str | torch.device = "cpu") -> torch.Generator:
+def as_seed(seed: int | torch.Generator, stream: str) -> torch.Generator:
     """An explicit generator: the global one is never touched.
+
+    An integer is turned into the seed of a ``stream`` of its own ("data", "weights", …): data and
+    weights drawn with one seed must not share their random numbers. A generator is used as it is.
 
     Raises TypeError unless ``seed`` is an integer or a generator.
     """
@@ -89,6 +93,7 @@ def as_seed(seed: int | torch.Generator, device: str | torch.device = "cpu") -> 
         return seed
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"seed must be an integer or a torch.Generator, got {seed!r}")
-    generator = torch.Generator(device)
-    generator.manual_seed(int(seed))
+    digest = hashlib.sha256(f"{stream}:{int(seed)}".encode()).digest()
+    generator = torch.Generator()
+    generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return generator

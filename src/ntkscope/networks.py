@@ -173,7 +173,7 @@ class Network:
     ) -> MLP:
         """Draw the weights. The numbers depend on the seed alone, not on dtype or device."""
         self._require_finite("sample")
-        generator = as_seed(seed)
+        generator = as_seed(seed, "weights")
         matrices = [
             _draw(self.weights, int(a), int(b), beta, generator)
             for a, b, beta in zip(self.widths[:-1], self.widths[1:], self.betas, strict=True)

@@ -65,7 +65,7 @@ class Distribution(ABC):
             raise TypeError(f"n_samples must be an integer, got {n_samples!r}")
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-        return self._draw(n_samples, as_seed(seed)).to(device=device, dtype=as_dtype(dtype))
+        return self._draw(n_samples, as_seed(seed, "data")).to(device=device, dtype=as_dtype(dtype))
 
 
 def _check_dim(dim: int, least: int = 1) -> None:
@@ -216,7 +216,7 @@ class GeneratedImage(Distribution):
         _check_dim(self.latent)
 
     def _layers(self) -> tuple[Tensor, Tensor]:
-        generator = as_seed(self.generator_seed)
+        generator = as_seed(self.generator_seed, "image")
         hidden = max(self.latent, self.dim)
         return (
             _isometry(self.latent, hidden, generator),
@@ -229,7 +229,10 @@ class GeneratedImage(Distribution):
 
     def _estimate(self, n_samples: int = 4096) -> tuple[float, float]:
         z = torch.randn(
-            n_samples, self.latent, generator=as_seed(self.generator_seed + 1), dtype=torch.float64
+            n_samples,
+            self.latent,
+            generator=as_seed(self.generator_seed, "moments"),
+            dtype=torch.float64,
         )
         squares = self._raw(z).square().sum(dim=1)
         return float(squares.mean()), float(squares.std()) / math.sqrt(n_samples)
