@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.smallest import smallest_eigenvalue
+    from ntkscope.theory.instance import Instance
+    from ntkscope.theory.statement import Statement, check, check_all, statements
+    from ntkscope.theory.verdict import Verdict
 
 __version__ = "0.1.0"
 
@@ -25,8 +28,14 @@ _HOMES = {
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
     "Status": "ntkscope.spectra.eigenvalue",
+    "Instance": "ntkscope.theory.instance",
+    "Statement": "ntkscope.theory.statement",
+    "Verdict": "ntkscope.theory.verdict",
+    "check": "ntkscope.theory.statement",
+    "check_all": "ntkscope.theory.statement",
     "empirical_ntk": "ntkscope.kernels.empirical",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
+    "statements": "ntkscope.theory.statement",
 }
 _MODULES = ("activations", "data")
 
@@ -35,12 +44,18 @@ __all__ = [
     "Activation",
     "Eigenvalue",
     "HadamardKernel",
+    "Instance",
     "Network",
+    "Statement",
     "Status",
+    "Verdict",
     "activations",
+    "check",
+    "check_all",
     "data",
     "empirical_ntk",
     "smallest_eigenvalue",
+    "statements",
 ]
 
 

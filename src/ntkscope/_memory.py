@@ -36,7 +36,7 @@ def peak() -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
-def human(nbytes: float) -> str:
+def human(nbytes: int | float) -> str:
     """``12.3 GB``, decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(nbytes) < 1000:
@@ -45,7 +45,7 @@ def human(nbytes: float) -> str:
     return f"{nbytes:.3g} TB"
 
 
-def require(nbytes: float, what: str, remedy: str) -> None:
+def require(nbytes: int | float, what: str, remedy: str) -> None:
     """Refuse ``what`` when its ``nbytes`` exceed the free memory.
 
     Raises NotEnoughMemoryError naming the need, what is free and ``remedy``.

@@ -1,0 +1,202 @@
+"""An instance: one network, sampled, on data, with every quantity computed once.
+
+All statements of a paper read from the same :class:`Instance`, so that checking all of them costs
+one forward and one backward pass and one eigenvalue of each matrix.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntkscope import _memory
+from ntkscope._checks import as_data
+from ntkscope.data import Distribution
+from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
+from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.networks import MLP, Network
+from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.smallest import smallest_eigenvalue
+from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+
+
+class Instance:
+    """A sampled network on data.
+
+    Parameters
+    ----------
+    net: a Network, sampled with ``seed``, or an MLP of your own.
+    X: (N, d) data.
+    seed: of the weights; every other random choice derives from it by name.
+    distribution: the law of the rows of X, where it is known. Expectations over the data are then
+        taken over fresh draws (or in closed form); without it, over half of the rows of X, and the
+        statement is checked on the other half.
+    samples: draws behind a Monte-Carlo expectation. trials: repetitions behind a success rate.
+    delta: the failure probability δ that some statements take.
+
+    Raises ValueError for several outputs (the theory has one) or data that do not fit.
+    """
+
+    def __init__(
+        self,
+        net: Network | MLP,
+        X: Any,
+        *,
+        seed: int = 0,
+        distribution: Distribution | None = None,
+        samples: int = 4096,
+        trials: int = 100,
+        delta: float = 0.1,
+    ) -> None:
+        self.model = net if isinstance(net, MLP) else net.sample(seed)
+        self.network = self.model.network
+        if self.network.n_outputs != 1:
+            raise ValueError(
+                f"the papers' networks have one output, got widths {list(self.network.widths)}"
+            )
+        self.X = as_data(X, "X", torch.float64)
+        if self.X.shape[1] != self.network.dim:
+            raise ValueError(
+                f"X has {self.X.shape[1]} features, the network takes {self.network.dim}"
+            )
+        self.seed, self.distribution = seed, distribution
+        self.samples, self.trials, self.delta = samples, trials, delta
+        self._held: dict[Any, Any] = {}
+
+    # sizes, in the papers' letters
+
+    @property
+    def N(self) -> int:
+        return len(self.X)
+
+    @property
+    def d(self) -> int:
+        return self.network.dim
+
+    @property
+    def L(self) -> int:
+        """The number of layers, the output layer included."""
+        return self.network.depth
+
+    @property
+    def n(self) -> tuple[int, ...]:
+        """n_0, …, n_L."""
+        return tuple(int(w) for w in self.network.widths)
+
+    @cached_property
+    def beta(self) -> tuple[float, ...]:
+        """β_0 = 1 (unused), β_1, …, β_L: standard deviations of W_l in the forward pass.
+
+        In the "ntk" parameterization the forward pass divides by √n_{l-1}, and so does this.
+        """
+        pairs = zip(self.network.betas, self.network.scales, strict=True)
+        return (1.0, *(b * s for b, s in pairs))
+
+    @property
+    def relu(self) -> bool:
+        return self.network.activation.name == "relu"
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator of its own for each purpose, the same for the same seed."""
+        made = torch.Generator()
+        made.manual_seed((self.seed << 32) ^ zlib.crc32(purpose.encode()))
+        return made
+
+    def held(self, key: Any, make: Any) -> Any:
+        """``make()`` the first time, the same object afterwards: a cache for the statements."""
+        if key not in self._held:
+            self._held[key] = make()
+        return self._held[key]
+
+    # one forward and one backward pass
+
+    @cached_property
+    def passed(self) -> Backprop:
+        return backprop(self.model, self.X.to(self.model.dtype), [0])
+
+    def weight(self, l: int) -> Tensor:
+        """W_l (n_{l-1}, n_l) as the forward pass applies it, l = 1 … L."""
+        return self.model.weights[l - 1].detach() * self.network.scales[l - 1]
+
+    def F(self, k: int) -> Tensor:
+        """F_k (N, n_k), k = 0 … L−1."""
+        return self.passed.features[k]
+
+    def G(self, k: int) -> Tensor:
+        """Pre-activations g_k (N, n_k), k = 1 … L."""
+        return self.passed.preactivations[k - 1]
+
+    def B(self, k: int) -> Tensor:
+        """B_k (N, n_k), k = 1 … L: ∂f/∂g_k; B_L is a column of ones."""
+        return self.passed.signals[k - 1][0]
+
+    def norms_sq(self, matrix: Tensor) -> Tensor:
+        """Squared row norms."""
+        return matrix.square().sum(dim=1)
+
+    def min_norm_sq(self, matrix: Tensor) -> Quantity:
+        """min_i ‖row i‖²."""
+        return rounded(self.norms_sq(matrix).min(), matrix.shape[1] + 1)
+
+    def max_norm_sq(self, matrix: Tensor) -> Quantity:
+        """max_i ‖row i‖²."""
+        return rounded(self.norms_sq(matrix).max(), matrix.shape[1] + 1)
+
+    # kernels and their smallest eigenvalues
+
+    @cached_property
+    def kernel(self) -> HadamardKernel:
+        """The empirical NTK JJᵀ in its own units."""
+        return empirical_ntk(self.model, self.X.to(self.model.dtype))
+
+    @cached_property
+    def K(self) -> Tensor:
+        """The empirical NTK, dense."""
+        return self.kernel.dense()
+
+    @cached_property
+    def lambda_K(self) -> Eigenvalue:
+        """λ_min of the empirical NTK."""
+        return smallest_eigenvalue(self.kernel)
+
+    def gram(self, k: int) -> Tensor:
+        """F_k F_kᵀ (N, N)."""
+
+        def make() -> Tensor:
+            _memory.require(8.0 * self.N**2, f"the Gram matrix of layer {k}", "use fewer samples")
+            G = self.F(k) @ self.F(k).T
+            return 0.5 * (G + G.T)
+
+        return self.held(("gram", k), make)
+
+    def lambda_features(self, k: int) -> Quantity:
+        """λ_min(F_k F_kᵀ); exactly 0 where n_k < N."""
+        return self.held(("λ F", k), lambda: quantity(gram_eigenvalue(self.F(k), f"F_{k}")))
+
+    def lambda_power(self, k: int, r: int) -> Quantity:
+        """λ_min of (F_k^{*r})(F_k^{*r})ᵀ, which is the r-th Hadamard power of the Gram."""
+        if r == 1:
+            return self.lambda_features(k)
+        return self.held(("λ F^r", k, r), lambda: power_eigenvalue(self.gram(k), r, self.n[k]))
+
+
+def gram_eigenvalue(rows: Tensor, name: str = "F") -> Eigenvalue:
+    """λ_min(F Fᵀ) with the error of forming it."""
+    kernel = HadamardKernel([Term(name, Factor.symmetric(rows), None)], n_parameters=rows.shape[1])
+    return smallest_eigenvalue(kernel)
+
+
+def power_eigenvalue(gram: Tensor, r: int, inner: int) -> Quantity:
+    """λ_min of the r-th Hadamard power of a Gram matrix whose inner products have ``inner`` terms.
+
+    Entries G_ij are wrong by at most γ √(G_ii G_jj); so their r-th powers by r(γ + u) times the
+    r-th power of that, and in the 2-norm by the trace of it.
+    """
+    power = gram**r
+    forming = r * (inner + 2) * U * float(power.diagonal().sum())
+    found = smallest_eigenvalue(power)
+    return Quantity(found.value, found.error + forming)
