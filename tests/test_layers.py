@@ -17,7 +17,7 @@ FLOORS = [
     ("spectra",),
     ("theory",),
     ("training",),
-    ("inspection", "experiments"),
+    ("bounds", "meaning", "inspection", "experiments"),
     ("cli", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ntkscope import activations, data
     from ntkscope.activations import Activation
+    from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
     from ntkscope.networks import MLP, Network
@@ -25,6 +26,7 @@ _HOMES = {
     "Activation": "ntkscope.activations",
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
     "HadamardKernel": "ntkscope.kernels.hadamard",
+    "Inspection": "ntkscope.inspection",
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
     "Status": "ntkscope.spectra.eigenvalue",
@@ -34,6 +36,7 @@ _HOMES = {
     "check": "ntkscope.theory.statement",
     "check_all": "ntkscope.theory.statement",
     "empirical_ntk": "ntkscope.kernels.empirical",
+    "inspect": "ntkscope.inspection",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
 }
@@ -44,6 +47,7 @@ __all__ = [
     "Activation",
     "Eigenvalue",
     "HadamardKernel",
+    "Inspection",
     "Instance",
     "Network",
     "Statement",
@@ -54,6 +58,7 @@ __all__ = [
     "check_all",
     "data",
     "empirical_ntk",
+    "inspect",
     "smallest_eigenvalue",
     "statements",
 ]

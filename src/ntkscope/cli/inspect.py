@@ -2,11 +2,88 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from ntkscope.cli import options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def run() -> None:
+def run(
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with any of these settings.")
+    ] = None,
+    data: options.Data | None = None,
+    center: options.Center | None = None,
+    scale: options.Scale | None = None,
+    widths: options.Widths | None = None,
+    activation: options.Activation | None = None,
+    init: options.Init | None = None,
+    parameterization: options.ParameterizationOption | None = None,
+    weights: options.Weights | None = None,
+    bias_std: options.BiasStd = None,
+    residual: options.Residual | None = None,
+    seed: options.Seed | None = None,
+    dtype: Annotated[str | None, typer.Option(help="float64 (default) or float32.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:1, …")] = None,
+    reduce: Annotated[
+        str | None, typer.Option(help="Several outputs: trace (default) or an output's index.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print result.json instead of tables.")
+    ] = False,
+) -> None:
     """Measure a network's NTK on data: λ_min with its error, the layers, the bounds."""
+    from ntkscope.cli import settings as settings_module
+
+    given = {key: value for key, value in locals().items() if key in _FIELDS}
+    settings = settings_module.read(settings_module.InspectSettings, config, given)
+    _inspect(settings, json)
+
+
+_FIELDS = {
+    "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
+    "bias_std", "residual", "seed", "dtype", "device", "reduce", "out",
+}  # fmt: skip
+
+
+def _inspect(settings: Any, as_json: bool) -> None:
+    from rich.console import Console
+
+    from ntkscope._checks import as_device, as_dtype
+    from ntkscope.inspection import inspect
+    from ntkscope.report import files, terminal
+
+    network = options.make_network(
+        settings.widths, settings.activation, settings.init, settings.parameterization,
+        settings.weights, settings.bias_std, settings.residual,
+    )  # fmt: skip
+    dtype, device = as_dtype(settings.dtype), as_device(settings.device)
+    dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
+    model = network.sample(settings.seed, dtype, device)
+    with terminal.ProgressBar() as progress:
+        report = inspect(
+            model,
+            dataset.X.to(dtype=dtype),
+            reduce=_reduce(settings.reduce),
+            settings=settings.model_dump(),
+            progress=progress,
+        )
+    page = report.save(settings.out) if settings.out else None
+    if as_json:
+        typer.echo(files.to_json(report.to_dict()), nl=False)
+        return
+    Console(highlight=False).print(terminal.tables(report.to_dict()))
+    if page is not None:
+        typer.echo(f"\nThe report: {page}")
+
+
+def _reduce(text: str) -> Any:
+    return int(text) if text.lstrip("-").isdigit() else text

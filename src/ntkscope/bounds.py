@@ -1,0 +1,165 @@
+"""The layers of a kernel and the ladder of bounds around its smallest eigenvalue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.networks import MLP
+from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.smallest import smallest_eigenvalue
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One term of the kernel: the gradients with respect to one weight matrix or bias.
+
+    trace_share: its part of tr K. rayleigh: vᵀK_t v at the eigenvector v of λ_min, its part of
+    λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone.
+    features_smallest: a rigorous lower bound on λ_min(F Fᵀ), 0 where F has fewer columns than rows.
+    signals_min: min_i ‖B_i‖². schur: scale · features_smallest · signals_min ≤ λ_min(K_t).
+    """
+
+    name: str
+    width_in: int
+    width_out: int
+    trace: float
+    trace_share: float
+    rayleigh: float
+    rayleigh_share: float
+    smallest: float
+    smallest_error: float
+    smallest_status: str
+    features_smallest: float
+    signals_min: float
+    schur: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A bound on λ_min, or λ_min itself: value, side ("lower", "value", "upper"), formula, source."""
+
+    name: str
+    value: float
+    side: str
+    formula: str
+    source: str
+
+
+def inspect_layers(
+    model: MLP,
+    K: HadamardKernel,
+    vector: Tensor,
+    progress: Callable[[float], None] = lambda _: None,
+) -> list[Layer]:
+    """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound."""
+    trace = K.trace()
+    whole = [float(vector @ (K.term(i) @ vector)) for i in range(len(K.terms))]
+    layers = []
+    for index, term in enumerate(K.terms):
+        progress(index / len(K.terms))
+        alone = K.term(index)
+        own = _own_smallest(model, alone, term)
+        features = _features_lower(term, K)
+        signals = _signals_min(term)
+        part = alone.trace()
+        layers.append(
+            Layer(
+                name=term.name,
+                width_in=0 if term.features is None else term.features.width,
+                width_out=1 if term.signals is None else term.signals.width,
+                trace=part,
+                trace_share=part / trace if trace else 0.0,
+                rayleigh=whole[index],
+                rayleigh_share=whole[index] / sum(whole) if sum(whole) else 0.0,
+                smallest=own.value,
+                smallest_error=own.error,
+                smallest_status=own.status.name,
+                features_smallest=features,
+                signals_min=signals,
+                schur=term.scale * features * signals,
+            )
+        )
+    return layers
+
+
+def _own_smallest(model: MLP, alone: HadamardKernel, term: Term) -> Eigenvalue:
+    """λ_min of one term; its rank is at most the entries of its own weight matrix."""
+    index = int(term.name.split("_")[1]) - 1
+    size = (
+        model.weights[index].numel() if term.features is not None else model.biases[index].numel()
+    )
+    own = HadamardKernel(alone.terms, n_parameters=size, near_kinks=alone.near_kinks)
+    return smallest_eigenvalue(own)
+
+
+def _features_lower(term: Term, K: HadamardKernel) -> float:
+    """A lower bound on λ_min(F Fᵀ) ≥ 0 that rounding cannot make too large."""
+    if term.features is None or term.features.width < len(K):
+        return 0.0
+    gram = HadamardKernel([Term(term.name, Factor.symmetric(term.features.rows), None)])
+    return max(0.0, smallest_eigenvalue(gram).lower)
+
+
+def _signals_min(term: Term) -> float:
+    """min_i ‖B_i‖², rounded down by the error of the sum of squares; 1 for the output layer."""
+    if term.signals is None:
+        return 1.0
+    rows = term.signals.rows
+    u = torch.finfo(rows.dtype).eps
+    least = float(rows.square().sum(dim=1).min())
+    return least * max(0.0, 1.0 - (rows.shape[1] + 2) * u)
+
+
+def ladder(K: HadamardKernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
+    """Bounds on λ_min, from the loosest lower one to the loosest upper one."""
+    diagonal = K.diagonal()
+    up = 1.0 + K.forming_error() / float(diagonal.sum())  # an upper bound stays one when rounded
+    schur = [layer.schur for layer in layers]
+    own = [max(0.0, layer.smallest - layer.smallest_error) for layer in layers]
+    return [
+        Rung(
+            "best layer, Schur", max(schur), "lower",
+            "max_k λ_min(F_k F_kᵀ) · min_i ‖(B_{k+1})_i‖²",
+            "Nguyen et al. 2021, Theorem 4.1 (proof)",
+        ),
+        Rung(
+            "all layers, Schur", sum(schur), "lower",
+            "Σ_k λ_min(F_k F_kᵀ) · min_i ‖(B_{k+1})_i‖²", "Nguyen et al. 2021, §4.1",
+        ),
+        Rung(
+            "all layers, their λ_min", sum(own), "lower", "Σ_k λ_min(K_k)",
+            "Weyl; K ⪰ K_{L−2} in Bombari et al. 2022, §3",
+        ),
+        Rung("λ_min", smallest.value, "value", "λ_min(K)", smallest.method),
+        Rung(
+            "closest pair of gradients", _pair_bound(K, diagonal, up - 1.0), "upper",
+            "min_{i<j} λ_min [K_ii K_ij; K_ij K_jj]", "Cauchy interlacing",
+        ),
+        Rung(
+            "smallest gradient", float(diagonal.min()) * up, "upper", "min_i K_ii",
+            "Rayleigh quotient at e_i",
+        ),
+        Rung(
+            "mean eigenvalue", float(diagonal.mean()) * up, "upper", "tr K / N",
+            "Nguyen et al. 2021, Theorem 3.2 (upper bound)",
+        ),
+    ]  # fmt: skip
+
+
+def _pair_bound(K: HadamardKernel, diagonal: Tensor, gamma: float, block: int = 512) -> float:
+    """The least eigenvalue of a 2×2 principal submatrix, plus what forming it may have cost."""
+    best = torch.inf
+    for i in range(0, len(K), block):
+        rows = slice(i, min(i + block, len(K)))
+        tile = K.tile(rows, slice(i, len(K)))
+        mean = 0.5 * (diagonal[rows, None] + diagonal[None, i:])
+        gap = 0.5 * (diagonal[rows, None] - diagonal[None, i:])
+        value = mean * (1.0 + 2.0 * gamma) - torch.hypot(gap, tile)
+        value[torch.ones_like(value, dtype=torch.bool).tril()] = torch.inf
+        best = min(best, float(value.min()))
+    return best

@@ -1,0 +1,300 @@
+"""The main job: data and a network in, one report object out."""
+
+from __future__ import annotations
+
+import html
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntkscope import _memory
+from ntkscope.bounds import Layer, Rung, inspect_layers, ladder
+from ntkscope.data.summary import DataSummary, summarize
+from ntkscope.kernels.empirical import Reduce, empirical_ntk
+from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.meaning import Memorization, Training, Weakest, memorization, training, weakest
+from ntkscope.networks import MLP, Network
+from ntkscope.report import files
+from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.smallest import smallest_eigenvalue
+
+Progress = Callable[[str, float], None]
+
+_FULL_SPECTRUM = 6000  # above it all eigenvalues would take minutes on two cores
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What :func:`inspect` found. ``print`` shows tables, ``save`` writes the page and the numbers.
+
+    Attributes
+    ----------
+    settings: everything needed to run it again.
+    data: norms, duplicates, nearest pair of the samples.
+    smallest: λ_min as an interval with its status. largest: λ_max of the same matrix.
+    spectrum: (N,) eigenvalues in ascending order, or ``None`` above 6000 samples.
+    layers: what each term of the kernel contributes.
+    ladder: bounds around λ_min in ascending order of what the theory says.
+    training, memorization, weakest: what it means.
+    warnings: in plain words.
+    """
+
+    settings: dict[str, Any]
+    data: DataSummary
+    network: dict[str, Any]
+    smallest: Eigenvalue
+    largest: float
+    trace: float
+    spectrum: Tensor | None
+    layers: list[Layer]
+    ladder: list[Rung]
+    training: Training
+    memorization: Memorization
+    weakest: Weakest
+    warnings: list[str]
+    seconds: dict[str, float]
+    peak_memory: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def condition_number(self) -> float:
+        """λ_max/λ_min; ``inf`` where λ_min cannot be told from zero."""
+        return self.largest / self.smallest.value if self.smallest.lower > 0 else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the same that ``result.json`` holds."""
+        return {
+            "settings": self.settings,
+            "data": self.data.to_dict(),
+            "network": self.network,
+            "smallest_eigenvalue": self.smallest.to_dict(),
+            "largest_eigenvalue": self.largest,
+            "condition_number": self.condition_number,
+            "trace": self.trace,
+            "spectrum": None if self.spectrum is None else self.spectrum.tolist(),
+            "layers": [asdict(layer) for layer in self.layers],
+            "ladder": [asdict(rung) for rung in self.ladder],
+            "training": asdict(self.training),
+            "memorization": asdict(self.memorization),
+            "weakest": asdict(self.weakest),
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+            "peak_memory_bytes": self.peak_memory,
+            "extra": self.extra,
+        }
+
+    def __str__(self) -> str:
+        from ntkscope.report import terminal
+
+        return terminal.render(self.to_dict())
+
+    def to_html(self) -> str:
+        """The report as one self-contained page."""
+        from ntkscope.report.html import page
+
+        return page(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        # an iframe keeps the page's style and scripts apart from the notebook's
+        body = html.escape(self.to_html(), quote=True)
+        return f'<iframe srcdoc="{body}" style="width:100%;height:900px;border:0"></iframe>'
+
+    def save(self, directory: str | Path) -> Path:
+        """Write report.html, result.json and settings.toml; returns the page's path.
+
+        Each file is written beside its place and renamed, so a failure leaves no half file.
+        Raises OSError where the directory cannot be written.
+        """
+        folder = Path(directory)
+        record = self.to_dict()
+        files.write_all(
+            folder,
+            {
+                "report.html": self.to_html(),
+                "result.json": files.to_json(record),
+                "settings.toml": files.to_toml(self.settings),
+            },
+        )
+        return folder / "report.html"
+
+
+def inspect(
+    model: MLP | Network,
+    X: Any,
+    *,
+    seed: int = 0,
+    reduce: Reduce = "trace",
+    settings: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Measure the NTK of ``model`` on ``X``: λ_min with its error, the layers, the bounds.
+
+    Parameters
+    ----------
+    model: a sampled :class:`MLP`, or a :class:`Network`, which is sampled with ``seed``.
+    X: (N, d) samples, N ≥ 2.
+    reduce: for several outputs, as in :func:`empirical_ntk` ("trace" or an output index).
+    settings: recorded in the report, e.g. how the data were made.
+    progress: called with (what is being done, fraction done).
+
+    Raises ValueError or TypeError for data and models that do not fit each other,
+    NotEnoughMemoryError where the dense kernel does not fit.
+    """
+    clock = _Clock(progress)
+    if isinstance(model, Network):
+        model = model.sample(seed)
+    if reduce == "full":
+        raise ValueError(
+            'inspect needs one kernel entry a sample pair; pass reduce="trace" or an index'
+        )
+    clock.step("forward and backward pass", 0.0)
+    K = empirical_ntk(model, X, reduce=reduce)
+    if len(K) < 2:
+        raise ValueError("inspect needs at least 2 samples: the kernel of one sample is a number")
+    _memory.require(
+        2.2 * K.nbytes_dense, f"the spectrum of an N = {len(K)} kernel",
+        "pass fewer samples, or a float32 model",
+    )  # fmt: skip
+    clock.step("data", 0.05)
+    data = summarize(X)
+    clock.step("smallest eigenvalue", 0.1)
+    smallest = smallest_eigenvalue(K)
+    clock.step("spectrum", 0.3)
+    spectrum, largest, vector = _spectrum(K, smallest)
+    clock.step("layers", 0.5)
+    layers = inspect_layers(model, K, vector, lambda f: clock.step("layers", 0.5 + 0.4 * f))
+    clock.step("bounds", 0.9)
+    rungs = ladder(K, layers, smallest)
+    memorizes = memorization(K, smallest, data)
+    weak = weakest(vector, data)
+    seconds = clock.done()
+    return Inspection(
+        settings={**(settings or {}), "seed": seed, "reduce": reduce},
+        data=data,
+        network=_describe(model, K),
+        smallest=smallest,
+        largest=largest,
+        trace=K.trace(),
+        spectrum=spectrum,
+        layers=layers,
+        ladder=rungs,
+        training=training(smallest, largest, len(K)),
+        memorization=memorizes,
+        weakest=weak,
+        warnings=_warnings(model, K, data, smallest, weak),
+        seconds=seconds,
+        peak_memory=_memory.peak(),
+    )
+
+
+def _spectrum(K: HadamardKernel, smallest: Eigenvalue) -> tuple[Tensor | None, float, Tensor]:
+    """All eigenvalues up to 6000 samples, λ_max, and the eigenvector of λ_min."""
+    matrix = K.dense()
+    vector = smallest.vector
+    if len(K) > _FULL_SPECTRUM:
+        if vector is None:
+            raise ValueError(f"no eigenvector from {smallest.method}, which N = {len(K)} needs")
+        return None, _power_iteration(matrix), vector
+    if vector is None:
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        return eigenvalues.cpu(), float(eigenvalues[-1]), vectors[:, 0].clone()
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    return eigenvalues.cpu(), float(eigenvalues[-1]), vector
+
+
+def _power_iteration(matrix: Tensor, steps: int = 300) -> float:
+    """λ_max of a PSD matrix from below, to 1e-10 or ``steps`` products."""
+    v = matrix.sum(dim=1)
+    value = 0.0
+    for _ in range(steps):
+        v = v / torch.linalg.vector_norm(v)
+        w = matrix @ v
+        value, last = float(v @ w), value
+        if abs(value - last) <= 1e-10 * value:
+            break
+        v = w
+    return value
+
+
+def _describe(model: MLP, K: HadamardKernel) -> dict[str, Any]:
+    network = model.network
+    return {
+        **network.to_dict(),
+        "text": str(network),
+        "depth": network.depth,
+        "n_parameters": model.n_parameters,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "near_kinks": K.near_kinks,
+    }
+
+
+def _warnings(
+    model: MLP, K: HadamardKernel, data: DataSummary, smallest: Eigenvalue, weak: Weakest
+) -> list[str]:
+    found = []
+    if not smallest.status.trustworthy:
+        found.append(f"λ_min: {smallest.status.value}. {smallest.status.advice}")
+    if data.duplicate_rows and data.duplicate_example is not None:
+        i, j = data.duplicate_example
+        found.append(
+            f"{data.duplicate_rows} rows repeat an earlier one (first: {i} and {j}), so the exact "
+            "λ_min is 0 and different labels on them cannot be fitted."
+        )
+    if data.zero_rows:
+        found.append(f"{data.zero_rows} rows are zero; without biases the network cannot see them.")
+    narrow = [
+        f"layer {k} has {n} neurons"
+        for k, n in enumerate(model.network.widths[1:-1], 1)
+        if n < len(K)
+    ]
+    if narrow:
+        found.append(
+            f"F_k F_kᵀ is singular where a layer is narrower than N = {len(K)}: {', '.join(narrow)}; "
+            "the layer-wise lower bounds are 0 there, though λ_min need not be."
+        )
+    if K.near_kinks:
+        found.append(
+            f"{K.near_kinks} pre-activations lie so near a kink of {model.network.activation} that "
+            "rounding decides their derivative; no error bar covers that."
+        )
+    if data.norm_max > 3 * max(data.norm_min, 1e-300) and data.norm_min > 0:
+        found.append(
+            f"row norms differ by a factor {data.norm_max / data.norm_min:.3g}: λ_min ≤ min K_ii is "
+            "then set by the smallest rows; consider scaling the rows."
+        )
+    if K.dtype == torch.float32:
+        found.append("float32: λ_min below about 1e-6·λ_max is lost; use float64 to see it.")
+    if weak.pair_angle is not None and weak.pair_share > 0.9:
+        found.append(
+            f"the weakest direction sits on the closest pair, rows {weak.rows[0]} and "
+            f"{weak.rows[1]} (angle {weak.pair_angle:.3g} rad): near-duplicates set λ_min."
+        )
+    return found
+
+
+class _Clock:
+    """Seconds a phase, and word of them to whoever listens."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._seconds: dict[str, float] = {}
+        self._phase, self._start = "", time.perf_counter()
+
+    def step(self, phase: str, fraction: float) -> None:
+        now = time.perf_counter()
+        if self._phase:
+            self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._start
+        self._phase, self._start = phase, now
+        if self._progress is not None:
+            self._progress(phase, fraction)
+
+    def done(self) -> dict[str, float]:
+        self.step("", 1.0)
+        return {**self._seconds, "total": sum(self._seconds.values())}

@@ -1,0 +1,118 @@
+"""What λ_min means: stable step sizes, steps needed, memorization, the weakest samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntkscope.data.summary import DataSummary
+from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.spectra.eigenvalue import Eigenvalue
+
+
+@dataclass(frozen=True)
+class Training:
+    """Full-batch gradient descent on the linearised network, in the worst case over the labels.
+
+    Step sizes are for ½‖F − Y‖²; ``*_mse`` for torch's MSELoss (the mean of the squares), whose
+    gradient is 2/N times as large. ``steps[rate][factor]`` counts steps that divide the loss by
+    10³ or 10⁶ at step 1/λ_max or at the best fixed step 2/(λ_max + λ_min): an interval
+    (few, many) from λ_min's own interval, ``None`` where λ_min cannot be told from zero.
+    """
+
+    largest_stable_step: float
+    largest_stable_step_mse: float
+    best_step: float
+    best_step_mse: float
+    steps: dict[str, dict[str, tuple[float, float] | None]]
+
+
+def training(smallest: Eigenvalue, largest: float, n_samples: int) -> Training:
+    """The consequences of λ_min and λ_max for gradient descent."""
+    least = max(0.0, smallest.lower)
+    best = 2.0 / (largest + max(0.0, smallest.value))
+    to_mse = n_samples / 2.0
+    steps: dict[str, dict[str, tuple[float, float] | None]] = {}
+    for rate in ("1/λ_max", "2/(λ_max + λ_min)"):
+        steps[rate] = {}
+        for factor in (1e3, 1e6):
+            few = _steps(rate, max(smallest.upper, 0.0), largest, factor)
+            many = _steps(rate, least, largest, factor)
+            steps[rate][f"{factor:.0e}"] = None if math.isinf(many) else (few, many)
+    return Training(2.0 / largest, 2.0 / largest * to_mse, best, best * to_mse, steps)
+
+
+def _steps(rate: str, least: float, largest: float, factor: float) -> float:
+    """Steps t with (contraction of the residual)^{2t} = 1/factor."""
+    if least <= 0:
+        return math.inf
+    ratio = min(1.0, least / largest)
+    contraction = 1.0 - ratio if rate == "1/λ_max" else (1.0 - ratio) / (1.0 + ratio)
+    if contraction <= 0:
+        return 1.0
+    log = math.log1p(-ratio) - (0.0 if rate == "1/λ_max" else math.log1p(ratio))
+    return max(1.0, math.ceil(-0.5 * math.log(factor) / log))
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """Whether any N labels can be fitted near this point: True, False, or None for unknown."""
+
+    possible: bool | None
+    reason: str
+
+
+def memorization(K: HadamardKernel, smallest: Eigenvalue, data: DataSummary) -> Memorization:
+    """Nguyen et al. 2021, Corollary 4.2: a full-rank Jacobian memorizes any labels."""
+    if K.n_parameters is not None and len(K) > K.n_parameters:
+        return Memorization(
+            False,
+            f"N = {len(K)} exceeds the {K.n_parameters} parameters: the Jacobian has no full rank.",
+        )
+    if data.duplicate_rows and data.duplicate_example is not None:
+        i, j = data.duplicate_example
+        return Memorization(
+            False, f"rows {i} and {j} are equal: different labels on them cannot be fitted."
+        )
+    if smallest.lower > 0:
+        return Memorization(
+            True,
+            "λ_min > 0 is certain, so the Jacobian has full row rank and a network of the same depth "
+            "with doubled hidden widths fits any labels (Nguyen et al. 2021, Corollary 4.2).",
+        )
+    return Memorization(
+        None, "λ_min cannot be told from zero at this precision, so full rank is not established."
+    )
+
+
+@dataclass(frozen=True)
+class Weakest:
+    """The samples that the eigenvector of λ_min sits on, by their share v_i² of it.
+
+    ``pair_share`` is the share of the first two rows; ``pair_angle`` is set where those two are
+    the closest pair of the data.
+    """
+
+    rows: list[int]
+    shares: list[float]
+    participation: float
+    pair_share: float
+    pair_angle: float | None
+
+
+def weakest(vector: Tensor, data: DataSummary, count: int = 8) -> Weakest:
+    """``participation`` = 1/Σ v_i⁴ is the number of samples that the vector spreads over."""
+    shares = (vector / torch.linalg.vector_norm(vector)).square()
+    top, rows = shares.topk(min(count, len(shares)))
+    first = sorted(rows[:2].tolist())
+    closest = data.nearest_pair is not None and first == sorted(data.nearest_pair)
+    return Weakest(
+        rows=rows.tolist(),
+        shares=top.tolist(),
+        participation=float(1.0 / shares.square().sum()),
+        pair_share=float(top[:2].sum()),
+        pair_angle=data.nearest_angle if closest else None,
+    )

@@ -1,0 +1,72 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write every file beside its place first, then rename all of them.
+
+    A failure (a full disk, an interrupt) removes what was begun and leaves older files as they were.
+    Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[tuple[Path, Path]] = []
+    try:
+        for name, content in contents.items():
+            data = content.encode() if isinstance(content, str) else content
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+            written.append((Path(temporary), folder / name))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        for temporary_path, target in written:
+            temporary_path.chmod(0o666 & ~umask)
+            temporary_path.replace(target)
+    except BaseException:
+        for temporary_path, _ in written:
+            temporary_path.unlink(missing_ok=True)
+        raise
+
+
+def to_json(record: Any) -> str:
+    """JSON that every parser reads: infinities and NaN become strings."""
+    return json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """Flat settings as TOML; ``None`` is left out, as an absent key."""
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return "inf" if value == math.inf else repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(str(value), ensure_ascii=False)

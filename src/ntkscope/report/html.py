@@ -1,0 +1,65 @@
+"""The self-contained page. Draws the record it is given; knows no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+import plotly.offline
+
+from ntkscope import __version__
+from ntkscope._memory import human
+from ntkscope.report import plots, terminal
+
+_CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this package, with the number formats that every page uses."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("ntkscope.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(number=terminal.number, human=human, steps=terminal.steps)
+    made.globals.update(interval=terminal.interval, version=__version__)
+    return made
+
+
+def figure_html(figure: go.Figure, label: str) -> str:
+    """A plot as a fragment; the script itself is in the page once."""
+    fragment = figure.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)
+    return f'<div role="img" aria-label="{label}">{fragment}</div>'
+
+
+def render_page(template: str, title: str, **content: Any) -> str:
+    """A page of this package's look: ``template`` extends ``base.html``."""
+    return (
+        environment()
+        .get_template(template)
+        .render(title=title, plotly_script=plotly.offline.get_plotlyjs(), **content)
+    )
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """The inspection report."""
+    smallest = record["smallest_eigenvalue"]
+    figures = {
+        "layers": figure_html(plots.layers(record["layers"]), "layers"),
+        "ladder": figure_html(
+            plots.ladder(record["ladder"], smallest["lower"], smallest["upper"]), "bounds"
+        ),
+        "weakest": figure_html(
+            plots.weakest(record["weakest"]["rows"], record["weakest"]["shares"]), "weakest samples"
+        ),
+    }
+    if record["spectrum"] is not None:
+        figures["eigenvalues"] = figure_html(plots.eigenvalues(record["spectrum"]), "eigenvalues")
+        figures["density"] = figure_html(plots.density(record["spectrum"]), "spectral density")
+    return render_page(
+        "inspection.html", f"NTK of {record['network']['text']}", r=record, figures=figures
+    )

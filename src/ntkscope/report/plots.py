@@ -1,0 +1,130 @@
+"""Plotly figures from plain numbers. Colours are Okabe and Ito's, told apart by everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8a8f98",
+)  # fmt: skip
+PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
+
+
+def style(figure: go.Figure, height: int = 340) -> go.Figure:
+    """The one look of every plot here."""
+    figure.update_layout(
+        template="simple_white",
+        height=height,
+        autosize=True,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
+        hoverlabel={"namelength": -1},
+    )
+    figure.update_xaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
+    figure.update_yaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
+    return figure
+
+
+def eigenvalues(spectrum: Sequence[float]) -> go.Figure:
+    """Eigenvalues in descending order on two log axes; those at or below 0 are left out and counted."""
+    values = np.sort(np.asarray(spectrum, dtype=float))[::-1]
+    keep = values > 0
+    rank = np.arange(1, len(values) + 1)
+    figure = go.Figure(
+        go.Scatter(
+            x=rank[keep], y=values[keep], mode="lines+markers",
+            marker={"size": 4}, line={"color": BLUE, "width": 1.5}, name="eigenvalues",
+            hovertemplate="rank %{x}<br>λ = %{y:.6g}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_xaxes(type="log", title="rank")
+    figure.update_yaxes(type="log", title="eigenvalue of K", exponentformat="power")
+    if not keep.all():
+        figure.add_annotation(
+            text=f"{int((~keep).sum())} eigenvalues ≤ 0 not shown", showarrow=False,
+            xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="bottom",
+        )  # fmt: skip
+    return style(figure)
+
+
+def density(spectrum: Sequence[float], bins: int = 60) -> go.Figure:
+    """Share of the eigenvalues in each of equal bins of log10 λ."""
+    values = np.asarray(spectrum, dtype=float)
+    logs = np.log10(values[values > 0])
+    spread = logs.max() - logs.min() if len(logs) else 0.0
+    counts, edges = np.histogram(logs, bins=bins if spread > 0 else 1)
+    width = np.diff(edges)
+    figure = go.Figure(
+        go.Bar(
+            x=10 ** (0.5 * (edges[1:] + edges[:-1])), y=counts / max(1, len(values)) / width,
+            width=10 ** edges[1:] - 10 ** edges[:-1], marker={"color": SKY, "line": {"width": 0}},
+            hovertemplate="λ ≈ %{x:.3g}<br>density %{y:.3g}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_xaxes(type="log", title="eigenvalue of K", exponentformat="power")
+    figure.update_yaxes(title="share per decade")
+    return style(figure)
+
+
+def layers(record: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Shares of the trace and of λ_min, side by side for each term."""
+    names = [layer["name"] for layer in record]
+    figure = go.Figure()
+    for key, label, color in (
+        ("trace_share", "share of tr K", SKY),
+        ("rayleigh_share", "share of λ_min (Rayleigh quotient at its eigenvector)", VERMILION),
+    ):
+        figure.add_bar(
+            x=names, y=[100 * layer[key] for layer in record], name=label,
+            marker={"color": color}, hovertemplate="%{x}: %{y:.2f}%<extra></extra>",
+        )  # fmt: skip
+    figure.update_yaxes(title="%")
+    figure.update_xaxes(title="gradients with respect to")
+    return style(figure)
+
+
+def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go.Figure:
+    """The bounds on one log axis; a bound of 0 stands at the left edge with its name."""
+    positive = [rung["value"] for rung in rungs if rung["value"] > 0]
+    floor = min(positive) / 10 if positive else 1e-16
+    colors = {"lower": BLUE, "value": BLACK, "upper": ORANGE}
+    symbols = {"lower": "triangle-right", "value": "diamond", "upper": "triangle-left"}
+    figure = go.Figure()
+    for side, label in (("lower", "lower bound"), ("value", "λ_min"), ("upper", "upper bound")):
+        chosen = [rung for rung in rungs if rung["side"] == side]
+        figure.add_scatter(
+            x=[max(rung["value"], floor) for rung in chosen],
+            y=[rung["name"] for rung in chosen],
+            mode="markers+text", name=label,
+            text=[f"{rung['value']:.3g}" for rung in chosen],
+            textposition=[
+                "middle right" if rung["value"] <= 10 * floor else "top center" for rung in chosen
+            ],
+            marker={"color": colors[side], "symbol": symbols[side], "size": 12},
+            customdata=[[rung["formula"], rung["source"]] for rung in chosen],
+            hovertemplate="%{y}: %{text}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
+        )  # fmt: skip
+    if lower > 0:
+        figure.add_vrect(x0=lower, x1=upper, line_width=0, fillcolor=GREY, opacity=0.35)
+    figure.update_xaxes(type="log", title="value, in the units of K", exponentformat="power")
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[rung["name"] for rung in rungs][::-1], title=None
+    )
+    return style(figure, 380)
+
+
+def weakest(rows: Sequence[int], shares: Sequence[float]) -> go.Figure:
+    """The samples that carry most of the eigenvector of λ_min."""
+    figure = go.Figure(
+        go.Bar(
+            x=[f"row {row}" for row in rows], y=[100 * share for share in shares],
+            marker={"color": PURPLE}, hovertemplate="%{x}: %{y:.2f}%<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_yaxes(title="share v_i² (%)")
+    return style(figure, 260)

@@ -1,0 +1,188 @@
+"""Reports as tables for a terminal. Draws the record it is given; knows no kernel."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ntkscope._memory import human
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number as people read it: 4 significant digits, ∞ and — for none."""
+    if value is None:
+        return "—"
+    value = float(value)
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.{digits}g}"
+
+
+def interval(low: float, value: float, high: float) -> str:
+    """Digits as far as the interval allows, then its half-width: ``1.2345678 ± 2e-13``."""
+    error = max(high - value, value - low)
+    if not error < float("inf"):
+        return f"≤ {number(high, 6)}"
+    digits = 6
+    if error > 0 and value:
+        digits = max(2, min(16, math.ceil(-math.log10(error / abs(value))) + 1))
+    return f"{value:.{digits}g} ± {error:.2g}"
+
+
+def steps(pair: Any) -> str:
+    """A count of steps, or the interval of counts."""
+    if pair is None:
+        return "not bounded"
+    few, many = pair
+    short = few == many or (many - few) <= 1e-3 * many
+    return f"{number(many, 6)}" if short else f"{number(few)} – {number(many)}"
+
+
+def render(record: Mapping[str, Any], width: int = 100) -> str:
+    """The report as plain text."""
+    console = Console(file=io.StringIO(), width=width, record=True, highlight=False)
+    console.print(tables(record))
+    return console.export_text(styles=False).rstrip()
+
+
+def tables(record: Mapping[str, Any]) -> RenderableType:
+    """The report as a rich renderable."""
+    parts: list[RenderableType] = [
+        _subject(record),
+        _result(record),
+        _layers(record["layers"]),
+        _ladder(record["ladder"]),
+        _meaning(record),
+    ]
+    parts += [Text(f"! {warning}", style="yellow") for warning in record["warnings"]]
+    return Group(*parts)
+
+
+def _grid(title: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", show_header=False, title_style="bold", box=None
+    )
+    table.add_column(style="dim", min_width=16)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _subject(record: Mapping[str, Any]) -> Table:
+    data, network = record["data"], record["network"]
+    table = _grid("What was analysed")
+    source = record["settings"].get("data", "samples")
+    table.add_row("data", f"{source}: N = {data['n_samples']}, d = {data['dim']}")
+    norms = f"{number(data['norm_min'])} … {number(data['norm_max'])}"
+    table.add_row("", f"row norms {norms}, norm of the mean row {number(data['mean_norm'])}")
+    table.add_row("", f"{data['duplicate_rows']} duplicate rows, {_nearest(data)}")
+    table.add_row("network", network["text"])
+    used = f"{network['n_parameters']:,} parameters, {network['dtype']} on {network['device']}"
+    table.add_row("", f"{used}, seed {record['settings'].get('seed')}")
+    spent = f"{number(record['seconds']['total'], 3)} s, peak memory"
+    table.add_row("spent", f"{spent} {human(record['peak_memory_bytes'])}")
+    return table
+
+
+def _nearest(data: Mapping[str, Any]) -> str:
+    if data["nearest_pair"] is None:
+        return "no pair of nonzero rows"
+    i, j = data["nearest_pair"]
+    return f"nearest pair rows {i}, {j} at {number(data['nearest_angle'])} rad"
+
+
+def _result(record: Mapping[str, Any]) -> Table:
+    smallest = record["smallest_eigenvalue"]
+    table = _grid("The spectrum")
+    text = interval(smallest["lower"], smallest["value"], smallest["upper"])
+    style = "bold green" if smallest["status"] == "OK" else "bold red"
+    table.add_row("λ_min", Text(f"{text}   {smallest['status']}", style=style))
+    table.add_row("", f"by {smallest['method']}; covers {smallest['covers']}")
+    table.add_row("λ_max", number(record["largest_eigenvalue"], 6))
+    table.add_row("condition number", number(record["condition_number"]))
+    return table
+
+
+def _layers(layers: list[Mapping[str, Any]]) -> Table:
+    table = Table(title="The layers", title_justify="left", title_style="bold")
+    for heading in ("term", "shape", "of tr K", "of λ_min", "its own λ_min", "Schur bound"):
+        table.add_column(heading, justify="left" if heading == "term" else "right")
+    for layer in layers:
+        shape = f"{layer['width_in']}×{layer['width_out']}" if layer["width_in"] else "bias"
+        own = number(layer["smallest"]) if layer["smallest_status"] == "OK" else "0"
+        table.add_row(
+            layer["name"], shape, f"{100 * layer['trace_share']:.1f}%",
+            f"{100 * layer['rayleigh_share']:.1f}%", own, number(layer["schur"]),
+        )  # fmt: skip
+    return table
+
+
+def _ladder(rungs: list[Mapping[str, Any]]) -> Table:
+    table = Table(title="Bounds around λ_min", title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("formula", overflow="fold")
+    table.add_column("source", overflow="fold")
+    signs = {"lower": "≥ ", "upper": "≤ ", "value": ""}
+    for rung in rungs:
+        style = "bold" if rung["side"] == "value" else ""
+        value = signs[rung["side"]] + number(rung["value"], 6)
+        table.add_row(rung["name"], value, rung["formula"], rung["source"], style=style)
+    return table
+
+
+def _meaning(record: Mapping[str, Any]) -> Table:
+    training, weak = record["training"], record["weakest"]
+    table = _grid("What it means")
+    stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
+    mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
+    table.add_row("stable GD step", f"below {stable}; {mse}")
+    table.add_row("best fixed step", f"{number(training['best_step'])} for ½‖F − Y‖²")
+    for rate, counts in training["steps"].items():
+        text = ", ".join(f"{steps(pair)} for loss/{name}" for name, pair in counts.items())
+        table.add_row("GD steps", f"{text} at η = {rate} (linearised, worst labels)")
+    verdict = {True: "yes", False: "no", None: "not established"}[
+        record["memorization"]["possible"]
+    ]
+    table.add_row("memorization", f"{verdict}: {record['memorization']['reason']}")
+    rows = ", ".join(
+        f"{row} ({100 * share:.0f}%)"
+        for row, share in zip(weak["rows"][:5], weak["shares"], strict=False)
+    )
+    spread = f"the vector spreads over {number(weak['participation'], 3)} samples"
+    table.add_row("weakest samples", f"{rows}; {spread}")
+    return table
+
+
+class ProgressBar:
+    """A bar on stderr that appears only when the work outlasts two seconds."""
+
+    def __init__(self, console: Console | None = None, delay: float = 2.0) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console or Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=1.0)
+        self._timer = threading.Timer(delay, self._bar.start)
+        self._timer.daemon = True
+
+    def __enter__(self) -> ProgressBar:
+        self._timer.start()
+        return self
+
+    def __call__(self, phase: str, fraction: float) -> None:
+        self._bar.update(self._task, description=phase, completed=fraction)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._bar.stop()
