@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
+    from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -27,6 +28,7 @@ _HOMES = {
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
     "HadamardKernel": "ntkscope.kernels.hadamard",
     "Inspection": "ntkscope.inspection",
+    "LipschitzInterval": "ntkscope.lipschitz",
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
     "Status": "ntkscope.spectra.eigenvalue",
@@ -37,6 +39,7 @@ _HOMES = {
     "check_all": "ntkscope.theory.statement",
     "empirical_ntk": "ntkscope.kernels.empirical",
     "inspect": "ntkscope.inspection",
+    "lipschitz_interval": "ntkscope.lipschitz",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
 }
@@ -49,6 +52,7 @@ __all__ = [
     "HadamardKernel",
     "Inspection",
     "Instance",
+    "LipschitzInterval",
     "Network",
     "Statement",
     "Status",
@@ -59,6 +63,7 @@ __all__ = [
     "data",
     "empirical_ntk",
     "inspect",
+    "lipschitz_interval",
     "smallest_eigenvalue",
     "statements",
 ]

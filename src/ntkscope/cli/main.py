@@ -16,6 +16,7 @@ from ntkscope._specs import unknown
 # does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
+    "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
 }
 
 # typer carries click's classes under its own name in some versions; this one is in all of them
