@@ -77,7 +77,7 @@ def test_arcs_contain_every_jacobian_of_the_circle(hidden, activation, seed):
     assert max(norms) >= 0.2 * found.lower
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     widths=st.lists(st.integers(1, 10), min_size=3, max_size=5),
     activation=st.sampled_from(ACTIVATIONS),

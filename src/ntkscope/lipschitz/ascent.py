@@ -34,7 +34,7 @@ def largest_jacobian(
     on each cell: ascent with the step of φ′ smeared out and sharpened again as the search goes,
     then a walk to the inputs that each Jacobian stretches most; only true norms are recorded.
     """
-    z = _starts(feature_map, starts, as_seed(seed), X)
+    z = _starts(feature_map, starts, as_seed(seed, "lipschitz search"), X)
     v = z / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(1e-300)
     v = torch.where(v.isfinite() & (v.abs().sum(1, keepdim=True) > 0), v, torch.ones_like(v))
     best = _best_of(feature_map, z, v, None)
