@@ -205,8 +205,9 @@ def softplus(beta: float = 1.0) -> Activation:
         raise ValueError(f"softplus needs beta > 0, got {beta}")
 
     def phi(z: Tensor) -> Tensor:
-        # torch's softplus turns linear beyond a threshold; this form is exact everywhere
-        return torch.relu(z) + torch.log1p(torch.exp(-beta * torch.abs(z))) / beta
+        # torch's softplus turns linear beyond a threshold; this form is exact everywhere, and so
+        # is its gradient by autograd
+        return torch.logaddexp(beta * z, torch.zeros_like(z)) / beta
 
     def second(z: Tensor) -> Tensor:
         return beta * torch.sigmoid(beta * z) * torch.sigmoid(-beta * z)

@@ -83,7 +83,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 NAMES: tuple[str, ...] = tuple(_RULES)
 
 
-def check_init(init: str | Sequence[float], depth: int) -> str | tuple[float, ...]:
+def check_init(init: str | Sequence[int | float], depth: int) -> str | tuple[float, ...]:
     """``init`` in its one form: a canonical name or a tuple of ``depth`` positive β_l.
 
     Raises ValueError for an unknown name or option, a wrong number of β_l, or one not positive.

@@ -63,7 +63,7 @@ class Network:
         self,
         widths: Iterable[int | float],
         activation: str | Activation | Elementwise = "relu",
-        init: str | Sequence[float] = "he",
+        init: str | Sequence[int | float] = "he",
         parameterization: str = "standard",
         weights: str = "gaussian",
         bias_std: float | None = None,
