@@ -10,7 +10,7 @@ from ntkscope import activations
 from ntkscope.activations import activation, custom
 
 NAMES = (*activations.NAMES, "leaky_relu:alpha=0.3", "leaky_relu:alpha=-2", "softplus:beta=3")
-GRID = torch.linspace(-12, 12, 24001, dtype=torch.float64)
+GRID = torch.arange(-12000, 12001, dtype=torch.float64) / 1000
 
 EXACT = {
     "sigmoid": lambda z: 1 / (1 + mpmath.exp(-z)),

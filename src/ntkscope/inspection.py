@@ -147,6 +147,7 @@ def inspect(
     NotEnoughMemoryError where the dense kernel does not fit.
     """
     clock = _Clock(progress)
+    drawn_with = seed if isinstance(model, Network) else None
     if isinstance(model, Network):
         model = model.sample(seed)
     if reduce == "full":
@@ -175,7 +176,7 @@ def inspect(
     weak = weakest(vector, data)
     seconds = clock.done()
     return Inspection(
-        settings={**(settings or {}), "seed": seed, "reduce": reduce},
+        settings={"seed": drawn_with, "reduce": reduce, **(settings or {})},
         data=data,
         network=_describe(model, K),
         smallest=smallest,

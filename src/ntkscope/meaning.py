@@ -54,7 +54,7 @@ def _steps(rate: str, least: float, largest: float, factor: float) -> float:
     if contraction <= 0:
         return 1.0
     log = math.log1p(-ratio) - (0.0 if rate == "1/λ_max" else math.log1p(ratio))
-    return max(1.0, math.ceil(-0.5 * math.log(factor) / log))
+    return max(1.0, float(math.ceil(-0.5 * math.log(factor) / log)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkscope._specs import unknown
 from ntkscope.cli import options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -86,4 +87,8 @@ def _inspect(settings: Any, as_json: bool) -> None:
 
 
 def _reduce(text: str) -> Any:
-    return int(text) if text.lstrip("-").isdigit() else text
+    if text.isdigit():
+        return int(text)
+    if text != "trace":
+        raise ValueError(unknown("reduce", text, ("trace",)) + ", or an output's index")
+    return text

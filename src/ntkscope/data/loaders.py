@@ -160,24 +160,29 @@ def _integers(name: str, value: object) -> list[int]:
 def _load_file(path: Path, key: str) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"no file {str(path)!r}; give the path of an existing data file")
-    try:
-        X, y = _READERS[path.suffix](path, key)
-    except (ValueError, TypeError, KeyError, ImportError):
-        raise
-    except Exception as error:  # a reader's own errors come in many types
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+    X, y = _READERS[path.suffix](path, key)
     source = f"{path}:{key}" if key else str(path)
     labels = None if y is None else torch.from_numpy(np.asarray(y))
     return Dataset(as_data(X, str(path), torch.float64), labels, None, source)
 
 
+def _open(path: Path, read: Callable[[], Any]) -> Any:
+    """What ``read`` returns; its errors, which come in many types, as a ValueError naming the file."""
+    try:
+        return read()
+    except OSError as error:
+        raise OSError(f"cannot read {str(path)!r}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+
+
 def _read_npy(path: Path, key: str) -> tuple[Any, Any]:
     _no_key(path, key)
-    return np.load(path, allow_pickle=False), None
+    return _open(path, lambda: np.load(path, allow_pickle=False)), None
 
 
 def _read_npz(path: Path, key: str) -> tuple[Any, Any]:
-    with np.load(path, allow_pickle=False) as archive:
+    with _open(path, lambda: np.load(path, allow_pickle=False)) as archive:
         names = archive.files
         if not names:
             raise ValueError(f"{str(path)!r} holds no arrays")
@@ -186,14 +191,14 @@ def _read_npz(path: Path, key: str) -> tuple[Any, Any]:
         name = key or names[0]
         if name not in names:
             raise ValueError(unknown("array", name, names) + f" in {str(path)!r}")
-        return archive[name], None
+        return _open(path, lambda: archive[name]), None
 
 
 def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
     import csv
 
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    text = _open(path, lambda: path.read_text(encoding="utf-8-sig"))
+    rows = [row for row in csv.reader(text.splitlines()) if row]
     if not rows:
         raise ValueError(f"{str(path)!r} is empty")
     header = rows[0] if not all(map(_is_number, rows[0])) else None
@@ -218,7 +223,7 @@ def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:
         raise ImportError(
             "reading .parquet needs pyarrow: pip install 'ntkscope[parquet]'"
         ) from None
-    table = pyarrow.parquet.read_table(path)
+    table = _open(path, lambda: pyarrow.parquet.read_table(path))
     columns = list(table.column_names)
     arrays = [table.column(name).to_numpy() for name in columns]
     for name, array in zip(columns, arrays, strict=True):
@@ -240,7 +245,7 @@ def _take_labels(table: Any, columns: list[str], key: str, path: Path) -> tuple[
 
 
 def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
-    loaded = torch.load(path, weights_only=True, map_location="cpu")
+    loaded = _open(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
     if isinstance(loaded, dict):
         if not key:
             raise ValueError(f"{str(path)!r} holds {sorted(loaded)}; say which, e.g. {path}:X")

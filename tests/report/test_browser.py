@@ -1,0 +1,67 @@
+"""The page in a real browser: opened from disk, no console errors, no outside requests."""
+
+import json
+import shutil
+
+import pytest
+
+import ntkscope as ntk
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    report = ntk.inspect(ntk.Network([8, 60, 50, 1]), ntk.data.gaussian(40, 8, seed=1))
+    return report.save(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromium-driver (Debian's packages)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_opens_from_disk_without_errors_or_requests(browser, page, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    browser.get("about:blank")
+    browser.get_log("performance")  # what the browser's own start page asked for is not ours
+    browser.get(page.as_uri())
+    assert browser.title.startswith("NTK of 8-60-50-1")
+    plots = browser.execute_script("return document.querySelectorAll('.main-svg').length")
+    assert plots >= 5
+    # nothing may stick out sideways: a phone would scroll the whole page
+    overflow = browser.execute_script(
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert overflow <= 0
+    errors = [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+    assert errors == []
+    requested = set()
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            requested.add(message["params"]["request"]["url"])
+    assert {u for u in requested if not u.startswith(("file:", "data:", "blob:"))} == set()

@@ -1,0 +1,162 @@
+"""The report: its numbers against plain formulas, its files, its bad input."""
+
+import json
+import math
+import tomllib
+
+import pytest
+import torch
+
+import ntkscope as ntk
+from ntkscope.report import files, plots, terminal
+from oracles.jacobian import kernel
+
+
+@pytest.fixture(scope="module")
+def report():
+    net = ntk.Network([8, 90, 70, 1], "relu", "he")
+    return ntk.inspect(net, ntk.data.gaussian(60, 8, seed=1), seed=2)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    model = ntk.Network([8, 90, 70, 1], "relu", "he").sample(2)
+    return kernel(model, ntk.data.gaussian(60, 8, seed=1))
+
+
+def test_spectrum_against_the_jacobian(report, exact):
+    eigenvalues = torch.linalg.eigvalsh(exact)
+    slack = 60 * 2.2e-16 * float(eigenvalues[-1]) * 10
+    assert report.smallest.lower - slack <= float(eigenvalues[0]) <= report.smallest.upper + slack
+    assert report.largest == pytest.approx(float(eigenvalues[-1]), rel=1e-12)
+    torch.testing.assert_close(report.spectrum, eigenvalues, rtol=0, atol=slack)
+    assert report.trace == pytest.approx(float(exact.trace()), rel=1e-12)
+
+
+def test_layers_add_up_and_the_ladder_is_in_order(report):
+    assert sum(x.trace_share for x in report.layers) == pytest.approx(1)
+    assert sum(x.rayleigh for x in report.layers) == pytest.approx(report.smallest.value, rel=1e-8)
+    best, schur, weyl, value, pair, least, mean = (rung.value for rung in report.ladder)
+    assert 0 < best <= schur <= weyl <= value * (1 + 1e-12)
+    assert value <= pair <= least <= mean
+    for layer in report.layers:
+        assert layer.schur <= layer.smallest + layer.smallest_error
+
+
+def test_training_numbers(report, exact):
+    low, high = (float(x) for x in torch.linalg.eigvalsh(exact)[[0, -1]])
+    t = report.training
+    assert t.largest_stable_step == pytest.approx(2 / high)
+    assert t.largest_stable_step_mse == pytest.approx(60 / high)
+    assert t.best_step == pytest.approx(2 / (high + low))
+    few, many = t.steps["1/λ_max"]["1e+03"]
+    assert few - 1 <= math.log(1e3) / (-2 * math.log1p(-low / high)) <= many
+
+
+def test_gradient_descent_needs_the_steps_it_says(report, exact):
+    """Run linear gradient descent on the worst labels: the weakest eigenvector."""
+    eigenvalues, vectors = torch.linalg.eigh(exact)
+    residual = vectors[:, 0].clone()
+    count, step = 0, 1 / float(eigenvalues[-1])
+    while float(residual.square().sum()) > 1e-3:
+        residual -= step * (exact @ residual)
+        count += 1
+    few, many = report.training.steps["1/λ_max"]["1e+03"]
+    assert few - 1 <= count <= many + 1
+
+
+def test_terminal_page_and_files(report, tmp_path):
+    text = str(report)
+    for words in ("λ_min", "The layers", "Bounds around", "stable GD step", "memorization"):
+        assert words in text
+    assert "<iframe" in report._repr_html_()
+    page = report.save(tmp_path / "out")
+    html = page.read_text()
+    assert html.count("Plotly.newPlot") == 5
+    assert "src=" not in html.split("<body>")[1]
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["smallest_eigenvalue"]["value"] == report.smallest.value
+    assert tomllib.loads((tmp_path / "out" / "settings.toml").read_text())["seed"] == 2
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "report.html", "result.json", "settings.toml",
+    ]  # fmt: skip
+
+
+def test_duplicates_and_too_many_samples_are_said():
+    X = ntk.data.gaussian(12, 4, seed=0)
+    X[7] = X[2]
+    report = ntk.inspect(ntk.Network([4, 40, 1]), X)
+    assert report.smallest.status in (ntk.Status.BELOW_NOISE, ntk.Status.INDEFINITE)
+    assert report.memorization.possible is False
+    assert "rows 2 and 7 are equal" in report.memorization.reason
+    assert report.training.steps["1/λ_max"]["1e+03"] is None
+    assert any("repeat" in w for w in report.warnings)
+    assert sorted(report.weakest.rows[:2]) == [2, 7]
+    assert "not bounded" in str(report)
+    assert report.condition_number == math.inf
+    small = ntk.inspect(ntk.Network([2, 2, 1]), ntk.data.gaussian(20, 2, seed=0))
+    assert small.smallest.status is ntk.Status.RANK_DEFICIENT
+    assert small.memorization.possible is False
+    assert "exceeds the 6 parameters" in small.memorization.reason
+
+
+def test_biases_several_outputs_and_float32_work(tmp_path):
+    net = ntk.Network([5, 30, 20, 3], "tanh", bias_std=0.1, parameterization="ntk")
+    X = ntk.data.gaussian(15, 5, seed=0)
+    report = ntk.inspect(net, X)
+    assert [x.name for x in report.layers] == ["W_1", "b_1", "W_2", "b_2", "W_3", "b_3"]
+    assert ntk.inspect(net, X, reduce=1).smallest.value < report.smallest.value
+    single = ntk.inspect(net.sample(0, dtype="float32"), X.float())
+    assert any("float32" in w for w in single.warnings)
+    single.save(tmp_path)
+
+
+def test_bad_input():
+    net = ntk.Network([4, 8, 1])
+    X = ntk.data.gaussian(5, 4, seed=0)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        ntk.inspect(net, X[:1])
+    with pytest.raises(ValueError, match="an index"):
+        ntk.inspect(net, X, reduce="full")
+    with pytest.raises(ValueError, match="takes 4"):
+        ntk.inspect(net, X[:, :3])
+
+
+def test_progress_reaches_one():
+    seen = []
+
+    def listen(_phase, fraction):
+        seen.append(fraction)
+
+    ntk.inspect(
+        ntk.Network([4, 8, 1]), ntk.data.gaussian(5, 4, seed=0),
+        progress=listen,
+    )  # fmt: skip
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_a_failed_write_leaves_the_old_files(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        files.write_all(tmp_path, {"a": "new", "no/such/dir": "x"})
+    assert (tmp_path / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_numbers_and_toml():
+    assert terminal.interval(1.0 - 1e-9, 1.0, 1.0 + 1e-9).startswith("1 ± 1e-09")
+    assert terminal.interval(-math.inf, 1.0, 2.0) == "≤ 2"
+    assert json.loads(files.to_json({"x": math.inf, "y": [math.nan]})) == {"x": "inf", "y": ["nan"]}
+    settings = {"a": 'q"\\', "b": True, "c": 3, "d": 0.1, "e": None, "f": [1, 2.5]}
+    assert tomllib.loads(files.to_toml(settings)) == {
+        k: v for k, v in settings.items() if v is not None
+    }
+
+
+def test_plots_take_spectra_with_zeros():
+    assert "not shown" in plots.eigenvalues([0.0, 1.0, 2.0]).to_json()
+    plots.density([1.0, 1.0])
+    plots.ladder(
+        [{"name": "a", "value": 0.0, "side": "lower", "formula": "", "source": ""}], 0.0, 0.0
+    )
