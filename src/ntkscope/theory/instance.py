@@ -6,6 +6,7 @@ one forward and one backward pass and one eigenvalue of each matrix.
 
 from __future__ import annotations
 
+import math
 import zlib
 from functools import cached_property
 from typing import Any
@@ -15,13 +16,17 @@ from torch import Tensor
 
 from ntkscope import _memory
 from ntkscope._checks import as_data
-from ntkscope.data import Distribution
+from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.networks import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+
+
+class NotComputable(Exception):
+    """Raised inside a statement when the rest of it has no meaning on this instance."""
 
 
 class Instance:
@@ -134,6 +139,16 @@ class Instance:
         """B_k (N, n_k), k = 1 … L: ∂f/∂g_k; B_L is a column of ones."""
         return self.passed.signals[k - 1][0]
 
+    def op_norm(self, l: int) -> Quantity:
+        """‖W_l‖_op of the weights as the forward pass applies them."""
+
+        def make() -> Quantity:
+            W = self.weight(l)
+            norm = float(torch.linalg.matrix_norm(W, 2))
+            return rounded(norm, 4 * max(W.shape))
+
+        return self.held(("op", l), make)
+
     def norms_sq(self, matrix: Tensor) -> Tensor:
         """Squared row norms."""
         return matrix.square().sum(dim=1)
@@ -177,11 +192,102 @@ class Instance:
         """λ_min(F_k F_kᵀ); exactly 0 where n_k < N."""
         return self.held(("λ F", k), lambda: quantity(gram_eigenvalue(self.F(k), f"F_{k}")))
 
+    def lambda_term(self, k: int) -> Quantity:
+        """λ_min of K_k = F_kF_kᵀ ∘ B_{k+1}B_{k+1}ᵀ, the kernel's term that belongs to W_{k+1}."""
+
+        def make() -> Quantity:
+            names = [t.name for t in self.kernel.terms]
+            term = self.kernel.term(names.index(f"W_{k + 1}"))
+            rank = math.prod(f.width for f in term.terms[0].factors)
+            found = smallest_eigenvalue(term)
+            return Quantity(0.0) if rank < self.N else Quantity(found.value, found.error)
+
+        return self.held(("λ K_k", k), make)
+
     def lambda_power(self, k: int, r: int) -> Quantity:
         """λ_min of (F_k^{*r})(F_k^{*r})ᵀ, which is the r-th Hadamard power of the Gram."""
         if r == 1:
             return self.lambda_features(k)
         return self.held(("λ F^r", k, r), lambda: power_eigenvalue(self.gram(k), r, self.n[k]))
+
+    # expectations over the data
+
+    @cached_property
+    def _split(self) -> tuple[Tensor, Tensor]:
+        """(rows that statements with an expectation are checked on, points for the expectation)."""
+        generator = self.generator("reference")
+        if self.distribution is not None:
+            fresh = self.distribution.sample(self.samples, generator)
+            return torch.arange(self.N), fresh
+        if self.N < 2:
+            raise NotComputable("expectations need the distribution or two samples at least")
+        order = torch.randperm(self.N, generator=generator)
+        half = self.N // 2
+        return order[: self.N - half].sort().values, self.X[order[self.N - half :]]
+
+    @property
+    def rows(self) -> Tensor:
+        """Indices of the samples that a statement about centred features is checked on.
+
+        All of them when the distribution is known, otherwise half: the other half stands in for
+        the distribution, since the mean of the same sample makes centred features singular.
+        """
+        return self._split[0]
+
+    @property
+    def reference(self) -> Tensor:
+        """(M, d) points for expectations over the data, independent of ``rows``."""
+        return self._split[1]
+
+    @property
+    def reference_note(self) -> str:
+        """How expectations over the data were taken, for the reader of a verdict."""
+        if self.distribution is not None:
+            return f"Expectations over the data: {len(self.reference)} fresh draws."
+        return (
+            f"The distribution is not known: expectations are means over {len(self.reference)} "
+            f"samples, and the statement is checked on the other {len(self.rows)}."
+        )
+
+    @cached_property
+    def reference_pass(self) -> tuple[list[Tensor], list[Tensor]]:
+        """([F_0, …, F_{L-1}], [G_1, …, G_L]) on the reference points."""
+        _memory.require(
+            16.0 * len(self.reference) * sum(self.n), "the features of the reference points",
+            "pass fewer samples",
+        )  # fmt: skip
+        with torch.no_grad():
+            return self.model.layers(self.reference.to(self.model.dtype))
+
+    def mean_features(self, k: int) -> tuple[Tensor, bool]:
+        """(E_x f_k(x), whether it is exact): closed form for the first ReLU layer, else sampled."""
+        return self.held(("mean", k), lambda: self._mean_features(k))
+
+    def _mean_features(self, k: int) -> tuple[Tensor, bool]:
+        law = self.distribution
+        if k == 0 and law is not None:
+            return law.mean(), True
+        if k == 1 and self.relu and self.network.bias_std is None and not self.network.residual:
+            norms = torch.linalg.vector_norm(self.weight(1), dim=0)
+            if isinstance(law, Gaussian):
+                return norms / math.sqrt(2 * math.pi), True
+            if isinstance(law, Sphere):
+                # E max(x_1, 0) on the sphere of radius R in R^d
+                radius = math.sqrt(law.moments().norm_sq)
+                gammas = math.lgamma(self.d / 2) - math.lgamma((self.d + 1) / 2)
+                return norms * (radius * math.exp(gammas) / (2 * math.sqrt(math.pi))), True
+        return self.reference_pass[0][k].mean(dim=0), False
+
+    def centred(self, k: int) -> Tensor:
+        """F̃_k = F_k − E_x f_k on ``rows``."""
+        return self.held(("centred", k), lambda: self.F(k)[self.rows] - self.mean_features(k)[0])
+
+    def mean_spread(self, k: int, direction: Tensor) -> float:
+        """Standard error of ⟨direction, E_x f_k⟩; 0 where the mean is exact."""
+        if self.mean_features(k)[1]:
+            return 0.0
+        values = self.reference_pass[0][k] @ direction
+        return float(values.std()) / math.sqrt(len(values))
 
 
 def gram_eigenvalue(rows: Tensor, name: str = "F") -> Eigenvalue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ntkscope import initialization
 from ntkscope.networks import Network
 from ntkscope.theory.verdict import Hypothesis
 
@@ -43,9 +44,11 @@ def ntk(net: Network) -> Hypothesis:
 
 def gaussian(net: Network) -> Hypothesis:
     """Independent Gaussian weights in every layer."""
-    ok = net.weights == "gaussian" and not net.paired and net.init != "given"
-    got = "paired" if net.paired else ("given weights" if net.init == "given" else net.weights)
-    return _is("independent Gaussian weights", ok, got)
+    got: str = net.weights if net.weights != "gaussian" else ""
+    got = "two equal halves of neurons" if net.paired else got
+    got = "a last layer of norm 1" if initialization.unit_output(net.init) else got
+    got = "weights that were given" if net.init == initialization.GIVEN else got
+    return _is("independent Gaussian weights", not got, got)
 
 
 def _is(name: str, ok: bool, got: str) -> Hypothesis:

@@ -44,16 +44,23 @@ from ntkscope._specs import unknown
 from ntkscope.data import Distribution
 from ntkscope.networks import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.theory.instance import Instance
+from ntkscope.theory.instance import Instance, NotComputable
 from ntkscope.theory.quantity import Quantity, quantity
 from ntkscope.theory.verdict import Claim, Hypothesis, Order, Rate, Relation, Scaling, Verdict
 
+__all__ = [
+    "Findings",
+    "NotComputable",
+    "Statement",
+    "check",
+    "check_all",
+    "find",
+    "statement",
+    "statements",
+]
+
 PAPERS = ("nguyen2021", "bombari2022", "banerjee2023")
 Number = Quantity | Eigenvalue | SupportsFloat
-
-
-class NotComputable(Exception):
-    """Raised inside a statement when the rest of it has no meaning on this instance."""
 
 
 @dataclass
