@@ -19,6 +19,7 @@ from ntkscope._checks import as_data
 from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -209,6 +210,17 @@ class Instance:
         if r == 1:
             return self.lambda_features(k)
         return self.held(("λ F^r", k, r), lambda: power_eigenvalue(self.gram(k), r, self.n[k]))
+
+    def lipschitz(self, k: int, start: int = 0) -> LipschitzInterval:
+        """The Lipschitz constant of f_start ↦ g_k as an interval (a short search)."""
+
+        def make() -> LipschitzInterval:
+            return lipschitz_interval(
+                self.model, k, start=start, X=None if start else self.X, starts=8, steps=3,
+                seed=self.generator(f"Lipschitz {start} {k}"),
+            )  # fmt: skip
+
+        return self.held(("Lipschitz", k, start), make)
 
     # expectations over the data
 

@@ -12,12 +12,12 @@ from ntkscope.theory.instance import Instance
 
 def features(i: Instance, k: int) -> float:
     """d Π_{l≤k} n_l β_l²: the size of ‖f_k(x)‖²."""
-    return i.d * math.prod(i.n[l] * i.beta[l] ** 2 for l in range(1, k + 1))
+    return float(i.d) * math.prod(i.n[l] * i.beta[l] ** 2 for l in range(1, k + 1))
 
 
 def chain(i: Instance, k: int, p: int) -> float:
     """n_k Π_{l=k+1}^{p} n_l β_l²: the size of ‖Σ_k Π W_l Σ_l‖_F²."""
-    return i.n[k] * math.prod(i.n[l] * i.beta[l] ** 2 for l in range(k + 1, p + 1))
+    return float(i.n[k]) * math.prod(i.n[l] * i.beta[l] ** 2 for l in range(k + 1, p + 1))
 
 
 def operator(i: Instance, p: int, q: int) -> float:
@@ -34,4 +34,4 @@ def lipschitz(i: Instance, p: int, q: int) -> float:
 def kernel(i: Instance, k: int) -> float:
     """d Π_{l<L} n_l Π_{l≠k} β_l²: the size of the term of the kernel that belongs to W_k."""
     betas = math.prod(i.beta[l] ** 2 for l in range(1, i.L + 1) if l != k)
-    return i.d * math.prod(i.n[1 : i.L]) * betas
+    return float(i.d) * math.prod(i.n[1 : i.L]) * betas

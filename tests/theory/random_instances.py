@@ -1,0 +1,50 @@
+"""Random networks on random data, for the inequalities that must always hold."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+import ntkscope as ntk
+from ntkscope.data import (
+    BinaryCube,
+    Circle,
+    Cube,
+    EquispacedCircle,
+    Gaussian,
+    GeneratedImage,
+    Sphere,
+)
+
+ACTIVATIONS = (
+    "relu", "relu", "relu", "leaky_relu:alpha=0.2", "abs", "identity", "sigmoid", "tanh", "erf",
+    "gelu", "silu", "softplus", "sin",
+)  # fmt: skip
+LAWS = (
+    Gaussian, Gaussian, Sphere, Cube, lambda d: Cube(d, centered=False), BinaryCube,
+    lambda d: BinaryCube(d, centered=False), lambda d: GeneratedImage(d),
+)  # fmt: skip
+
+
+@st.composite
+def instances(draw, activations=ACTIVATIONS, most_samples=24, widest=60):
+    """An Instance: depth 2 to 5, widths 1 to 60, every activation, rule and distribution."""
+    depth = draw(st.integers(2, 5))
+    d = draw(st.integers(1, 20))
+    hidden = [draw(st.integers(1, widest)) for _ in range(depth - 1)]
+    law = draw(st.sampled_from(LAWS))(d)
+    if draw(st.integers(0, 9)) == 0:
+        law, d = draw(st.sampled_from((Circle(), EquispacedCircle()))), 2
+    known = draw(st.integers(0, 4)) > 0
+    net = ntk.Network(
+        [d, *hidden, 1],
+        draw(st.sampled_from(activations)),
+        draw(st.sampled_from(("he", "lecun", "unit", "bombari2022", "banerjee2023"))),
+        draw(st.sampled_from(("standard", "standard", "ntk"))),
+        weights=draw(st.sampled_from(("gaussian",) * 4 + ("uniform", "rademacher", "orthogonal"))),
+    )
+    N = draw(st.integers(1 if known else 2, most_samples))
+    seed = draw(st.integers(0, 2**31))
+    X = law.sample(N, seed + 1)
+    return ntk.Instance(
+        net, X, seed=seed, distribution=law if known else None, samples=256, trials=25
+    )
