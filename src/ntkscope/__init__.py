@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from ntkscope.activations import Activation
     from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.empirical import empirical_ntk
+    from ntkscope.hermite import hermite_coefficients
+    from ntkscope.kernels.dual import dual_activation
     from ntkscope.kernels.hadamard import HadamardKernel
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
+    from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -40,6 +43,15 @@ _HOMES = {
     "empirical_ntk": "ntkscope.kernels.empirical",
     "inspect": "ntkscope.inspection",
     "lipschitz_interval": "ntkscope.lipschitz",
+    "LimitingKernel": "ntkscope.kernels.limiting",
+    "MLP": "ntkscope.networks",
+    "Network": "ntkscope.networks",
+    "Status": "ntkscope.spectra.eigenvalue",
+    "dual_activation": "ntkscope.kernels.dual",
+    "empirical_ntk": "ntkscope.kernels.empirical",
+    "hermite_coefficients": "ntkscope.hermite",
+    "limiting_kernel": "ntkscope.kernels.limiting",
+    "limiting_ntk": "ntkscope.kernels.limiting",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
 }
@@ -53,6 +65,7 @@ __all__ = [
     "Inspection",
     "Instance",
     "LipschitzInterval",
+    "LimitingKernel",
     "Network",
     "Statement",
     "Status",
@@ -61,9 +74,13 @@ __all__ = [
     "check",
     "check_all",
     "data",
+    "dual_activation",
     "empirical_ntk",
     "inspect",
     "lipschitz_interval",
+    "hermite_coefficients",
+    "limiting_kernel",
+    "limiting_ntk",
     "smallest_eigenvalue",
     "statements",
 ]
