@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ntkscope import activations, data
     from ntkscope.activations import Activation
-    from ntkscope.inspection import Inspection, inspect
-    from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.hermite import hermite_coefficients
+    from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.dual import dual_activation
+    from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
-    from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
+    from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -31,27 +31,23 @@ _HOMES = {
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
     "HadamardKernel": "ntkscope.kernels.hadamard",
     "Inspection": "ntkscope.inspection",
+    "Instance": "ntkscope.theory.instance",
+    "LimitingKernel": "ntkscope.kernels.limiting",
     "LipschitzInterval": "ntkscope.lipschitz",
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
-    "Status": "ntkscope.spectra.eigenvalue",
-    "Instance": "ntkscope.theory.instance",
     "Statement": "ntkscope.theory.statement",
+    "Status": "ntkscope.spectra.eigenvalue",
     "Verdict": "ntkscope.theory.verdict",
     "check": "ntkscope.theory.statement",
     "check_all": "ntkscope.theory.statement",
-    "empirical_ntk": "ntkscope.kernels.empirical",
-    "inspect": "ntkscope.inspection",
-    "lipschitz_interval": "ntkscope.lipschitz",
-    "LimitingKernel": "ntkscope.kernels.limiting",
-    "MLP": "ntkscope.networks",
-    "Network": "ntkscope.networks",
-    "Status": "ntkscope.spectra.eigenvalue",
     "dual_activation": "ntkscope.kernels.dual",
     "empirical_ntk": "ntkscope.kernels.empirical",
     "hermite_coefficients": "ntkscope.hermite",
+    "inspect": "ntkscope.inspection",
     "limiting_kernel": "ntkscope.kernels.limiting",
     "limiting_ntk": "ntkscope.kernels.limiting",
+    "lipschitz_interval": "ntkscope.lipschitz",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
 }
@@ -64,8 +60,8 @@ __all__ = [
     "HadamardKernel",
     "Inspection",
     "Instance",
-    "LipschitzInterval",
     "LimitingKernel",
+    "LipschitzInterval",
     "Network",
     "Statement",
     "Status",
@@ -76,11 +72,11 @@ __all__ = [
     "data",
     "dual_activation",
     "empirical_ntk",
-    "inspect",
-    "lipschitz_interval",
     "hermite_coefficients",
+    "inspect",
     "limiting_kernel",
     "limiting_ntk",
+    "lipschitz_interval",
     "smallest_eigenvalue",
     "statements",
 ]

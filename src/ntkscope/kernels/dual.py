@@ -69,10 +69,8 @@ def dual_activation(
         raise ValueError(f"activation {activation} has no closed form here; use method='series'")
     if closed is not None and method != "series":
         return closed(a, b, delta)
-    flat = [t.reshape(-1) for t in (a, b, delta)]
-    value = _by_series(activation, *flat, False, accuracy)
-    slope = _by_series(activation, *flat, True, accuracy)
-    return Dual(value.reshape(a.shape), slope.reshape(a.shape))
+    value, slope = (_by_series(activation, a, b, delta, d, accuracy) for d in (False, True))
+    return Dual(value, slope)
 
 
 def _one_minus_rho(a: Tensor, b: Tensor, covariance: Any, rho: Any, delta: Any) -> Tensor:
@@ -99,9 +97,11 @@ def _one_minus_rho(a: Tensor, b: Tensor, covariance: Any, rho: Any, delta: Any) 
 def _by_series(
     phi: Activation, a: Tensor, b: Tensor, delta: Tensor, derivative: bool, accuracy: float
 ) -> Tensor:
-    expansion = Expansion(phi, torch.cat([a, b]), derivative, accuracy)
-    first = torch.arange(len(a))
-    return expansion.pairs(1.0 - delta, first, first + len(a))
+    shape = a.shape
+    variances = torch.cat([a.reshape(-1), b.reshape(-1)])
+    first = torch.arange(a.numel())
+    expansion = Expansion(phi, variances, derivative, accuracy)
+    return expansion.pairs(1.0 - delta.reshape(-1), first, first + len(first)).reshape(shape)
 
 
 Closed = Callable[[Tensor, Tensor, Tensor], Dual]
