@@ -92,6 +92,14 @@ def test_two_outputs_of_a_residual_network():
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_derivative_that_returns_its_argument_is_not_overwritten(depth):
+    half_square = activations.custom(lambda z: z * z / 2, derivative=lambda z: z, name="z²/2")
+    model = ntk.Network([4, *[3] * (depth - 1), 1], half_square).sample(0)
+    X = ntk.data.gaussian(5, 4, seed=1)
+    agree(ntk.empirical_ntk(model, X).dense(), kernel(model, X))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
 def test_paired_networks(depth):
     net = ntk.Network([4, *[6] * (depth - 1), 1], "tanh", "bombari2022-paired:gamma=1e6")
     model, X = net.sample(0), ntk.data.gaussian(5, 4, seed=1)

@@ -7,6 +7,7 @@ B_k = ∂f/∂g_k; Nguyen et al. 2021, §4.1; Bombari et al. 2022, eq. 8-9. s_k 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -59,7 +60,10 @@ def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: list[int]) -> Backpro
                 signal = network.residual * slope * delta
             else:
                 delta = through
-                signal = slope * through
+                # in place where it is safe (a user's φ′ may return its own argument): a fresh
+                # N×n block costs as much as a pass
+                own = len(outputs) == 1 and not network.activation.custom
+                signal = slope.mul_(through[0])[None] if own else slope * through
             signals.append(signal)
     return Backprop(features, preactivations, signals[::-1])
 
@@ -181,7 +185,8 @@ def _is_float64(X: Any) -> bool:
 
 def _require_finite_pass(passed: Backprop) -> None:
     for index, (g, b) in enumerate(zip(passed.preactivations, passed.signals, strict=True), 1):
-        if not (bool(torch.isfinite(g).all()) and bool(torch.isfinite(b).all())):
+        # the maximum carries NaN and infinity, in one pass and without a copy
+        if not all(math.isfinite(torch.linalg.vector_norm(t, ord=math.inf)) for t in (g, b)):
             raise ValueError(
                 f"layer {index} overflows on these data (its values are not finite); "
                 "scale the rows of X or the weights down"
@@ -211,10 +216,11 @@ def _near_kinks(model: MLP, passed: Backprop) -> int:
         scale = model.network.scales[index]
         reach = (f.shape[1] + 2) * u * scale
         norms = torch.linalg.vector_norm(cast("Tensor", model.weights[index]).detach(), dim=0)
-        size = torch.linalg.vector_norm(f, dim=1)
-        # blocks of rows, so that the outer product of norms is never N×n at once
-        for rows in torch.arange(len(g), device=g.device).split(1024):
-            bound = reach * size[rows, None] * norms[None, :]
-            for kink in kinks:
-                count += int((torch.abs(g[rows] - kink) <= bound).sum())
+        bound = reach * torch.linalg.vector_norm(f, dim=1)
+        for kink in kinks:
+            distance = g - kink if kink else g
+            nearest = torch.linalg.vector_norm(distance, ord=-math.inf, dim=1)
+            rows = nearest <= bound * norms.max()  # almost always none: one pass over g
+            near = distance[rows].abs() <= bound[rows, None] * norms[None, :]
+            count += int(near.sum())
     return count
