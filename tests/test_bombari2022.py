@@ -1,0 +1,156 @@
+"""Bombari et al. 2022: every inequality on random instances, every statement on its own network."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ntkscope as ntk
+from ntkscope.theory.bombari2022_centering import centred, psi1
+from ntkscope.theory.instance import Instance
+from ntkscope.theory.statement import find, statements
+
+ACTIVATIONS = ["relu", "leaky_relu:alpha=0.2", "abs", "identity", "tanh", "sigmoid", "erf", "gelu",
+               "silu", "softplus", "sin"]  # fmt: skip
+LAWS = [ntk.data.Gaussian, ntk.data.Sphere, ntk.data.Cube, ntk.data.BinaryCube,
+        ntk.data.GeneratedImage, None]  # fmt: skip
+
+# what the statements of the paper are called here
+IDS = {
+    "assumption-2.1", "assumption-2.2", "assumption-2.3", "assumption-2.4", "assumption-2.5",
+    "eq-8", "eq-9", "eq-10", "eq-11", "eq-16", "eq-21", "loewner", "theorem-3.1", "theorem-3.2",
+    "centering-a", "centering-b", "centering-compared", "proposition-3.3", "theorem-3.4",
+    "corollary-4.1", "norm-i", "norm-ii", "norm-iii", "norm-iv", "norm-v",
+}  # fmt: skip
+
+
+@st.composite
+def instances(draw):
+    hidden = draw(st.lists(st.integers(1, 40), min_size=1, max_size=4))
+    dim = draw(st.integers(1, 20))
+    law = draw(st.sampled_from(LAWS))
+    net = ntk.Network(
+        [dim, *hidden, 1],
+        draw(st.sampled_from(ACTIVATIONS)),
+        draw(st.sampled_from(["bombari2022", "he", "lecun", "unit"])),
+        draw(st.sampled_from(["standard", "ntk"])),
+        bias_std=draw(st.sampled_from([None, None, 0.5])),
+    )
+    seed = draw(st.integers(0, 999))
+    distribution = law(dim) if law is not None else None
+    X = (distribution or ntk.data.Gaussian(dim)).sample(draw(st.integers(2, 25)), seed)
+    return Instance(net, X, seed=seed, distribution=distribution, samples=256, trials=2)
+
+
+def hold_on(instance):
+    for statement in statements("bombari2022"):
+        verdict = statement.check(instance)
+        assert not verdict.violations, (statement.id, [c.to_dict() for c in verdict.violations])
+
+
+@settings(deadline=None, max_examples=20)
+@given(instances())
+def test_inequalities_hold_on_random_instances(instance):
+    hold_on(instance)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=500)
+@given(instances())
+def test_inequalities_hold_on_500_random_instances(instance):
+    hold_on(instance)
+
+
+def test_every_statement_of_the_paper_is_there():
+    assert {s.id.removeprefix("bombari2022.") for s in statements("bombari2022")} == IDS
+
+
+def test_every_statement_applies_and_is_measured_on_the_papers_network():
+    law = ntk.data.Gaussian(12)
+    net = ntk.Network([12, 11, 10, 1], "tanh", "bombari2022")
+    instance = Instance(net, law.sample(30, 1), distribution=law, samples=512, trials=3)
+    for statement in statements("bombari2022"):
+        verdict = statement.check(instance)
+        if statement.id != "bombari2022.eq-21":  # the ball condition fails at such small widths
+            assert verdict.applies, (statement.id, verdict.failing)
+        assert verdict.claims or verdict.scalings, statement.id
+        assert verdict.holds is not False, statement.id
+
+
+def test_centred_kernels_match_rows_formed_one_by_one():
+    law = ntk.data.Gaussian(5)
+    net = ntk.Network([5, 4, 3, 1], "tanh", "bombari2022")
+    instance = Instance(net, law.sample(9, 0), distribution=law, samples=300)
+    c = centred(instance)
+    model, reference = instance.model, instance.reference
+
+    def rows(X):
+        features, g = model.layers(X)
+        slope = instance.network.activation.derivative(g[1]) * model.weights[2][:, 0]
+        return features[1].detach(), slope.detach()
+
+    F, B = rows(instance.X)
+    RF, RB = rows(reference)
+    f, b = F - RF.mean(0), B - RB.mean(0)
+    mean = torch.einsum("sm,sn->mn", RF - RF.mean(0), RB - RB.mean(0)) / len(RF)
+    J = torch.stack([(torch.outer(x, y) - mean).reshape(-1) for x, y in zip(f, b, strict=True)])
+    assert torch.allclose(c.kernel("full"), J @ J.T, rtol=0, atol=c.rounding)
+    J = torch.stack([torch.outer(x, y).reshape(-1) for x, y in zip(f, B, strict=True)])
+    assert torch.allclose(c.kernel("F"), J @ J.T, rtol=0, atol=c.rounding)
+
+
+def test_a_wrong_centring_is_caught():
+    """The explicit inequality of step (a) fails once its loss is left out."""
+    failures = 0
+    for seed in range(6):
+        law = ntk.data.Gaussian(20)
+        net = ntk.Network([20, 200, 100, 1], "sigmoid", "bombari2022")
+        instance = Instance(net, law.sample(60, seed), seed=seed, distribution=law, samples=512)
+        c = centred(instance)
+        gap = c.difference(c.kernel("J"), c.kernel("FB"))
+        failures += gap.value < -gap.error
+    assert failures == 6  # JJᵀ ⪰ J_FB J_FBᵀ is false, so the losses are not idle
+
+
+def test_psi1_of_known_laws():
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(200_000, generator=generator).double()
+    exponential = -torch.log(uniform.clamp_min(1e-300))
+    # E exp(|y|/t) = 1/(1 − 1/t) = 2 at t = 2
+    assert psi1(exponential) == pytest.approx(2.0, rel=0.03)
+    assert psi1(torch.ones(5).double()) == pytest.approx(1 / math.log(2), rel=1e-9)
+    assert psi1(torch.zeros(5).double()) == 0.0
+
+
+def test_binary_cube_is_marked_and_its_distance_spreads():
+    spreads = []
+    for dim in (16, 256):
+        law = ntk.data.BinaryCube(dim)
+        instance = Instance(ntk.Network([dim, 4, 1], "tanh", "bombari2022"), law.sample(8, 0),
+                            distribution=law)  # fmt: skip
+        verdict = find("bombari2022.assumption-2.2").check(instance)
+        assert not verdict.applies
+        spreads.append(verdict.scalings[-1].measured.value)
+    assert spreads[1] / spreads[0] == pytest.approx(2.0, rel=0.15)  # d^{1/4}
+
+
+def test_unknown_data_leave_the_law_open():
+    X = ntk.data.gaussian(20, 6, seed=0)
+    instance = Instance(ntk.Network([6, 5, 5, 1], "tanh", "bombari2022"), X)
+    verdict = find("bombari2022.theorem-3.4").check(instance)
+    open_ones = [h.name for h in verdict.hypotheses if h.holds is None]
+    assert any("2.2" in name for name in open_ones)
+    assert any("other 10" in note for note in verdict.notes)
+
+
+def test_a_relu_network_fails_assumption_2_3_and_is_still_measured():
+    law = ntk.data.Gaussian(6)
+    net = ntk.Network([6, 9, 8, 1], "relu", "he")
+    instance = Instance(net, law.sample(10, 0), distribution=law, samples=256)
+    verdict = find("bombari2022.theorem-3.1").check(instance)
+    assert not verdict.applies
+    assert any("φ′ jumps" in h.note for h in verdict.failing)
+    assert verdict.holds
+    assert verdict.scalings
