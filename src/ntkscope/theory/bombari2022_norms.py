@@ -48,7 +48,7 @@ def feature_norms(i: Instance, out: Findings) -> None:
     at_zero = abs(i.network.activation.at_zero)
     for l in range(1, i.L):
         f, g, before = (torch.linalg.vector_norm(m, dim=1) for m in (i.F(l), i.G(l), i.F(l - 1)))
-        bias = float(torch.linalg.vector_norm(i.model.biases[l - 1])) if len(i.model.biases) else 0
+        bias = float(i.model.biases[l - 1].detach().norm()) if len(i.model.biases) else 0
         reach = i.op_norm(l).value * before + bias
         worst = int((g - reach).argmax())
         length = 8 * (i.n[l - 1] + i.n[l])
