@@ -15,7 +15,7 @@ FLOORS = [
     ("initialization", "networks"),
     ("kernels", "lipschitz"),
     ("spectra",),
-    ("theory",),
+    ("theory", "convergence"),
     ("training",),
     ("bounds", "meaning", "inspection", "experiments"),
     ("cli", "__main__"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ntkscope import activations, data
     from ntkscope.activations import Activation
+    from ntkscope.convergence import Convergence, WidthLimit, width_convergence, width_limit
     from ntkscope.hermite import hermite_coefficients
     from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.dual import dual_activation
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 # command line's --help do not wait for torch
 _HOMES = {
     "Activation": "ntkscope.activations",
+    "Convergence": "ntkscope.convergence",
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
     "HadamardKernel": "ntkscope.kernels.hadamard",
     "Inspection": "ntkscope.inspection",
@@ -39,6 +41,7 @@ _HOMES = {
     "Statement": "ntkscope.theory.statement",
     "Status": "ntkscope.spectra.eigenvalue",
     "Verdict": "ntkscope.theory.verdict",
+    "WidthLimit": "ntkscope.convergence",
     "check": "ntkscope.theory.statement",
     "check_all": "ntkscope.theory.statement",
     "dual_activation": "ntkscope.kernels.dual",
@@ -50,12 +53,15 @@ _HOMES = {
     "lipschitz_interval": "ntkscope.lipschitz",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
+    "width_convergence": "ntkscope.convergence",
+    "width_limit": "ntkscope.convergence",
 }
 _MODULES = ("activations", "data")
 
 __all__ = [
     "MLP",
     "Activation",
+    "Convergence",
     "Eigenvalue",
     "HadamardKernel",
     "Inspection",
@@ -66,6 +72,7 @@ __all__ = [
     "Statement",
     "Status",
     "Verdict",
+    "WidthLimit",
     "activations",
     "check",
     "check_all",
@@ -79,6 +86,8 @@ __all__ = [
     "lipschitz_interval",
     "smallest_eigenvalue",
     "statements",
+    "width_convergence",
+    "width_limit",
 ]
 
 
