@@ -60,9 +60,9 @@ class Recipe:
 
     steps: int = 1000
     optimizer: str = "gd"
-    eta: float | str = "auto"
+    eta: int | float | str = "auto"
     probes: int = 12
-    tol: float = 0.0
+    tol: int | float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -313,7 +313,7 @@ def theorem_unit(net: Network) -> float | None:
     return gamma_of(net) * float(net.widths[-3]) * (float(net.widths[-2]) / 2.0)
 
 
-def step_size(eta: float | str, rule: Rule, net: Network, N: int, limit: float) -> float:
+def step_size(eta: int | float | str, rule: Rule, net: Network, N: int, limit: float) -> float:
     """η as a number, from a number, ``auto``, ``lambda_max:fraction=…`` or ``theorem:C=…``.
 
     Raises ValueError for an unknown form, or a number that is not positive and finite.

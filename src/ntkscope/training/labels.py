@@ -64,7 +64,7 @@ def make_targets(labels: Any, N: int, how: str = "auto") -> Targets:
         seed = spec.options.get("seed", 0)
         if not isinstance(seed, int):
             raise ValueError(f"targets 'random': seed must be an integer, got {seed!r}")
-        drawn = torch.randn(N, generator=as_seed(seed), dtype=torch.float64)
+        drawn = torch.randn(N, generator=as_seed(seed, "labels"), dtype=torch.float64)
         return Targets(drawn, f"N(0, 1) labels of seed {seed}")
     if labels is None:
         raise ValueError(

@@ -101,7 +101,7 @@ class _Torch(Stepper):
     ) -> None:
         self._model, (self._X, self._Y) = model, data
         self._batch = int(rule.options["batch"]) if rule.name == "sgd" else 0
-        self._generator = as_seed(seed)
+        self._generator = as_seed(seed, "batches")
         self._optimizer: torch.optim.Optimizer
         if rule.name == "adam":
             betas = (rule.options["beta1"], rule.options["beta2"])
