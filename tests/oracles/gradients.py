@@ -20,7 +20,10 @@ def descent_step(model, X: Tensor, Y: Tensor, eta: float) -> list[Tensor]:
     """The parameters after one step of gradient descent on ½‖F − Y‖²."""
     loss = 0.5 * ((model(X)[:, 0] - Y) ** 2).sum()
     parameters = list(model.parameters())
-    return [p.detach() - eta * g for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)]
+    return [
+        p.detach() - eta * g
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True)
+    ]
 
 
 def parameter_hessian(model, x: Tensor) -> Tensor:

@@ -59,7 +59,10 @@ def test_zero_samples_and_dead_networks():
 def test_an_unconverged_norm_says_so_and_is_a_lower_bound():
     model = ntk.Network([20, 60, 60, 1], "tanh", "he", "ntk").sample(0)
     X = ntk.data.gaussian(n_samples=3, dim=20, seed=0)
-    few, many = hessian_norms(model, X, tol=1e-12, max_products=3), hessian_norms(model, X, tol=1e-10)
+    few, many = (
+        hessian_norms(model, X, tol=1e-12, max_products=3),
+        hessian_norms(model, X, tol=1e-10),
+    )
     assert not few.converged
     assert many.converged
     assert bool((few.values <= many.values * (1 + 1e-9)).all())

@@ -82,7 +82,9 @@ def test_jacobian_transpose_and_change_are_autograds(shape, N, seed):
     model, X, Y = sample(net, N, seed)
     J = jacobian(model, X)
     alpha = Y
-    got = torch.cat([t.reshape(-1) for t in jacobian_transpose(model, backprop(model, X, [0]), alpha)])
+    got = torch.cat(
+        [t.reshape(-1) for t in jacobian_transpose(model, backprop(model, X, [0]), alpha)]
+    )
     scale = float(J.abs().max()) * float(alpha.abs().sum()) + 1e-300
     assert float((got - J.T @ alpha).abs().max()) <= 1e4 * EPS * scale
     before = backprop(model, X, [0])
@@ -169,7 +171,9 @@ def test_interrupted_training_resumes_bit_for_bit(optimizer, tmp_path):
     whole = train(model, X, Y, Recipe(steps=40, optimizer=optimizer, seed=9))
     path = tmp_path / "run" / "state.pt"
 
-    train(model, X, Y, Recipe(steps=24, optimizer=optimizer, seed=9), checkpoint=Checkpoint(path, 8))
+    train(
+        model, X, Y, Recipe(steps=24, optimizer=optimizer, seed=9), checkpoint=Checkpoint(path, 8)
+    )
     resumed = train(
         model, X, Y, Recipe(steps=40, optimizer=optimizer, seed=9),
         checkpoint=Checkpoint(path, 8, resume=True),

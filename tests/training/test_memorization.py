@@ -13,7 +13,11 @@ from ntkscope.training.checkpoints import load_model
 from ntkscope.training.labels import contradictions, make_targets
 from ntkscope.training.memorization import capacity, double, memorize
 
-PHI = {"relu": lambda z: np.maximum(z, 0.0), "tanh": np.tanh, "softplus": lambda z: np.logaddexp(0, z)}
+PHI = {
+    "relu": lambda z: np.maximum(z, 0.0),
+    "tanh": np.tanh,
+    "softplus": lambda z: np.logaddexp(0, z),
+}
 
 
 def forward_by_hand(model, X):
@@ -67,7 +71,9 @@ def test_the_doubled_network_is_the_difference_quotient():
         [b.detach() + eps * t for b, t in zip(model.biases, theta[3:], strict=True)],
     )  # fmt: skip
     expected = (forward_by_hand(moved, X) - forward_by_hand(model, X)) / eps
-    assert np.allclose(forward_by_hand(double(model, theta, eps), X), expected, rtol=1e-12, atol=1e-12)
+    assert np.allclose(
+        forward_by_hand(double(model, theta, eps), X), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_the_result_saves_and_loads(tmp_path):
@@ -114,7 +120,11 @@ def test_a_near_duplicate_row_is_told_from_rounding():
 
 
 def test_float32_stops_where_it_must():
-    X = ntk.data.gaussian(n_samples=20, dim=8, seed=0, )
+    X = ntk.data.gaussian(
+        n_samples=20,
+        dim=8,
+        seed=0,
+    )
     model = ntk.Network([8, 100, 1], "tanh").sample(0, dtype="float32")
     Y = make_targets(None, 20, "random").Y
     result = memorize(model, X.float(), Y, tol=1e-12)
@@ -159,7 +169,9 @@ def test_targets():
     assert make_targets([3, 8, 3], 3).Y.tolist() == [-1.0, 1.0, -1.0]
     assert make_targets([3, 8, 3], 3, "real").Y.tolist() == [3.0, 8.0, 3.0]
     assert make_targets([0, 1, 2], 3).Y.tolist() == [0.0, 1.0, 2.0]
-    assert torch.equal(make_targets(None, 4, "random:seed=2").Y, make_targets(None, 4, "random:seed=2").Y)
+    assert torch.equal(
+        make_targets(None, 4, "random:seed=2").Y, make_targets(None, 4, "random:seed=2").Y
+    )
     for labels, how, message in (
         ([0, 1, 2], "signs", "signs need two classes"),
         (None, "auto", "come without labels"),

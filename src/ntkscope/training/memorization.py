@@ -247,9 +247,7 @@ def double(model: MLP, theta: list[Tensor], epsilon: float) -> MLP:
     new = [w + epsilon * t for w, t in zip(old, theta[:count], strict=True)]
     gain = math.sqrt(2.0) if network.parameterization == "ntk" else 1.0
     weights = [torch.cat([new[0], old[0]], dim=1)]
-    weights += [
-        gain * torch.block_diag(a, b) for a, b in zip(new[1:-1], old[1:-1], strict=True)
-    ]
+    weights += [gain * torch.block_diag(a, b) for a, b in zip(new[1:-1], old[1:-1], strict=True)]
     weights.append(gain * torch.cat([new[-1] / epsilon, old[-1] / -epsilon], dim=0))
     biases = None
     if len(model.biases):
@@ -293,7 +291,6 @@ def _reason(error: float, tol: float, solver: _Solver, reachable: float, model: 
     )
 
 
-
 @dataclass(frozen=True)
 class Capacity:
     """Whether N real labels can be fitted, from the certificate that λ_min(K) > 0.
@@ -329,9 +326,7 @@ class Capacity:
         if value is None:
             return f"{what}: not asked, a hidden width is odd"
         if fits:
-            return (
-                f"{what}: any {self.n_samples} real labels can be fitted; λ_min at {base} is {value}"
-            )
+            return f"{what}: any {self.n_samples} real labels can be fitted; λ_min at {base} is {value}"
         return f"{what}: not established; λ_min at {base} is {value}. {value.status.advice}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,9 +70,7 @@ class Training:
     def _modes(self, steps: list[int]) -> Tensor | None:
         if self.momentum is None:
             return None
-        return linearised_modes(
-            self.eigenvalues, self.coefficients, self.eta, steps, self.momentum
-        )
+        return linearised_modes(self.eigenvalues, self.coefficients, self.eta, steps, self.momentum)
 
     @property
     def mismatch(self) -> float | None:

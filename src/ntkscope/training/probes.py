@@ -180,9 +180,7 @@ class Condition21:
 
 def condition_21(probes: list[Probe]) -> Condition21:
     """Condition 21 over the probes; α = 0 (and R infinite) where λ_min is not above its error."""
-    lowest = min(
-        p.lambda_min.value if p.lambda_min.status.trustworthy else 0.0 for p in probes
-    )
+    lowest = min(p.lambda_min.value if p.lambda_min.status.trustworthy else 0.0 for p in probes)
     alpha = math.sqrt(max(0.0, lowest))
     beta = math.sqrt(max(p.lambda_max.value for p in probes))
     start = math.sqrt(2.0 * probes[0].loss)

@@ -1,0 +1,85 @@
+"""The tracker in a loop of one's own."""
+
+import math
+
+import pytest
+import torch
+
+import ntkscope as ntk
+from ntkscope.training.tracker import Tracker
+
+
+def setting(seed=0):
+    model = ntk.Network([4, 30, 1], "tanh", "he", "ntk").sample(seed)
+    X = ntk.data.gaussian(n_samples=8, dim=4, seed=seed)
+    return model, X, torch.sign(X[:, :1])
+
+
+def steps(model, X, Y, optimizer, count, after=lambda loss: None):
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss = 0.5 * ((model(X) - Y) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        after(loss)
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop])
+def test_it_follows_any_optimizer_and_measures_the_kernel(make, tmp_path):
+    model, X, Y = setting()
+    optimizer = make(model.parameters(), lr=1e-2)
+    with Tracker(model, X, every=4, optimizer=optimizer) as tracker:
+        steps(model, X, Y, optimizer, 10)
+    assert tracker.column("step") == [0, 4, 8, 10]
+    expected = ntk.smallest_eigenvalue(ntk.empirical_ntk(model, X))
+    last = tracker.history[-1]
+    assert abs(last["lambda_min"] - expected.value) <= last["lambda_min_error"] + expected.error
+    start = ntk.empirical_ntk(setting()[0], X).dense()
+    drift = torch.linalg.matrix_norm(ntk.empirical_ntk(model, X).dense() - start)
+    assert last["drift"] == pytest.approx(float(drift / torch.linalg.matrix_norm(start)), rel=1e-12)
+    assert tracker.history[0]["drift"] == 0.0
+    steps(model, X, Y, optimizer, 4)
+    assert tracker.steps_seen == 10  # the hook is gone
+    tracker.plot(tmp_path / "ntk.png")
+    assert (tmp_path / "ntk.png").stat().st_size > 5000
+
+
+def test_as_a_callback_it_keeps_the_loss():
+    model, X, Y = setting()
+    tracker = Tracker(model, X, every=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    steps(model, X, Y, optimizer, 6, after=tracker)
+    assert tracker.column("step") == [0, 3, 6]
+    assert math.isnan(tracker.history[0]["loss"])
+    assert tracker.history[1]["loss"] > tracker.history[2]["loss"]
+
+
+def test_measuring_changes_nothing():
+    plain, tracked = setting(), setting()
+    state = torch.get_rng_state()
+    for model, X, Y in (plain, tracked):
+        optimizer = torch.optim.Adam(model.parameters())
+        if model is plain[0]:
+            steps(model, X, Y, optimizer, 7)
+        else:
+            with Tracker(model, X, every=1, optimizer=optimizer):
+                steps(model, X, Y, optimizer, 7)
+    for p, q in zip(plain[0].parameters(), tracked[0].parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_an_error_in_the_loop_passes_through():
+    model, X, _ = setting()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(RuntimeError, match="own"), Tracker(model, X, optimizer=optimizer):
+        raise RuntimeError("the loop's own")
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_bad_input():
+    model, X, _ = setting()
+    with pytest.raises(ValueError, match="every must be"):
+        Tracker(model, X, every=0)
+    with pytest.raises(ValueError, match="features"):
+        Tracker(model, X[:, :2])
