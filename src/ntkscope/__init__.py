@@ -22,12 +22,27 @@ if TYPE_CHECKING:
     from ntkscope.theory.instance import Instance
     from ntkscope.theory.statement import Statement, check, check_all, statements
     from ntkscope.theory.verdict import Verdict
+    from ntkscope.training.checkpoints import load_model, save_model
+    from ntkscope.training.curvature import hessian_norms
+    from ntkscope.training.dynamics import Recipe, train
+    from ntkscope.training.memorization import Memorization, memorize
+    from ntkscope.training.outcome import Training
+    from ntkscope.training.tracker import Tracker
 
 __version__ = "0.1.0"
 
 # public name → module that holds it; imported on first use, so that `import ntkscope` and the
 # command line's --help do not wait for torch
 _HOMES = {
+    "Memorization": "ntkscope.training.memorization",
+    "train": "ntkscope.training.dynamics",
+    "save_model": "ntkscope.training.checkpoints",
+    "memorize": "ntkscope.training.memorization",
+    "load_model": "ntkscope.training.checkpoints",
+    "hessian_norms": "ntkscope.training.curvature",
+    "Training": "ntkscope.training.outcome",
+    "Tracker": "ntkscope.training.tracker",
+    "Recipe": "ntkscope.training.dynamics",
     "Activation": "ntkscope.activations",
     "Convergence": "ntkscope.convergence",
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
@@ -68,9 +83,13 @@ __all__ = [
     "Instance",
     "LimitingKernel",
     "LipschitzInterval",
+    "Memorization",
     "Network",
+    "Recipe",
     "Statement",
     "Status",
+    "Tracker",
+    "Training",
     "Verdict",
     "WidthLimit",
     "activations",
@@ -80,12 +99,17 @@ __all__ = [
     "dual_activation",
     "empirical_ntk",
     "hermite_coefficients",
+    "hessian_norms",
     "inspect",
     "limiting_kernel",
     "limiting_ntk",
     "lipschitz_interval",
+    "load_model",
+    "memorize",
+    "save_model",
     "smallest_eigenvalue",
     "statements",
+    "train",
     "width_convergence",
     "width_limit",
 ]

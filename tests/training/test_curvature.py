@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.gradients import parameter_hessian
 
 import ntkscope as ntk
 from ntkscope.training.curvature import HessianOperator, hessian_norms
+from oracles.gradients import parameter_hessian
 
 
 def dense_norms(model, X):

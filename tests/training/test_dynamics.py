@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles.gradients import descent_step, jacobian
 
 import ntkscope as ntk
 from ntkscope.kernels.empirical import backprop
@@ -25,6 +24,7 @@ from ntkscope.training.dynamics import (
 from ntkscope.training.gradients import GradientStep, jacobian_transpose
 from ntkscope.training.probes import jacobian_change
 from ntkscope.training.rates import fit_rate, linearised_modes
+from oracles.gradients import descent_step, jacobian
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -72,7 +72,7 @@ def test_a_step_is_autograds(shape, N, seed):
     assert float(got) == pytest.approx(loss, rel=1e-12, abs=1e-25)
     size = max(float(e.abs().max()) for e in expected)
     for p, e in zip(model.parameters(), expected, strict=True):
-        assert float((p - e).abs().max()) <= 1e4 * EPS * max(1.0, size)
+        assert float((p - e).detach().abs().max()) <= 1e4 * EPS * max(1.0, size)
 
 
 @settings(deadline=None, max_examples=20)
@@ -120,7 +120,7 @@ def test_a_linear_network_follows_its_closed_form():
     X = torch.linalg.qr(ntk.data.gaussian(n_samples=6, dim=4, seed=0))[0]
     beta, u = torch.zeros(4).double(), torch.zeros(5).double()
     beta[1], u[2] = 1.0, 1.0
-    s, a, eta, steps = 1.7, 0.3, 1e-3, 2500
+    s, a, eta, steps = 1.7, 0.3, 4e-3, 600
     model = ntk.MLP.from_weights([a * torch.outer(beta, u), a * u[:, None]], "identity")
     result = train(model, X, s * X @ beta, Recipe(steps=steps, eta=eta, probes=3))
     losses, strengths = [], []

@@ -17,6 +17,11 @@ from ntkscope._specs import unknown
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
+    "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),
+    "memorize": (
+        "ntkscope.cli.memorize",
+        "Whether N labels can be fitted, and a network that does.",
+    ),
 }
 
 # typer carries click's classes under its own name in some versions; this one is in all of them

@@ -37,8 +37,8 @@ class HessianNorms:
     products: Hessian-vector products a sample.
     """
 
-    values: Float[Tensor, "N"]
-    errors: Float[Tensor, "N"] = field(repr=False)
+    values: Float[Tensor, N]
+    errors: Float[Tensor, N] = field(repr=False)
     converged: bool
     products: int
     seconds: float
@@ -119,7 +119,7 @@ class HessianOperator:
     def __call__(self, v: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         parts = torch.split(v, self._sizes, dim=1)
         step = 3 if self._biases else 2
-        coordinates = [parts[i : i + step] for i in range(0, len(parts), step)]
+        coordinates: list[Parts] = [parts[i : i + step] for i in range(0, len(parts), step)]
         moved_f, moved_g = self._forward(coordinates)
         moved_b = self._backward(coordinates, moved_g)
         out: list[Tensor] = []
@@ -230,7 +230,7 @@ def _lanczos(
 
 def _ritz(
     diagonal: list[Tensor], beside: list[Tensor], beta: Tensor
-) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+) -> tuple[Float[Tensor, N], Float[Tensor, N]]:
     """The Ritz value largest in size and its residual β|s_k|, for every sample."""
     T = torch.diag_embed(torch.stack(diagonal, dim=1))
     if beside:

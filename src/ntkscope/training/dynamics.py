@@ -318,14 +318,14 @@ def step_size(eta: int | float | str, rule: Rule, net: Network, N: int, limit: f
 
     Raises ValueError for an unknown form, or a number that is not positive and finite.
     """
-    if isinstance(eta, str):
-        try:
-            eta = float(eta)
-        except ValueError:
-            eta = _named_step_size(eta, rule, net, N, limit)
-    if isinstance(eta, bool) or not (math.isfinite(eta) and eta > 0):
+    number: float
+    try:
+        number = float(eta)
+    except ValueError:
+        number = _named_step_size(str(eta), rule, net, N, limit)
+    if isinstance(eta, bool) or not (math.isfinite(number) and number > 0):
         raise ValueError(f"eta must be positive and finite, got {eta!r}")
-    return float(eta)
+    return number
 
 
 def _named_step_size(text: str, rule: Rule, net: Network, N: int, limit: float) -> float:

@@ -23,7 +23,7 @@ class GradientStep:
     Results do not depend on what ran before: the same weights give the same step in every bit.
     """
 
-    def __init__(self, model: MLP, X: Float[Tensor, "N d"], Y: Float[Tensor, "N"]) -> None:
+    def __init__(self, model: MLP, X: Float[Tensor, "N d"], Y: Float[Tensor, N]) -> None:
         network = model.network
         if network.n_outputs != 1:
             raise ValueError(f"training follows one output, the network has {network.n_outputs}")
@@ -109,8 +109,8 @@ class GradientStep:
 
 
 def jacobian_transpose(
-    model: MLP, passed: Backprop, alpha: Float[Tensor, "N"]
-) -> list[Float[Tensor, "..."]]:
+    model: MLP, passed: Backprop, alpha: Float[Tensor, N]
+) -> list[Float[Tensor, ...]]:
     """Jᵀα for one output, as a list shaped like ``model.parameters()``: weights, then biases."""
     network = model.network
     weighted = [b[0] * alpha[:, None] for b in passed.signals]

@@ -20,11 +20,11 @@ HOW = ("auto", "real", "signs", "random")
 class Targets:
     """Real targets Y (N,) and a sentence on how they came from the labels."""
 
-    Y: Float[Tensor, "N"]
+    Y: Float[Tensor, N]
     note: str
 
 
-def as_targets(Y: Any, N: int, name: str = "Y") -> Float[Tensor, "N"]:
+def as_targets(Y: Any, N: int, name: str = "Y") -> Float[Tensor, N]:
     """``Y`` as N finite float64 numbers; integers are taken at their value.
 
     Raises TypeError for text, ValueError for another length, more axes, or values not finite.
@@ -86,7 +86,7 @@ def make_targets(labels: Any, N: int, how: str = "auto") -> Targets:
     return Targets(Y, "the labels' own numbers")
 
 
-def contradictions(X: Float[Tensor, "N d"], Y: Float[Tensor, "N"]) -> list[tuple[int, int]]:
+def contradictions(X: Float[Tensor, "N d"], Y: Float[Tensor, N]) -> list[tuple[int, int]]:
     """Pairs of equal rows of X with different labels, each named by its first occurrence."""
     _, inverse = torch.unique(X, dim=0, return_inverse=True)
     first: dict[int, int] = {}
@@ -98,7 +98,7 @@ def contradictions(X: Float[Tensor, "N d"], Y: Float[Tensor, "N"]) -> list[tuple
     return found
 
 
-def reject_contradictions(X: Float[Tensor, "N d"], Y: Float[Tensor, "N"]) -> None:
+def reject_contradictions(X: Float[Tensor, "N d"], Y: Float[Tensor, N]) -> None:
     """Raise ValueError naming equal rows with different labels, which no function can fit."""
     found = contradictions(X, Y)
     if found:

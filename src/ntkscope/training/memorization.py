@@ -174,7 +174,7 @@ class _Solver:
         self.rank = int(certain.sum())
         self._values, self._modes = values[certain], modes[:, certain]
 
-    def solve(self, r: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    def solve(self, r: Float[Tensor, N]) -> Float[Tensor, N]:
         """K⁻¹r, or the pseudo-inverse's on the certain eigenvectors."""
         if self._factor is not None:
             half = torch.linalg.solve_triangular(self._factor, r[:, None], upper=False)
@@ -183,7 +183,7 @@ class _Solver:
         assert self._values is not None
         return self._modes @ ((self._modes.T @ r) / self._values)
 
-    def unreachable(self, Y: Float[Tensor, "N"]) -> float:
+    def unreachable(self, Y: Float[Tensor, N]) -> float:
         """‖Y − P Y‖, P the projection on the certain eigenvectors; 0 at full rank."""
         if self._modes is None:
             return 0.0
@@ -224,7 +224,7 @@ def _iterate(
 
 def _difference(
     model: MLP, theta: list[Tensor], epsilon: float, X: Tensor, base: Tensor
-) -> Float[Tensor, "N"]:
+) -> Float[Tensor, N]:
     """h_ε on X by two evaluations of the base network."""
     count = len(model.weights)
     moved = MLP(
@@ -272,7 +272,7 @@ def _reason(error: float, tol: float, solver: _Solver, reachable: float, model: 
     N, parameters = len(solver.passed.features[0]), model.n_parameters
     if error <= tol:
         return "reached"
-    if N > parameters:
+    if parameters < N:
         return (
             f"{N} samples, {parameters} parameters: K has rank at most {parameters}, and the part of "
             f"Y outside its range, about {reachable:.3g}, stays; widen the network"

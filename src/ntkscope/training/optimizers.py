@@ -81,6 +81,7 @@ class Stepper(ABC):
         """Plain values and tensors for a checkpoint."""
         return {}
 
+    @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from ``state``."""
 
@@ -91,6 +92,9 @@ class _Descent(Stepper):
 
     def step(self) -> None:
         self._closed.backward(self._eta)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        del state  # the weights are all there is
 
 
 class _Torch(Stepper):
@@ -119,7 +123,7 @@ class _Torch(Stepper):
             X, Y = X[rows], Y[rows]
         self._optimizer.zero_grad()
         loss = 0.5 * weight * ((self._model(X)[:, 0] - Y) ** 2).sum()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+        loss.backward()
         self._optimizer.step()
 
     def state(self) -> dict[str, Any]:
@@ -134,7 +138,7 @@ class _Torch(Stepper):
 
 
 def make_stepper(
-    rule: Rule, closed: GradientStep, Y: Float[Tensor, "N"], eta: float, seed: int
+    rule: Rule, closed: GradientStep, Y: Float[Tensor, N], eta: float, seed: int
 ) -> Stepper:
     """The stepper of ``rule`` on the model and data of ``closed``."""
     if rule.name == "gd":

@@ -38,13 +38,13 @@ class Training:
     momentum: float | None
     eta: float
     eta_limit: float
-    loss_steps: Float[Tensor, "T"]
-    losses: Float[Tensor, "T"]
+    loss_steps: Float[Tensor, T]
+    losses: Float[Tensor, T]
     rounding: float
     probes: tuple[Probe, ...]
     observed: Float[Tensor, "P N"] = field(repr=False)
-    eigenvalues: Float[Tensor, "N"] = field(repr=False)
-    coefficients: Float[Tensor, "N"] = field(repr=False)
+    eigenvalues: Float[Tensor, N] = field(repr=False)
+    coefficients: Float[Tensor, N] = field(repr=False)
     theorem_unit: float | None
     notes: tuple[str, ...]
     seconds: float
@@ -53,7 +53,7 @@ class Training:
         """The linearised residuals at the probes; ``None`` for Adam and SGD, which have no such law."""
         return self._modes([p.step for p in self.probes])
 
-    def predicted(self, steps: list[int] | None = None) -> Float[Tensor, "T"] | None:
+    def predicted(self, steps: list[int] | None = None) -> Float[Tensor, T] | None:
         """The linearised loss at ``steps`` (the recorded ones); ``None`` for Adam and SGD."""
         asked = [int(t) for t in self.loss_steps.tolist()] if steps is None else steps
         if self.momentum is None:

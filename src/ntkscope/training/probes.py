@@ -65,7 +65,7 @@ def extremes(K: HadamardKernel, matrix: Tensor) -> tuple[Eigenvalue, Eigenvalue]
 
 
 def tuple_of_extremes(
-    K: HadamardKernel, eigenvalues: Float[Tensor, "N"], seconds: float
+    K: HadamardKernel, eigenvalues: Float[Tensor, N], seconds: float
 ) -> tuple[Eigenvalue, Eigenvalue]:
     """The two ends of a computed spectrum as intervals: forming error and N·u·λ_max."""
     unit = torch.finfo(eigenvalues.dtype).eps / 2
@@ -86,7 +86,7 @@ def tuple_of_extremes(
 class Start:
     """θ_0 and its kernel, which later points are compared with."""
 
-    def __init__(self, model: MLP, X: Float[Tensor, "N d"], F: Float[Tensor, "N"]) -> None:
+    def __init__(self, model: MLP, X: Float[Tensor, "N d"], F: Float[Tensor, N]) -> None:
         N = len(X)
         self.X = X
         self.theta = [p.detach().clone() for p in model.parameters()]
@@ -104,7 +104,7 @@ class Start:
         self.ends = tuple_of_extremes(self.kernel, self.eigenvalues, time.perf_counter() - start)
         self.outputs = F.clone()
 
-    def coefficients(self, residual: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    def coefficients(self, residual: Float[Tensor, N]) -> Float[Tensor, N]:
         """Uᵀr, the residual in the eigenvectors of K_0."""
         return self.modes.T @ residual
 

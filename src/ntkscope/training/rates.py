@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 def linearised_modes(
-    eigenvalues: Float[Tensor, "N"],
-    coefficients: Float[Tensor, "N"],
+    eigenvalues: Float[Tensor, N],
+    coefficients: Float[Tensor, N],
     eta: float,
     steps: Sequence[int],
     momentum: float = 0.0,
@@ -36,7 +36,7 @@ def linearised_modes(
     return torch.stack([out[t] for t in steps])
 
 
-def linearised_loss(modes: Float[Tensor, "T N"]) -> Float[Tensor, "T"]:
+def linearised_loss(modes: Float[Tensor, "T N"]) -> Float[Tensor, T]:
     """½‖r_t‖² of the linearised residuals."""
     return 0.5 * (modes**2).sum(dim=1)
 
@@ -59,7 +59,7 @@ class Rate:
         """The factor a step, 1 − c·unit."""
         return 1.0 - self.constant * self.unit
 
-    def bound(self, start: float, steps: Float[Tensor, "T"]) -> Float[Tensor, "T"]:
+    def bound(self, start: float, steps: Float[Tensor, T]) -> Float[Tensor, T]:
         """The right-hand side at ``steps``."""
         return start * self.contraction**steps
 
@@ -69,7 +69,7 @@ class Rate:
 
 
 def fit_rate(
-    name: str, unit: float, steps: Float[Tensor, "T"], losses: Float[Tensor, "T"], floor: float
+    name: str, unit: float, steps: Float[Tensor, T], losses: Float[Tensor, T], floor: float
 ) -> Rate:
     """The largest c for which (1 − c·unit)^t L_0 bounds every observed loss above ``floor``."""
     used = (steps > 0) & (losses > floor) & torch.isfinite(losses)

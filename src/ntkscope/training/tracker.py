@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
@@ -42,8 +43,10 @@ class Tracker:
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
-        self._model, self._X, self.every = model, X_probe, every
-        self._optimizer, self._hook = optimizer, None
+        # empirical_ntk says which modules it takes
+        self._model: Any = model
+        self._X, self.every, self._optimizer = X_probe, every, optimizer
+        self._hook: RemovableHandle | None = None
         self.steps_seen = 0
         self.history: list[dict[str, float]] = []
         kernel = self._kernel()
