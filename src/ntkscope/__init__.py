@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
+    from ntkscope.spectra.plan import Plan, plan
+    from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.smallest import smallest_eigenvalue
     from ntkscope.theory.instance import Instance
     from ntkscope.theory.statement import Statement, check, check_all, statements
@@ -54,6 +56,8 @@ _HOMES = {
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
     "Statement": "ntkscope.theory.statement",
+    "Plan": "ntkscope.spectra.plan",
+    "Progress": "ntkscope.spectra.progress",
     "Status": "ntkscope.spectra.eigenvalue",
     "Verdict": "ntkscope.theory.verdict",
     "WidthLimit": "ntkscope.convergence",
@@ -66,6 +70,7 @@ _HOMES = {
     "limiting_kernel": "ntkscope.kernels.limiting",
     "limiting_ntk": "ntkscope.kernels.limiting",
     "lipschitz_interval": "ntkscope.lipschitz",
+    "plan": "ntkscope.spectra.plan",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
     "width_convergence": "ntkscope.convergence",
@@ -85,6 +90,8 @@ __all__ = [
     "LipschitzInterval",
     "Memorization",
     "Network",
+    "Plan",
+    "Progress",
     "Recipe",
     "Statement",
     "Status",
@@ -106,6 +113,7 @@ __all__ = [
     "lipschitz_interval",
     "load_model",
     "memorize",
+    "plan",
     "save_model",
     "smallest_eigenvalue",
     "statements",

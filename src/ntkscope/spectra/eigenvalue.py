@@ -44,8 +44,8 @@ _ADVICE = {
         "that it is symmetric and how it was formed."
     ),
     Status.ESTIMATE: (
-        "Products with the matrix alone give an upper bound and an estimate, never a lower bound: "
-        "form the matrix for a certificate."
+        "Without a factorisation there is an upper bound and an estimate, never a lower bound: "
+        "pass certify=True, with a matrix or a kernel that can be formed."
     ),
     Status.NOT_CONVERGED: (
         "The iteration stopped before its tolerance: allow more products, or form the matrix."
@@ -67,6 +67,9 @@ class Eigenvalue:
     vector: a unit eigenvector (N,), where one was computed.
     residual: ‖Kv − value·v‖₂ of that vector.
     matvecs: products with K or solves with its factor.
+    multiplicity: how many eigenvalues were found within rounding of this one.
+    certificate: which bound proved ``lower``: A, B or C, or empty.
+    norm: an estimate of ‖K‖₂ (of λ_max, for a kernel) from below.
     seconds: wall time.
     """
 
@@ -82,6 +85,8 @@ class Eigenvalue:
     matvecs: int = 0
     multiplicity: int = 1
     note: str = ""
+    certificate: str = ""
+    norm: float | None = None
 
     def __float__(self) -> float:
         return self.value
@@ -108,6 +113,8 @@ class Eigenvalue:
             "residual": self.residual,
             "matvecs": self.matvecs,
             "multiplicity": self.multiplicity,
+            "certificate": self.certificate,
+            "norm": self.norm,
             "seconds": self.seconds,
             "note": self.note,
         }

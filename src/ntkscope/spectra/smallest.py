@@ -1,4 +1,4 @@
-"""λ_min of a kernel matrix, as an interval."""
+"""λ_min of a kernel matrix, as a certified interval."""
 
 from __future__ import annotations
 
@@ -6,38 +6,166 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.spectra.davidson import lowest_by_products
+from ntkscope.spectra.dense import Ends, Engine
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
+from ntkscope.spectra.panels import Panels
+from ntkscope.spectra.plan import Plan, plan_for
+from ntkscope.spectra.progress import Callback
+from ntkscope.spectra.sources import (
+    FormedSource,
+    HalfSource,
+    KernelSource,
+    MatrixSource,
+    OperatorSource,
+    Source,
+    as_source,
+)
 
-Matrix = HadamardKernel | Tensor
+_BOUNDS = {
+    "A": "lower bound A (Cholesky of K − sI)",
+    "B": "lower bound B (Cholesky of K − sI, its error measured)",
+    "C": "lower bound C (Cholesky of K without its lowest eigenvectors, Lehmann)",
+    "floor": "lower bound of the factorisation alone",
+    "": "no lower bound",
+}
 
 
-def smallest_eigenvalue(K: Matrix | Any) -> Eigenvalue:
-    """λ_min of a symmetric kernel, from all eigenvalues of the dense matrix (LAPACK).
+def smallest_eigenvalue(
+    K: Any,
+    *,
+    certify: bool = True,
+    method: str = "auto",
+    in_place: bool = False,
+    tolerance: float = 1e-6,
+    memory: float | None = None,
+    progress: Callback | None = None,
+) -> Eigenvalue:
+    """λ_min of a symmetric matrix, with an interval that contains it and a unit eigenvector.
 
-    The interval is the backward error N·u·λ_max of the eigensolver, and for a
-    :class:`HadamardKernel` the error of forming it from its factors besides.
+    Parameters
+    ----------
+    K: a :class:`HadamardKernel`, an (N, N) tensor or array, a scipy ``LinearOperator``, or
+        ``(apply, N)``, a function of an (N,) tensor with its size.
+    certify: prove a lower bound, at the cost of a second Cholesky factorisation.
+    method: see :func:`plan`, which shows what ``"auto"`` would choose.
+    in_place: use the lower triangle of ``K`` as workspace; it is written back at the end.
+    tolerance: relative, of the methods that iterate with products ("float32", "products"); a
+        factorisation always goes to rounding.
+    memory: bytes that may be taken, by default nine tenths of what is free.
+    progress: called with a :class:`Progress` now and then.
 
-    Raises ValueError for a matrix that is not square, symmetric and finite.
+    Returns
+    -------
+    An :class:`Eigenvalue`. An indefinite, singular or hopelessly conditioned matrix is a result with
+    a status, not an exception.
+
+    Raises TypeError for what is no matrix, ValueError for a matrix that is not square, symmetric and
+    finite, NotEnoughMemoryError where nothing fits.
     """
-    start = time.perf_counter()
-    matrix, forming, parameters = _dense(K)
-    eigenvalues = torch.linalg.eigvalsh(matrix)
-    value, largest = float(eigenvalues[0]), float(eigenvalues[-1].abs())
-    bar = forming + len(matrix) * (torch.finfo(matrix.dtype).eps / 2) * largest
+    begin = time.perf_counter()
+    source = as_source(K)
+    _require_scale(source)
+    steps = plan_for(source, certify, in_place, method, memory)
+    if isinstance(source, MatrixSource) and not bool(source.matrix.any()):
+        return _of_zero(source, time.perf_counter() - begin)
+    exact_zero = source.semidefinite and source.max_rank is not None and source.n > source.max_rank
+    ends = _run(source, steps, 1, certify and not exact_zero, tolerance, progress)
+    return _as_eigenvalue(source, ends, 0, exact_zero, certify, time.perf_counter() - begin)
+
+
+def _run(
+    source: Source, steps: Plan, k: int, certify: bool, tolerance: float, progress: Callback | None
+) -> Ends:
+    if steps.method in ("float32", "products"):
+        return lowest_by_products(
+            source, k, single=steps.method == "float32", tolerance=tolerance, callback=progress
+        )
+    source, panels, restore = _workspace(source, steps)
+    try:
+        engine = Engine(source, panels, progress, afterwards=source.device.type != "cpu")
+        return engine.enclose(engine.pairs(k), k, certify=certify)
+    finally:
+        if restore is not None:
+            restore.restore()
+
+
+def _workspace(source: Source, steps: Plan) -> tuple[Source, Panels, HalfSource | None]:
+    if steps.method == "in place":
+        assert isinstance(source, MatrixSource)
+        half = HalfSource(source)
+        return half, half.panels(), half
+    if steps.method == "disk":
+        return source, Panels.on_disk(source.n), None
+    if steps.method == "dense" and isinstance(source, KernelSource):
+        source = FormedSource(source)
+    return source, Panels.empty(source.n, device=source.device), None
+
+
+def _require_scale(source: Source) -> None:
+    if isinstance(source, OperatorSource):
+        return
+    largest = float(source.diagonal().abs().max())
+    if largest > 1e100 or 0 < largest < 1e-100:
+        raise ValueError(
+            f"the diagonal of K reaches {largest:.3g}, where products overflow or underflow; "
+            "multiply K by a power of two that brings it near 1, and divide the result by it"
+        )
+
+
+def _of_zero(source: Source, seconds: float) -> Eigenvalue:
+    vector = torch.zeros(source.n, dtype=torch.float64, device=source.device)
+    vector[0] = 1.0
     return Eigenvalue(
-        value=value,
-        lower=value - bar,
-        upper=value + bar,
-        status=status_of(value, bar, len(matrix), parameters),
-        method="eigvalsh, backward error N·u·λ_max",
-        covers="the kernel of the stored factors" if forming else "the stored matrix",
-        seconds=time.perf_counter() - start,
-    )
+        value=0.0, lower=0.0, upper=0.0, status=Status.BELOW_NOISE, method="every entry is zero",
+        covers=source.covers, seconds=seconds, vector=vector, residual=0.0,
+        multiplicity=source.n, norm=0.0,
+    )  # fmt: skip
+
+
+def _as_eigenvalue(
+    source: Source, ends: Ends, index: int, exact_zero: bool, certify: bool, seconds: float
+) -> Eigenvalue:
+    value, lower, upper = ends.values[index], ends.lower[index], ends.upper[index]
+    vector = ends.vectors[:, index].clone()
+    noise = source.noise(vector)
+    method = f"{ends.method}; {_BOUNDS[ends.letter]}"
+    notes = [source.note] if source.note else []
+    if exact_zero:
+        value = lower = upper = 0.0
+        method = f"rank: {source.max_rank} parameters, {source.n} rows; vector by {ends.method}"
+        status = Status.RANK_DEFICIENT
+    else:
+        status = _status(ends, index, noise, certify)
+        if status is Status.BELOW_NOISE and upper - lower < 2 * noise:
+            notes.append(f"the stored numbers' own rounding may have moved it by {noise:.2g}")
+    if ends.estimates is not None:
+        notes.append(
+            f"estimated relative error {ends.estimates[index] / max(abs(value), 1e-300):.1g}"
+        )
+    return Eigenvalue(
+        value=value, lower=lower, upper=upper, status=status, method=method,
+        covers=source.covers, seconds=seconds, vector=vector, residual=ends.residuals[index],
+        matvecs=ends.solves, multiplicity=ends.multiplicity if index == 0 else 1,
+        note="; ".join(notes), certificate=ends.letter if ends.letter in "ABC" else "",
+        norm=ends.norm,
+    )  # fmt: skip
+
+
+def _status(ends: Ends, index: int, noise: float, certify: bool) -> Status:
+    value, lower, upper = ends.values[index], ends.lower[index], ends.upper[index]
+    if upper < 0:
+        return Status.INDEFINITE if -upper > noise else Status.BELOW_NOISE
+    if lower > 0 and value > noise:
+        return Status.OK
+    if not ends.converged:
+        return Status.NOT_CONVERGED
+    if (not certify or ends.estimates is not None) and value > max(
+        noise, ends.norm * len(ends.vectors) * 2.0**-53
+    ):
+        return Status.ESTIMATE
+    return Status.BELOW_NOISE
 
 
 def status_of(value: float, bar: float, n: int, parameters: int | None) -> Status:
@@ -47,23 +175,3 @@ def status_of(value: float, bar: float, n: int, parameters: int | None) -> Statu
     if value + bar < 0:
         return Status.INDEFINITE
     return Status.OK if value - bar > 0 else Status.BELOW_NOISE
-
-
-def _dense(K: Matrix | Any) -> tuple[Tensor, float, int | None]:
-    if isinstance(K, HadamardKernel):
-        error = K.forming_error()  # raises for a cross kernel, before anything is formed
-        _memory.require(
-            2.1 * K.nbytes_dense, f"the spectrum of an N = {len(K)} kernel", "use fewer samples"
-        )
-        return K.dense(), error, K.n_parameters
-    matrix = as_data(K, "K")
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"K must be square, got shape {tuple(matrix.shape)}")
-    asymmetry = float((matrix - matrix.T).abs().max())
-    scale = float(matrix.abs().max())
-    if asymmetry > 100 * torch.finfo(matrix.dtype).eps * scale:
-        raise ValueError(
-            f"K is not symmetric: entries differ from their mirror by up to {asymmetry:.3g} "
-            f"(largest entry {scale:.3g}); pass (K + K.T) / 2 if that is what you mean"
-        )
-    return matrix, 0.0, None

@@ -1,0 +1,218 @@
+"""Which way to λ_min: chosen from N, the memory and the kernel's factors, and printed before it runs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from ntkscope import _memory
+from ntkscope._specs import unknown
+from ntkscope.spectra.panels import Panels, panel_width
+from ntkscope.spectra.sources import HalfSource, KernelSource, MatrixSource, Source, as_source
+
+_WHAT = {
+    "dense": "K in memory, its Cholesky factor beside it",
+    "in place": "the factor overwrites the lower triangle of K, which is restored at the end",
+    "packed": "only the factor's triangle in memory, K formed again from its factors when needed",
+    "float32": "a float32 Cholesky factor preconditions float64 products with K",
+    "disk": "the factor's triangle in an unnamed temporary file, K formed again when needed",
+    "products": "products with K alone",
+}
+_CERTIFIED = ("dense", "in place", "packed", "disk")
+_BASIS = 120  # columns of a Krylov basis, as a rule
+_SOLVES = 70
+_BANDWIDTH = 8e9  # bytes a second of a solve, cautious
+_DISK_BANDWIDTH = 4e8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`smallest_eigenvalue` will do.
+
+    Attributes
+    ----------
+    method: one of dense, in place, packed, float32, disk, products.
+    n: the size of K.
+    nbytes: memory it takes beyond K (or the kernel's factors) as given; nbytes_disk: on disk.
+    seconds: expected wall time on this machine, within a factor of about two.
+    certified: whether the result will be an interval (else an upper bound and an estimate).
+    reason: why not a method further up the list.
+    """
+
+    method: str
+    n: int
+    nbytes: int
+    nbytes_disk: int
+    seconds: float
+    certified: bool
+    reason: str = ""
+
+    def __str__(self) -> str:
+        lines = [
+            f"λ_min of an N = {self.n} matrix: {self.method} ({_WHAT[self.method]})",
+            f"  memory   {_memory.human(self.nbytes)} beyond what is held"
+            + (f", {_memory.human(self.nbytes_disk)} on disk" if self.nbytes_disk else ""),
+            f"  time     about {_duration(self.seconds)}",
+            "  result   "
+            + ("certified interval" if self.certified else "upper bound and estimate"),
+        ]
+        return "\n".join([*lines, f"  because  {self.reason}"] if self.reason else lines)
+
+
+def plan(
+    K: Any,
+    *,
+    certify: bool = True,
+    in_place: bool = False,
+    method: str = "auto",
+    memory: float | None = None,
+) -> Plan:
+    """How :func:`smallest_eigenvalue` will go about ``K``; takes the same arguments.
+
+    ``memory`` is the number of bytes that may be taken, by default nine tenths of what is free.
+
+    Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError where
+    a method that was asked for does not fit.
+    """
+    return plan_for(as_source(K), certify, in_place, method, memory)
+
+
+def plan_for(
+    source: Source, certify: bool, in_place: bool, method: str, memory: float | None
+) -> Plan:
+    if method not in ("auto", *_WHAT):
+        raise ValueError(unknown("method", method, ("auto", *_WHAT)))
+    budget = 0.9 * _memory.available() if memory is None else float(memory)
+    wanted = "in place" if in_place and method == "auto" else method
+    applicable = _applicable(source)
+    if wanted != "auto":
+        if wanted not in applicable:
+            raise ValueError(
+                f"method {wanted!r} does not apply to this input; "
+                f"it can be done by {', '.join(applicable)}"
+            )
+        made = _made(source, wanted, certify, "asked for")
+        _require(made, budget)
+        return made
+    reason = ""
+    for name in applicable:
+        if name == "in place":
+            continue  # it writes into the caller's matrix: only when asked for
+        made = _made(source, name, certify, reason)
+        if made.nbytes <= budget and made.nbytes_disk <= 0.9 * _disk_free():
+            return made
+        need = f"{_memory.human(made.nbytes)} of {_memory.human(budget)}"
+        if made.nbytes_disk:
+            need += f" and {_memory.human(made.nbytes_disk)} on disk"
+        reason = f"{name} needs {need}"
+    _require(made, budget)
+    return made
+
+
+def _require(made: Plan, budget: float) -> None:
+    if made.nbytes > budget:
+        raise _memory.NotEnoughMemoryError(
+            f"λ_min of an N = {made.n} matrix by {made.method!r} needs "
+            f"{_memory.human(made.nbytes)} beyond what is held, and {_memory.human(budget)} may be "
+            "taken; " + _remedy(made.method)
+        )
+    if made.nbytes_disk > _disk_free():
+        raise _memory.NotEnoughMemoryError(
+            f"{_memory.human(made.nbytes_disk)} are needed in {tempfile.gettempdir()}, and "
+            f"{_memory.human(_disk_free())} are free; set TMPDIR to a larger disk"
+        )
+
+
+def _remedy(method: str) -> str:
+    if method == "dense":
+        return (
+            "pass in_place=True, or the HadamardKernel of ntk.empirical_ntk in place of its dense "
+            "matrix (its factors take N·Σ n_l numbers)"
+        )
+    return "use fewer samples, or method='disk' or 'products'"
+
+
+def _applicable(source: Source) -> tuple[str, ...]:
+    if isinstance(source, KernelSource):
+        return ("dense", "packed", "float32", "disk", "products")
+    if isinstance(source, (MatrixSource, HalfSource)):
+        return ("dense", "in place", "disk", "products")
+    return ("products",)
+
+
+def _made(source: Source, method: str, certify: bool, reason: str) -> Plan:
+    n = source.n
+    inner = _inner(source)
+    # a Krylov basis, its product, and row blocks
+    working = 8 * n * (_BASIS + 40) + (1 << 26)
+    packed = Panels.nbytes(n)
+    held, disk = {
+        "dense": (packed + (8 * n * n if inner else 0), 0),
+        "in place": (8 * n * panel_width(n), 0),
+        "packed": (packed, 0),
+        "float32": (Panels.nbytes(n, 4), 0),
+        "disk": (0, packed),
+        "products": (0, 0),
+    }[method]
+    return Plan(
+        method=method,
+        n=n,
+        nbytes=held + working,
+        nbytes_disk=disk,
+        seconds=_seconds(n, inner, method, certify),
+        certified=certify and method in _CERTIFIED,
+        reason=reason,
+    )
+
+
+def _inner(source: Source) -> int:
+    """Multiplications behind an entry of a kernel that is formed from factors."""
+    return sum(t.inner for t in source.kernel.terms) if isinstance(source, KernelSource) else 0
+
+
+def _seconds(n: int, inner: int, method: str, certify: bool) -> float:
+    rate = _gemm_rate()
+    forming = n * n * inner / rate
+    if method == "products":
+        return 200 * n * min(n, 100 * max(inner, 1)) / rate + 200 * 8 * n * n / _BANDWIDTH
+    factorings = 2 if certify else 1
+    if method == "float32":
+        return (n**3 / 3 / 1.5 + 20 * 200 * n * max(inner, 1)) / rate + forming
+    cholesky = factorings * n**3 / 3 / rate
+    solving = _SOLVES * 8 * n * n / _BANDWIDTH
+    if method == "dense":
+        return cholesky + solving + forming
+    formed = (factorings + 3) * forming
+    if method == "disk":
+        bands = n / panel_width(n) / 3
+        moved = 4 * n * n * (factorings * bands + 2 * _SOLVES)
+        return cholesky + formed + moved / _DISK_BANDWIDTH
+    return cholesky + formed + solving
+
+
+@cache
+def _gemm_rate() -> float:
+    """Flops a second of a float64 product of two 768×768 matrices, measured once."""
+    a = torch.ones(768, 768, dtype=torch.float64)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        torch.mm(a, a)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 768**3 / best
+
+
+def _disk_free() -> int:
+    return shutil.disk_usage(tempfile.gettempdir()).free
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "a second"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

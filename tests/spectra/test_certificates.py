@@ -1,0 +1,155 @@
+"""No certificate is ever violated: exact rational arithmetic decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntkscope.spectra.certify import Shifted, cholesky_bound, factor_error, rayleigh
+from ntkscope.spectra.dense import Engine
+from ntkscope.spectra.panels import Panels, shortfall
+from ntkscope.spectra.progress import Stage
+from ntkscope.spectra.rounding import accurate_product, exact_dot, slices, two_product, two_sum
+from ntkscope.spectra.sources import as_source
+from oracles.inertia import at_least, at_most, count_below, exact, exact_kernel
+from spectra.matrices import KINDS, prescribed, random_kernel, random_matrix
+
+CASE = {
+    "seed": st.integers(0, 2**32 - 1),
+    "n": st.integers(1, 9),
+    "kind": st.sampled_from([*KINDS, "kernel"]),
+    "single": st.booleans(),
+    "afterwards": st.booleans(),
+    "lanczos": st.booleans(),
+    "k": st.integers(1, 3),
+}
+
+
+def enclosed(seed, n, kind, single, afterwards, lanczos, k):
+    """Run one case; assert that exact arithmetic finds every eigenvalue in its interval."""
+    rng = np.random.default_rng(seed)
+    dtype = torch.float32 if single else torch.float64
+    if kind == "kernel":
+        K = random_kernel(rng, n, dtype)
+        truth = exact_kernel(K)
+    else:
+        K = random_matrix(rng, n, kind).to(dtype)
+        truth = exact(K)
+    source = as_source(K)
+    engine = Engine(source, Panels.empty(n), afterwards=afterwards, small=1 if lanczos else 256)
+    k = min(k, n)
+    ends = engine.enclose(engine.pairs(k), k, certify=True)
+    assert at_least(truth, ends.lower[0]), (ends.lower[0], ends.letter)
+    assert at_most(truth, ends.upper[0])
+    for i in range(1, k):
+        below, above = count_below(truth, ends.lower[i]), count_below(truth, ends.upper[i])
+        assert below is None or below <= i
+        assert above is None or above >= i + 1 or count_below(truth, 2 * abs(ends.upper[i])) is None
+    return ends
+
+
+@settings(max_examples=150, deadline=None)
+@given(**CASE)
+def test_no_certificate_is_violated(**case):
+    enclosed(**case)
+
+
+@pytest.mark.slow
+@settings(max_examples=2500, deadline=None)
+@given(**CASE)
+def test_no_certificate_is_violated_in_2500_cases(**case):
+    enclosed(**case)
+
+
+@pytest.mark.parametrize("afterwards", [False, True])
+@pytest.mark.parametrize("kind", ["graded", "cluster", "plain"])
+def test_each_bound_is_reached(kind, afterwards):
+    """The cases above do exercise every bound: none is proved by a fallback alone."""
+    letters = {enclosed(seed, 6, kind, False, afterwards, False, 1).letter for seed in range(20)}
+    assert "C" in letters
+    ends = enclosed(3, 6, "cluster", False, afterwards, False, 1)
+    assert ends.letter in "ABC"
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 8), scale=st.floats(0.25, 4))
+def test_a_completed_cholesky_proves_what_it_says(seed, n, scale):
+    """Bounds A and B on matrices that are definite by only about the rounding error."""
+    rng = np.random.default_rng(seed)
+    K = random_matrix(rng, n, "graded")
+    truth, source = exact(K), as_source(K)
+    smallest = float(torch.linalg.eigvalsh(K)[0])
+    shift = smallest - scale * shortfall(K.diagonal()) / 2
+    for afterwards in (False, True):
+        bound = cholesky_bound(
+            Shifted(source, shift), Panels.empty(n), lambda name: Stage(name, None),
+            afterwards=afterwards,
+        )  # fmt: skip
+        assert bound is None or at_least(truth, bound)
+
+
+def test_the_error_of_a_factor_is_bounded_from_any_factor():
+    """B trusts no algorithm: a factor that was tampered with gives a weaker bound, still true."""
+    K = prescribed(np.geomspace(1e-3, 1, 7))
+    shifted, panels = Shifted(as_source(K), 0.0), Panels.empty(7)
+    cholesky_bound(shifted, panels, lambda name: Stage(name, None))
+    honest = factor_error(shifted, panels, Stage("", None))
+    first = next(panel for _, panel in panels)
+    first[3, 1] += 1e-4
+    tampered = factor_error(shifted, panels, Stage("", None))
+    assert honest < 1e-15
+    L = torch.tril(first)
+    assert tampered >= float(torch.linalg.matrix_norm(K - L @ L.T, 2)) > 1e-5
+    assert tampered < 2 * float(torch.linalg.matrix_norm(K - L @ L.T))
+
+
+def test_wrong_vectors_still_give_true_bounds():
+    """An enclosure may be wide, never false, whatever the vectors are."""
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        K = random_matrix(rng, 6, "plain")
+        truth = exact(K)
+        X = torch.linalg.qr(torch.from_numpy(rng.normal(size=(6, 2))))[0]
+        found = rayleigh(as_source(K), X)
+        assert found is not None
+        assert at_most(truth, found.upper)
+
+
+def test_vectors_that_are_not_orthonormal_are_refused():
+    K = prescribed(np.geomspace(1e-3, 1, 5))
+    assert rayleigh(as_source(K), torch.ones(5, 2, dtype=torch.float64)) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), span=st.integers(0, 40))
+def test_accurate_products_are_within_their_error(seed, n, span):
+    rng = np.random.default_rng(seed)
+    A = torch.from_numpy(rng.normal(size=(n, n)) * 10.0 ** rng.uniform(-span, 0, size=(n, n)))
+    V = torch.from_numpy(rng.normal(size=(n, 2)) * 10.0 ** rng.uniform(-span, 0, size=(n, 1)))
+    made = accurate_product(lambda i, j: A[i:j], n, V)
+    rows, columns = exact(A), exact(V.T)
+    high, low = exact(made.high), exact(made.low)
+    for c in range(2):
+        wrong = 0
+        for i in range(n):
+            true = sum(a * b for a, b in zip(rows[i], columns[c], strict=True))
+            wrong += (true - high[i][c] - low[i][c]) ** 2
+        assert wrong <= exact(made.error[c].reshape(1, 1))[0][0] ** 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_error_free_transformations_are_exact(seed):
+    rng = np.random.default_rng(seed)
+    a, b = (torch.from_numpy(rng.normal(size=20) * 10.0 ** rng.uniform(-20, 20, 20)) for _ in "ab")
+    x, y = exact(a.reshape(1, -1))[0], exact(b.reshape(1, -1))[0]
+    for transform, combine in ((two_sum, lambda p, q: p + q), (two_product, lambda p, q: p * q)):
+        high, low = (exact(t.reshape(1, -1))[0] for t in transform(a, b))
+        assert all(h + e == combine(p, q) for h, e, p, q in zip(high, low, x, y, strict=True))
+    parts = slices(a.reshape(4, 5), 20, 1)[:3]
+    assert bool((sum(p.to(torch.float64) for p in parts) == a.reshape(4, 5)).all())
+    total = float(sum((p * q for p, q in zip(x, y, strict=True)), start=0 * x[0]))
+    assert exact_dot(a, b) == pytest.approx(total, rel=2**-51)
