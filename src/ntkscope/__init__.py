@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
     from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
+    from ntkscope.kernels.module.outputs import OutputKernels
+    from ntkscope.kernels.module.selfcheck import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
@@ -55,6 +57,10 @@ _HOMES = {
     "LipschitzInterval": "ntkscope.lipschitz",
     "MLP": "ntkscope.networks",
     "Network": "ntkscope.networks",
+    "OutputKernels": "ntkscope.kernels.module.outputs",
+    "SelfCheckError": "ntkscope.kernels.module.selfcheck",
+    "Status": "ntkscope.spectra.eigenvalue",
+    "Instance": "ntkscope.theory.instance",
     "Statement": "ntkscope.theory.statement",
     "Plan": "ntkscope.spectra.plan",
     "Progress": "ntkscope.spectra.progress",
@@ -90,9 +96,11 @@ __all__ = [
     "LipschitzInterval",
     "Memorization",
     "Network",
+    "OutputKernels",
     "Plan",
     "Progress",
     "Recipe",
+    "SelfCheckError",
     "Statement",
     "Status",
     "Tracker",

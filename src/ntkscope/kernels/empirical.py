@@ -8,8 +8,8 @@ B_k = ∂f/∂g_k; Nguyen et al. 2021, §4.1; Bombari et al. 2022, eq. 8-9. s_k 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, overload
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ntkscope import _memory
 from ntkscope._checks import as_data
-from ntkscope._specs import unknown
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.module.build import chosen_outputs, module_ntk
+from ntkscope.kernels.module.outputs import OutputKernels
 from ntkscope.networks import MLP
 
 Reduce = Literal["trace", "full"] | int
@@ -68,35 +69,99 @@ def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: list[int]) -> Backpro
     return Backprop(features, preactivations, signals[::-1])
 
 
+@overload
 def empirical_ntk(
-    model: MLP, X: Any, X2: Any = None, *, reduce: Reduce = "trace"
-) -> HadamardKernel:
-    """The NTK J(X) J(X2)ᵀ of ``model`` as a :class:`HadamardKernel`.
+    model: Any,
+    X: Any,
+    X2: Any = None,
+    *,
+    reduce: Literal["diagonal"],
+    params: Any = None,
+    max_memory: float | int | None = None,
+    chunk_size: int | None = None,
+    self_check: bool = True,
+    general: bool = False,
+) -> OutputKernels: ...
+@overload
+def empirical_ntk(
+    model: Any,
+    X: Any,
+    X2: Any = None,
+    *,
+    reduce: Reduce = "trace",
+    params: Any = None,
+    max_memory: float | int | None = None,
+    chunk_size: int | None = None,
+    self_check: bool = True,
+    general: bool = False,
+) -> HadamardKernel: ...
+def empirical_ntk(
+    model: Any,
+    X: Any,
+    X2: Any = None,
+    *,
+    reduce: Reduce | Literal["diagonal"] = "trace",
+    params: Any = None,
+    max_memory: float | int | None = None,
+    chunk_size: int | None = None,
+    self_check: bool = True,
+    general: bool = False,
+) -> HadamardKernel | OutputKernels:
+    """The NTK J(X) J(X2)ᵀ of ``model``, held as its terms, one for each parameter.
 
     Parameters
     ----------
-    X, X2: (N, d) and (M, d) samples; ``X2=None`` means the symmetric kernel of ``X``.
+    model: an :class:`MLP` (closed form), any ``nn.Module``, or a function of (params, X).
+    X, X2: samples on the first axis; ``X2=None`` means the symmetric kernel of ``X``. Modules take
+        any shape, integers, and a tuple of tensors for several inputs.
     reduce: for several outputs: ``"trace"`` sums the outputs' kernels (N×M), ``"full"`` keeps all
-        pairs (N·C × M·C, output index fastest), an integer takes one output.
+        pairs (N·C × M·C, output index fastest), ``"diagonal"`` gives one kernel for each output
+        (:class:`OutputKernels`), an integer takes one output.
+    params: name patterns (``"layer4.*"``, or a list) of the parameters to differentiate, by default
+        all that require a gradient; or a dict of values. For a function: its parameters.
+    max_memory: bytes that the work may take; by default what is free.
+    chunk_size: samples in one pass; by default what fits.
+    self_check: recompute a few entries by plain autograd and compare.
+    general: take per-sample gradients by ``torch.func`` throughout, and no structured form.
 
-    Raises TypeError for a model that is not an MLP, ValueError for data that do not fit it.
+    An MLP's closed form serves all of its weights; giving ``params``, ``max_memory``,
+    ``chunk_size`` or ``general`` treats it as a module.
+
+    Raises TypeError for what is no model, ValueError for data that do not fit it or a model whose
+    samples have no gradients of their own, NotEnoughMemoryError where the work does not fit,
+    SelfCheckError (a ValueError) where the kernel disagrees with autograd.
     """
-    if not isinstance(model, MLP):
-        raise TypeError(
-            f"model must be an ntkscope MLP, got {type(model).__name__}; "
-            "sample a Network or use MLP.from_weights"
-        )
-    outputs = _outputs(reduce, model.network.n_outputs)
+    asked = params is not None or max_memory is not None or chunk_size is not None or general
+    if not isinstance(model, MLP) or asked or type(model).forward is not MLP.forward:
+        return module_ntk(
+            model, X, X2, reduce=reduce, params=params, max_memory=max_memory,
+            chunk_size=chunk_size, self_check=self_check, general=general,
+        )  # fmt: skip
+    outputs = list(chosen_outputs(reduce, model.network.n_outputs))
     X = _fit(X, model, "X")
     _require_factors_fit(model, len(X), len(outputs))
     rows = backprop(model, X, outputs)
     columns = rows if X2 is None else backprop(model, _fit(X2, model, "X2"), outputs)
     _require_finite_pass(rows)
-    terms = _terms(model, rows, columns, reduce)
-    count = model.n_parameters
+    if reduce == "diagonal":
+        kernels = []
+        for c in outputs:
+            one = _one_output(rows, c)
+            other = one if rows is columns else _one_output(columns, c)
+            kernels.append(_kernel(model, one, other, c))
+        return OutputKernels(kernels)
+    return _kernel(model, rows, columns, reduce)
+
+
+def _one_output(passed: Backprop, output: int) -> Backprop:
+    signals = [b[output : output + 1] for b in passed.signals]
+    return replace(passed, signals=signals)
+
+
+def _kernel(model: MLP, rows: Backprop, columns: Backprop, reduce: Reduce) -> HadamardKernel:
     return HadamardKernel(
-        terms,
-        n_parameters=count,
+        _terms(model, rows, columns, reduce),
+        n_parameters=model.n_parameters,
         near_kinks=_near_kinks(model, rows),
         labels=("sample", "output") if reduce == "full" else ("sample",),
     )
@@ -150,18 +215,6 @@ def _arrange_signals(signals: Tensor, reduce: Reduce) -> Tensor:
     by_sample = signals.transpose(0, 1)
     shape = (N * C, n) if reduce == "full" else (N, C * n)
     return by_sample.reshape(shape).contiguous()
-
-
-def _outputs(reduce: Reduce, n_outputs: int) -> list[int]:
-    if isinstance(reduce, str):
-        if reduce not in ("trace", "full"):
-            raise ValueError(unknown("reduce", reduce, ("trace", "full")) + ", or an output index")
-        return list(range(n_outputs))
-    if isinstance(reduce, bool) or not isinstance(reduce, int):
-        raise TypeError(f'reduce must be "trace", "full" or an output index, got {reduce!r}')
-    if not 0 <= reduce < n_outputs:
-        raise ValueError(f"reduce={reduce} names no output: the network has {n_outputs}")
-    return [reduce]
 
 
 def _fit(X: Any, model: MLP, name: str) -> Tensor:

@@ -1,0 +1,335 @@
+"""The terms of a module's kernel that are no Hadamard product of two Grams.
+
+A :class:`WeightBlock` holds the inputs and output gradients of the layers that share one parameter
+(a convolution, a linear layer on sequences, an embedding, a matrix used twice) and contracts them
+on demand, either through per-sample gradients, a slice of the parameter at a time, or pair by pair
+of positions, whichever takes fewer flops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.hadamard import Factor
+from ntkscope.kernels.module.operations import Operation
+
+Index = slice | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One operation with what it holds for the rows and the columns of the kernel."""
+
+    operation: Operation
+    x: tuple[Tensor, Tensor]
+    g: tuple[Tensor, Tensor]
+
+    def samples(self, side: int, index: Index) -> tuple[Tensor, Tensor]:
+        return self.x[side][index], self.g[side][index]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightBlock:
+    """Σ_c ⟨∂f_c(x_i)/∂W, ∂f_c(x_j)/∂W⟩ for one parameter W of shape ``parameter``.
+
+    ``full`` keeps the pairs of outputs apart: (N·C, M·C), the output index fastest. ``budget`` is
+    what a contraction may take in bytes beyond its result.
+    """
+
+    name: str
+    uses: tuple[Use, ...]
+    parameter: tuple[int, ...]
+    full: bool
+    budget: float
+    scale: float = 1.0
+
+    # a block has no Gram factors of its own
+    features: Factor | None = None
+    signals: Factor | None = None
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        return ()
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """N, M."""
+        first = self.uses[0].g
+        return len(first[0]), len(first[1])
+
+    @property
+    def n_outputs(self) -> int:
+        return int(self.uses[0].g[0].shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        C = self.n_outputs if self.full else 1
+        return self.samples[0] * C, self.samples[1] * C
+
+    @property
+    def symmetric(self) -> bool:
+        return all(u.g[0] is u.g[1] for u in self.uses)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.uses[0].g[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.uses[0].g[0].device
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [t for u in self.uses for t in (*u.x, *u.g)]
+
+    @property
+    def inner(self) -> int:
+        """The length of the sums behind an entry: positions twice, then parameters and outputs."""
+        positions = sum(2 * u.g[0][0, 0].numel() for u in self.uses)
+        outputs = 1 if self.full else self.n_outputs
+        return positions + outputs * math.prod(self.parameter)
+
+    @property
+    def method(self) -> str:
+        """``"pairs"`` or ``"gradients"``, as :meth:`dense` would choose."""
+        return "pairs" if self._pairs_are_cheaper(*self.samples) else "gradients"
+
+    def flops(self) -> float:
+        """Of :meth:`dense`, the symmetric half counted once."""
+        n, m = self.samples
+        share = 0.5 if self.symmetric else 1.0
+        by_pairs = share * n * m * self._pair_flops()
+        return min(by_pairs, self._gradient_flops(n, m) * share + self._forming_flops(n, m))
+
+    def to(
+        self, dtype: torch.dtype | None, device: torch.device | str | None,
+        moved: dict[int, Tensor],
+    ) -> WeightBlock:  # fmt: skip
+        def move(tensor: Tensor) -> Tensor:
+            if id(tensor) not in moved:
+                kind = dtype if tensor.is_floating_point() else None
+                moved[id(tensor)] = tensor.to(device=device, dtype=kind)
+            return moved[id(tensor)]
+
+        uses = tuple(
+            Use(u.operation, (move(u.x[0]), move(u.x[1])), (move(u.g[0]), move(u.g[1])))
+            for u in self.uses
+        )
+        return replace(self, uses=uses)
+
+    @property
+    def T(self) -> WeightBlock:
+        return replace(self, uses=tuple(Use(u.operation, u.x[::-1], u.g[::-1]) for u in self.uses))
+
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        """K[rows, cols]."""
+        left, keep_rows = self._to_samples(rows, self.samples[0])
+        right, keep_cols = self._to_samples(cols, self.samples[1])
+        n, m = (_length(i, N) for i, N in zip((left, right), self.samples, strict=True))
+        C = self.n_outputs if self.full else 1
+        out = torch.zeros(n * C, m * C, dtype=self.dtype, device=self.device)
+        self._add(out, left, right)
+        return out if not self.full else out[keep_rows][:, keep_cols]
+
+    def add_dense(self, out: Tensor) -> None:
+        """Add the block to ``out``; of a symmetric one the upper panels only (see ``mirror``)."""
+        N, M = self.samples
+        self._add(out, slice(0, N), slice(0, M), upper=self.symmetric)
+
+    def _to_samples(self, index: Index, n: int) -> tuple[Index, Index]:
+        """The samples that hold the rows ``index``, and where those rows are among theirs."""
+        if not self.full:
+            return index, slice(None)
+        C = self.n_outputs
+        if isinstance(index, slice):
+            index = torch.arange(*index.indices(n * C), device=self.device)
+        elif index.dtype == torch.bool:
+            index = index.nonzero()[:, 0]
+        samples, place = torch.unique(index // C, return_inverse=True)
+        return samples, place * C + index % C
+
+    def _add(self, out: Tensor, left: Index, right: Index, upper: bool = False) -> None:
+        rows = [u.samples(0, left) for u in self.uses]
+        cols = rows if upper else [u.samples(1, right) for u in self.uses]
+        n, m = len(rows[0][1]), len(cols[0][1])
+        add = self._add_pairs if self._pairs_are_cheaper(n, m) else self._add_gradients
+        add(out, rows, cols, upper)
+
+    # --- through per-sample gradients -----------------------------------------------------------
+
+    def _add_gradients(
+        self,
+        out: Tensor,
+        rows: list[tuple[Tensor, Tensor]],
+        cols: list[tuple[Tensor, Tensor]],
+        upper: bool,
+    ) -> None:
+        n, m = len(rows[0][1]), len(cols[0][1])
+        lead = self.n_outputs if self.full else 1
+        step, parts = self._slices(n + (0 if upper else m))
+        for part in parts:
+            for i in range(0, n, step):
+                left = self._gradients(rows, slice(i, min(i + step, n)), part)
+                for j in range(i if upper else 0, m, step):
+                    same = upper and j == i
+                    right = (
+                        left if same else self._gradients(cols, slice(j, min(j + step, m)), part)
+                    )
+                    block = out[i * lead : i * lead + len(left), j * lead : j * lead + len(right)]
+                    if same:
+                        _add_upper(block, left, right)
+                    else:
+                        block.addmm_(left, right.T)
+
+    def _slices(self, samples: int) -> tuple[int, list[slice]]:
+        """Samples and rows of the parameter at a time, so that their gradients fit the budget."""
+        first = self.parameter[0] if self.parameter else 1
+        row = math.prod(self.parameter[1:]) * self.n_outputs * self.dtype.itemsize
+        # the gradients and, while they are made, about as much again in patches and copies
+        fitting = int(self.budget / 2 // max(1, row * samples))
+        if fitting >= 1:
+            step = min(first, fitting)
+            return samples, [slice(a, min(a + step, first)) for a in range(0, first, step)]
+        return max(1, int(self.budget / 4 // row)), [slice(a, a + 1) for a in range(first)]
+
+    def _gradients(self, held: list[tuple[Tensor, Tensor]], index: slice, part: slice) -> Tensor:
+        """(n, C·P′), or (n·C, P′) for "full": rows ``part`` of the parameter."""
+        total: Tensor | None = None
+        for use, (x, g) in zip(self.uses, held, strict=True):
+            made = use.operation.gradient(x[index], g[index], part)
+            total = made if total is None else total + made
+        assert total is not None
+        return total.flatten(0, 1) if self.full else total.flatten(1)
+
+    def _forming_flops(self, n: int, m: int) -> float:
+        size = math.prod(self.parameter)
+        per_sample = sum(u.operation.forming_flops(u.g[0], size) for u in self.uses)
+        return (n if self.symmetric else n + m) * per_sample
+
+    def _gradient_flops(self, n: int, m: int) -> float:
+        pairs = self.n_outputs**2 if self.full else self.n_outputs
+        return 2.0 * n * m * pairs * math.prod(self.parameter)
+
+    # --- pair by pair of positions ----------------------------------------------------------------
+
+    def _pair_flops(self) -> float:
+        if len(self.uses) != 1:
+            return math.inf
+        (use,) = self.uses
+        flops = use.operation.pair_flops(use.x[0], use.g[0])
+        return flops * (self.n_outputs**2 if self.full else 1)
+
+    def _pairs_are_cheaper(self, n: int, m: int) -> bool:
+        by_gradients = self._gradient_flops(n, m) + self._forming_flops(n, m)
+        return n * m * self._pair_flops() < by_gradients
+
+    def _add_pairs(
+        self,
+        out: Tensor,
+        rows: list[tuple[Tensor, Tensor]],
+        cols: list[tuple[Tensor, Tensor]],
+        upper: bool,
+    ) -> None:
+        (use,) = self.uses
+        operation = use.operation
+        left_pairs = operation.pairs(*rows[0])
+        right_pairs = left_pairs if upper else operation.pairs(*cols[0])
+        assert left_pairs is not None
+        assert right_pairs is not None
+        lead = self.n_outputs if self.full else 1
+        for a, g, b, h in zip(*left_pairs, *right_pairs, strict=True):
+            T = a.shape[1]
+            step = max(1, int(math.sqrt(self.budget / (3 * self.dtype.itemsize)) / (T * lead)))
+            for i in range(0, len(a), step):
+                for j in range(i if upper else 0, len(b), step):
+                    part = self._pair_tile(
+                        operation,
+                        a[i : i + step],
+                        g[i : i + step],
+                        b[j : j + step],
+                        h[j : j + step],
+                    )
+                    r, c = part.shape
+                    out[i * lead : i * lead + r, j * lead : j * lead + c] += part
+
+    def _pair_tile(
+        self, operation: Operation, a: Tensor, g: Tensor, b: Tensor, h: Tensor
+    ) -> Tensor:
+        n, T, p = a.shape
+        m, S, _ = b.shape
+        C, D, q = g.shape[1], h.shape[1], g.shape[3]
+        inputs = operation.agreement(a.reshape(n * T, p), b.reshape(m * S, p), g.dtype)
+        if self.full:
+            signals = g.reshape(n * C * T, q) @ h.reshape(m * D * S, q).T
+            both = signals.view(n, C, T, m, D, S) * inputs.view(n, 1, T, m, 1, S)
+            return both.sum(dim=(2, 5)).reshape(n * C, m * D)
+        left = g.transpose(1, 2).reshape(n * T, C * q)
+        right = h.transpose(1, 2).reshape(m * S, C * q)
+        signals = left @ right.T
+        return signals.mul_(inputs).view(n, T, m, S).sum(dim=3).sum(dim=1)
+
+    # --- diagonal, products -------------------------------------------------------------------------
+
+    def diagonal(self, absolute: bool = False) -> Tensor:
+        """K_ii; ``absolute`` with |x| and |g|, which bounds what rounding can act on."""
+        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        for part in self._slices(self.samples[0])[1]:
+            for rows, gradients in self._panels(0, part, absolute):
+                total[rows] += torch.linalg.vecdot(gradients, gradients)
+        return total
+
+    def apply(self, V: Tensor) -> Tensor:
+        """K V for V: (M, k), a slice of the parameter at a time."""
+        out = torch.zeros(self.shape[0], V.shape[1], dtype=self.dtype, device=self.device)
+        for part in self._slices(max(self.samples))[1]:
+            core: Tensor | None = None
+            for rows, gradients in self._panels(1, part):
+                made = gradients.T @ V[rows]
+                core = made if core is None else core + made
+            assert core is not None
+            for rows, gradients in self._panels(0, part):
+                out[rows] += gradients @ core
+        return out
+
+    def _panels(
+        self, side: int, part: slice, absolute: bool = False
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Rows ``part`` of the parameter's gradient, for as many samples at a time as fit."""
+        lead = self.n_outputs if self.full else 1
+        step = self._slices(max(self.samples))[0]
+        for i in range(0, self.samples[side], step):
+            held = [u.samples(side, slice(i, i + step)) for u in self.uses]
+            if absolute:
+                held = [(x.abs(), g.abs()) for x, g in held]
+            made = self._gradients(held, slice(None), part)
+            yield slice(i * lead, i * lead + len(made)), made
+
+
+def mirror(out: Tensor) -> None:
+    """Copy the upper triangle onto the lower, in blocks."""
+    step = 1024
+    N = len(out)
+    for i in range(0, N, step):
+        block = out[i : i + step, i : i + step]
+        block.copy_(torch.triu(block) + torch.triu(block, 1).T)
+        for j in range(i + step, N, step):
+            out[j : j + step, i : i + step] = out[i : i + step, j : j + step].T
+
+
+def _add_upper(block: Tensor, left: Tensor, right: Tensor) -> None:
+    """block += left rightᵀ in its upper panels, eight of them: the rest is mirrored later."""
+    n = len(block)
+    step = max(128, -(-n // 8))
+    for i in range(0, n, step):
+        block[i : i + step, i:].addmm_(left[i : i + step], right[i:].T)
+
+
+def _length(index: Index, n: int) -> int:
+    if isinstance(index, slice):
+        return len(range(*index.indices(n)))
+    return int(index.sum()) if index.dtype == torch.bool else len(index)

@@ -1,0 +1,246 @@
+"""Models that the tests draw from: every layer alone, shared weights, and awkward ones."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Tied(nn.Module):
+    """An autoencoder whose decoder is the encoder's transpose."""
+
+    def __init__(self, d=6, h=4):
+        super().__init__()
+        self.encoder = nn.Linear(d, h)
+        self.bias = nn.Parameter(torch.randn(d))
+
+    def forward(self, x):
+        return F.linear(torch.tanh(self.encoder(x)), self.encoder.weight.t(), self.bias)
+
+
+class Twice(nn.Module):
+    """One module called twice."""
+
+    def __init__(self, d=5):
+        super().__init__()
+        self.inner = nn.Linear(d, d)
+        self.last = nn.Linear(d, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.inner(torch.relu(self.inner(x)))))
+
+
+class TiedEmbedding(nn.Module):
+    """A language model whose output layer is its embedding."""
+
+    def __init__(self, words=9, d=4):
+        super().__init__()
+        self.embedding = nn.Embedding(words, d)
+        self.mix = nn.Linear(d, d)
+        self.head = nn.Linear(d, words, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.mix(self.embedding(x))).mean(1))
+
+
+class Recurrent(nn.Module):
+    """A cell applied at every step."""
+
+    def __init__(self, d=3, h=4):
+        super().__init__()
+        self.cell = nn.RNNCell(d, h)
+        self.last = nn.Linear(h, 2)
+
+    def forward(self, x):
+        h = x.new_zeros(len(x), self.cell.hidden_size)
+        for t in range(x.shape[1]):
+            h = self.cell(x[:, t], h)
+        return self.last(h)
+
+
+class Residual(nn.Module):
+    """Convolutions, eval-mode BatchNorm, in-place ReLU and an in-place sum."""
+
+    def __init__(self, c=4, outputs=3):
+        super().__init__()
+        self.stem = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(c)
+        self.inner = nn.Conv2d(c, c, 3, padding=1, groups=2)
+        self.down = nn.Conv2d(c, 2 * c, 3, stride=2, padding=1)
+        self.group = nn.GroupNorm(2, 2 * c)
+        self.head = nn.Linear(2 * c, outputs)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)), inplace=True)
+        y = self.inner(x)
+        y += x
+        x = F.relu(self.group(self.down(y)))
+        return self.head(x.mean((2, 3)))
+
+
+class Elementwise(nn.Module):
+    """Parameters that scale, shift, and multiply from the right."""
+
+    def __init__(self, d=5):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(d))
+        self.shift = nn.Parameter(torch.randn(1, d))
+        self.less = nn.Parameter(torch.randn(d))
+        self.matrix = nn.Parameter(torch.randn(d, 3))
+        self.gain = nn.Parameter(torch.randn(()))
+
+    def forward(self, x):
+        h = torch.tanh(self.scale * x + self.shift) - self.less
+        return self.gain * (h @ self.matrix)
+
+
+class Positions(nn.Module):
+    """Token and position embeddings, attention, a pooled head."""
+
+    def __init__(self, words=9, tokens=4, d=6, heads=2):
+        super().__init__()
+        self.words = nn.Embedding(words, d)
+        self.places = nn.Parameter(torch.randn(tokens, d))
+        self.attention = nn.MultiheadAttention(d, heads, batch_first=True)
+        self.head = nn.Linear(d, 2)
+
+    def forward(self, x):
+        h = self.words(x) + self.places
+        h = h + self.attention(h, h, h, need_weights=False)[0]
+        return self.head(h.mean(1))
+
+
+class Branching(nn.Module):
+    """Control flow that depends on the data."""
+
+    def __init__(self, d=4):
+        super().__init__()
+        self.first = nn.Linear(d, d)
+        self.second = nn.Linear(d, 2)
+
+    def forward(self, x):
+        h = self.first(x)
+        if float(h.detach().sum()) > 0:
+            h = torch.tanh(h)
+        return self.second(h)
+
+
+def flat(*layers):
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+# name → (model, a function of N that gives its inputs)
+def zoo():
+    normal = torch.randn
+    return {
+        "linear": (nn.Linear(5, 3), lambda n: normal(n, 5)),
+        "linear-no-bias": (nn.Linear(5, 1, bias=False), lambda n: normal(n, 5)),
+        "linear-sequence": (
+            flat(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2)),
+            lambda n: normal(n, 4, 5),
+        ),
+        "conv1d": (flat(nn.Conv1d(2, 3, 3, stride=2, padding=1)), lambda n: normal(n, 2, 7)),
+        "conv2d": (
+            flat(nn.Conv2d(2, 3, (3, 2), padding=(1, 0), dilation=(2, 1))),
+            lambda n: normal(n, 2, 6, 5),
+        ),
+        "conv2d-groups": (
+            flat(nn.Conv2d(4, 6, 3, groups=2, bias=False)),
+            lambda n: normal(n, 4, 4, 5),
+        ),
+        "conv2d-depthwise": (flat(nn.Conv2d(3, 6, 2, groups=3)), lambda n: normal(n, 3, 4, 4)),
+        "conv2d-same": (
+            flat(nn.Conv2d(2, 3, 4, padding="same"), nn.Tanh()),
+            lambda n: normal(n, 2, 5, 4),
+        ),
+        "conv2d-circular": (
+            flat(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")),
+            lambda n: normal(n, 2, 4, 4),
+        ),
+        "conv2d-one-by-one": (
+            flat(nn.Conv2d(7, 6, 1), nn.Tanh(), nn.Conv2d(6, 5, 2)),
+            lambda n: normal(n, 7, 2, 2),
+        ),
+        "conv3d": (flat(nn.Conv3d(2, 2, 2, stride=(1, 2, 1))), lambda n: normal(n, 2, 3, 4, 3)),
+        "conv-transpose": (flat(nn.ConvTranspose2d(2, 3, 2)), lambda n: normal(n, 2, 3, 3)),
+        "embedding": (
+            flat(nn.Embedding(7, 3, padding_idx=1)),
+            lambda n: torch.randint(0, 7, (n, 4)),
+        ),
+        "layer-norm": (nn.LayerNorm(6), lambda n: normal(n, 6)),
+        "layer-norm-2d": (flat(nn.LayerNorm((3, 4)), nn.Tanh()), lambda n: normal(n, 2, 3, 4)),
+        "group-norm": (flat(nn.GroupNorm(2, 4)), lambda n: normal(n, 4, 3)),
+        "instance-norm": (flat(nn.InstanceNorm1d(3, affine=True)), lambda n: normal(n, 3, 5)),
+        "rms-norm": (flat(nn.RMSNorm(5)), lambda n: normal(n, 3, 5)),
+        "batch-norm": (_with_statistics(nn.BatchNorm2d(3)), lambda n: normal(n, 3, 2, 2)),
+        "prelu": (flat(nn.Linear(4, 3), nn.PReLU(3), nn.PReLU()), lambda n: normal(n, 4)),
+        "bilinear": (_Pair(), lambda n: normal(n, 6)),
+        "attention": (_SelfAttention(6, 2), lambda n: normal(n, 4, 6)),
+        "encoder": (
+            flat(nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True)),
+            lambda n: normal(n, 3, 6),
+        ),
+        "encoder-time-first": (
+            _TimeFirst(nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0)),
+            lambda n: normal(n, 3, 6),
+        ),
+        "lstm": (_Last(nn.LSTM(3, 4, batch_first=True)), lambda n: normal(n, 3, 3)),
+        "weight-norm": (
+            nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)),
+            lambda n: normal(n, 4),
+        ),
+        "tied": (Tied(), lambda n: normal(n, 6)),
+        "twice": (Twice(), lambda n: normal(n, 5)),
+        "tied-embedding": (TiedEmbedding(), lambda n: torch.randint(0, 9, (n, 3))),
+        "recurrent": (Recurrent(), lambda n: normal(n, 3, 3)),
+        "residual": (_with_statistics(Residual()), lambda n: normal(n, 1, 6, 6)),
+        "elementwise": (Elementwise(), lambda n: normal(n, 5)),
+        "positions": (Positions(), lambda n: torch.randint(0, 9, (n, 4))),
+        "branching": (Branching(), lambda n: normal(n, 4)),
+    }
+
+
+def _with_statistics(model):
+    """Running statistics that are not the identity."""
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            part.weight.data.normal_()
+    return model
+
+
+class _Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Bilinear(3, 3, 2)
+
+    def forward(self, x):
+        return self.inner(x[:, :3], x[:, 3:])
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, d, heads):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(d, heads, batch_first=True)
+
+    def forward(self, x):
+        return self.inner(x, x, x)[0].flatten(1)
+
+
+class _TimeFirst(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x.transpose(0, 1)).mean(0)
+
+
+class _Last(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)[0][:, -1]
