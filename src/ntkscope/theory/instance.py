@@ -103,6 +103,11 @@ class Instance:
         return (1.0, *(b * s for b, s in pairs))
 
     @property
+    def at_kinks(self) -> bool:
+        """Whether a pre-activation is so near a kink that rounding decides on which side it lies."""
+        return self.kernel.near_kinks > 0
+
+    @property
     def relu(self) -> bool:
         return self.network.activation.name == "relu"
 
@@ -299,6 +304,8 @@ class Instance:
         if self.mean_features(k)[1]:
             return 0.0
         values = self.reference_pass[0][k] @ direction
+        if len(values) < 2:
+            return math.inf
         return float(values.std()) / math.sqrt(len(values))
 
 

@@ -104,10 +104,8 @@ def width_conditions(i: Instance, out: Findings, k: int) -> bool:
     )  # fmt: skip
     logs = math.prod(math.log(i.n[l]) for l in range(1, k - 1))
     narrow = min(i.n[:k])
-    return (
-        out.order_of(f"Π_(l≤{k - 2}) log n_l = o(min_(l<{k}) n_l)", logs, narrow, at_least=False)
-        and wide
-    )
+    name = f"Π_(l≤{k - 2}) log n_l = o(min_(l<{k}) n_l)" if k > 2 else f"1 = o(min_(l<{k}) n_l)"
+    return out.order_of(name, logs, narrow, at_least=False) and wide
 
 
 def diagonal_quantity(i: Instance, value: float) -> Quantity:
@@ -132,6 +130,10 @@ def memorization(i: Instance, out: Findings) -> None:
     out.hypothesis(
         "rank J = N (λ_min(K) > 0)", full_rank or None, lam.value, 0.0, lam.status.advice
     )
+    kinks = i.kernel.near_kinks
+    out.hypothesis("g_lj(x_i) ≠ 0 at θ_0, so that J is the Jacobian", kinks == 0, kinks, 0)
+    if kinks:
+        raise NotComputable("θ_0 lies on a kink, where h_ε has no limit")
     if not full_rank:
         raise NotComputable("the Jacobian is not of full rank, as far as float64 can tell")
     Y = torch.randn(i.N, generator=i.generator("labels"), dtype=torch.float64)
@@ -240,6 +242,10 @@ def one_sample(i: Instance, out: Findings) -> None:
     out.at_most(
         "min_i K_ii ≤ tr(K)/N", float(diagonal.min()), diagonal_quantity(i, float(diagonal.mean()))
     )
+    if i.at_kinks:
+        raise NotComputable(
+            "a pre-activation is 0 to rounding, where backpropagation is a convention"
+        )
     with torch.enable_grad():
         output = i.model(i.X[:1])[0, 0]
         gradients: Any = torch.autograd.grad(output, list(i.model.parameters()))

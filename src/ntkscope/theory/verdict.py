@@ -11,7 +11,7 @@ from ntkscope.theory.quantity import Quantity
 Relation = Literal["≤", "≥", "="]
 Order = Literal["Ω", "O", "Θ"]
 # a Monte-Carlo comparison is decided at this many standard errors
-SIGMAS = 4.0
+SIGMAS = 6.0
 
 
 def plain(x: Any) -> Any:
