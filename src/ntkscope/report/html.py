@@ -8,12 +8,18 @@ from typing import Any
 import jinja2
 import plotly.graph_objects as go
 import plotly.offline
+from markupsafe import Markup, escape
 
 from ntkscope import __version__
 from ntkscope._memory import human
 from ntkscope.report import plots, terminal
 
 _CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
+
+def math_html(text: str) -> Markup:
+    """``λ_min`` and ``(B_{k+1})_i`` with real subscripts; everything else escaped."""
+    return Markup(plots.subscripts(str(escape(text))))
 
 
 def environment() -> jinja2.Environment:
@@ -25,7 +31,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(number=terminal.number, human=human, steps=terminal.steps)
+    made.filters.update(math=math_html, number=terminal.number, human=human, steps=terminal.steps)
     made.globals.update(interval=terminal.interval, version=__version__)
     return made
 

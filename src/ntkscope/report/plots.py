@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +30,12 @@ def style(figure: go.Figure, height: int = 340) -> go.Figure:
     figure.update_xaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
     figure.update_yaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
     return figure
+
+
+def subscripts(text: str) -> str:
+    """``λ_min`` and ``B_{k+1}`` with real subscripts, in the HTML that browsers and plotly read."""
+    braced = re.sub(r"_\{([^}]*)\}", r"<sub>\1</sub>", text)
+    return re.sub(r"(?<=[^\s_])_([A-Za-z0-9]+)", r"<sub>\1</sub>", braced)
 
 
 def eigenvalues(spectrum: Sequence[float]) -> go.Figure:
@@ -73,11 +81,15 @@ def density(spectrum: Sequence[float], bins: int = 60) -> go.Figure:
 
 def layers(record: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Shares of the trace and of λ_min, side by side for each term."""
-    names = [layer["name"] for layer in record]
+    names = [subscripts(layer["name"]) for layer in record]
     figure = go.Figure()
     for key, label, color in (
         ("trace_share", "share of tr K", SKY),
-        ("rayleigh_share", "share of λ_min (Rayleigh quotient at its eigenvector)", VERMILION),
+        (
+            "rayleigh_share",
+            "share of λ<sub>min</sub> (Rayleigh quotient at its eigenvector)",
+            VERMILION,
+        ),
     ):
         figure.add_bar(
             x=names, y=[100 * layer[key] for layer in record], name=label,
@@ -95,25 +107,38 @@ def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go
     colors = {"lower": BLUE, "value": BLACK, "upper": ORANGE}
     symbols = {"lower": "triangle-right", "value": "diamond", "upper": "triangle-left"}
     figure = go.Figure()
-    for side, label in (("lower", "lower bound"), ("value", "λ_min"), ("upper", "upper bound")):
+    for side, label in (
+        ("lower", "lower bound"),
+        ("value", "λ<sub>min</sub>"),
+        ("upper", "upper bound"),
+    ):
         chosen = [rung for rung in rungs if rung["side"] == side]
         figure.add_scatter(
             x=[max(rung["value"], floor) for rung in chosen],
-            y=[rung["name"] for rung in chosen],
+            y=[subscripts(rung["name"]) for rung in chosen],
             mode="markers+text", name=label,
             text=[f"{rung['value']:.3g}" for rung in chosen],
             textposition=[
                 "middle right" if rung["value"] <= 10 * floor else "top center" for rung in chosen
             ],
             marker={"color": colors[side], "symbol": symbols[side], "size": 12},
-            customdata=[[rung["formula"], rung["source"]] for rung in chosen],
+            customdata=[[subscripts(rung["formula"]), rung["source"]] for rung in chosen],
             hovertemplate="%{y}: %{text}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         )  # fmt: skip
     if lower > 0:
         figure.add_vrect(x0=lower, x1=upper, line_width=0, fillcolor=GREY, opacity=0.35)
-    figure.update_xaxes(type="log", title="value, in the units of K", exponentformat="power")
+    top = max([floor, *positive])
+    figure.update_traces(cliponaxis=False)
+    figure.update_xaxes(
+        type="log",
+        title="value, in the units of K",
+        exponentformat="power",
+        range=[math.log10(floor) - 0.3, math.log10(top) + 0.08 * math.log10(top / floor) + 0.5],
+    )
     figure.update_yaxes(
-        categoryorder="array", categoryarray=[rung["name"] for rung in rungs][::-1], title=None
+        categoryorder="array",
+        categoryarray=[subscripts(rung["name"]) for rung in rungs][::-1],
+        title=None,
     )
     return style(figure, 380)
 
@@ -126,5 +151,5 @@ def weakest(rows: Sequence[int], shares: Sequence[float]) -> go.Figure:
             marker={"color": PURPLE}, hovertemplate="%{x}: %{y:.2f}%<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_yaxes(title="share v_i² (%)")
+    figure.update_yaxes(title="share v<sub>i</sub>² (%)")
     return style(figure, 260)
