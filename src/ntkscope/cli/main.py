@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ntkscope.cli.memorize",
         "Whether N labels can be fitted, and a network that does.",
     ),
+    "sweep": (
+        "ntkscope.cli.sweep",
+        "Run many trials from one settings file; resume, export, plot.",
+    ),
+    "reproduce": ("ntkscope.cli.reproduce", "Make a figure of the papers: data, fits and verdict."),
 }
 
 # typer carries click's classes under its own name in some versions; this one is in all of them

@@ -110,5 +110,3 @@ def ntk(
         if k:
             B = torch.bmm(B, (weights[k] * network.scales[k]).mT) * slopes[k - 1]
     return (K + K.mT) / 2, longest + network.depth + 1
-
-

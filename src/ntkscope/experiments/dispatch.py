@@ -75,7 +75,7 @@ class Dispatcher:
         """Until every unit is done. Raises ConnectionError when the cluster is gone."""
         from distributed import as_completed
 
-        completed = as_completed(loop=self._client.loop)
+        completed: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
         try:
             self._fill(completed)
             while self._running:

@@ -207,11 +207,11 @@ def _close_local(cluster: Any) -> None:
 
 def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
         raise ImportError("SLURM needs dask-jobqueue: pip install 'ntkscope[cluster]'") from None
     reject_unknown_options("cluster", spec, _SLURM)
-    options = dict(spec.options)
+    options: dict[str, Any] = dict(spec.options)
     jobs = options.pop("jobs", 1)
     if isinstance(jobs, (bool, str)) or jobs < 1:
         raise ValueError(f"slurm: jobs must be a positive number, got {jobs!r}")
@@ -222,7 +222,7 @@ def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
     if tls is not False:
         made = {"security": _temporary_keys(), "protocol": "tls"}
         made["shared_temp_directory"] = str(Path.cwd())
-    cluster = SLURMCluster(**options, **made, scheduler_options={"dashboard_address": None})
+    cluster: Any = SLURMCluster(**options, **made, scheduler_options={"dashboard_address": None})
     cluster.scale(jobs=int(jobs))
     return cluster
 

@@ -12,7 +12,7 @@ import numpy as np
 LEVEL = 0.95
 _DRAWS = 2000
 
-Groups = Mapping[float, Sequence[float]]
+Groups = Mapping[float, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def ratio(measured: Groups, predicted: Mapping[float, float], seed: int = 0) -> 
     )
 
 
-def upper_half(groups: Groups) -> dict[float, Sequence[float]]:
+def upper_half(groups: Groups) -> dict[float, Sequence[float] | np.ndarray]:
     """The points of the larger x, the middle one included: where an asymptotic law should show."""
     xs = sorted(groups)
     kept = xs[-max(3, (len(xs) + 1) // 2) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -204,7 +205,7 @@ class KernelMeasure:
     def nbytes(self, settings: Settings) -> float:
         N, _ = shape_of(settings["data"])
         widths = [int(n) for n in settings["network"]["widths"]]
-        weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        weights = sum(a * b for a, b in itertools.pairwise(widths))
         matrices = 3.2 if set(settings["quantities"]) <= {"lambda_min", "trace"} else 5.2
         single = 8.0 * (matrices * N * N + 6.0 * N * sum(widths) + 2.0 * weights)
         return single * self.block(settings)

@@ -62,7 +62,7 @@ class Call:
             ) from None
         if not callable(found):
             raise TypeError(f"{target!r} is a {type(found).__name__}, not a function")
-        return found  # type: ignore[no-any-return]  # an attribute of a module has no type
+        return found
 
 
 def _as_result(value: Any) -> Result:

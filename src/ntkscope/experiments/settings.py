@@ -64,7 +64,11 @@ class Range(_Strict):
 
 
 class NetworkSettings(_Strict):
-    """The arguments of Network; a width may be an expression in the grid's variables."""
+    """The arguments of Network.
+
+    A width may be an expression in the grid's variables, ``"8*N"``, and ``"n x L-1"`` stands for
+    L − 1 layers of width n.
+    """
 
     widths: list[int | str]
     activation: str = "relu"
@@ -150,14 +154,19 @@ def read_settings(source: Path | dict[str, Any]) -> Settings:
         raise ValueError(f"{where}{problems}") from None
 
 
+_PARTS: dict[str, type[_Strict]] = {
+    "network": NetworkSettings,
+    "plot": PlotSettings,
+    "fit": FitSettings,
+}
+
+
 def _problem(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+    place = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":
-        known = {
-            "network": NetworkSettings, "plot": PlotSettings, "fit": FitSettings,
-        }.get(str(error["loc"][0]) if len(error["loc"]) > 1 else "", Settings)  # fmt: skip
-        return unknown("setting", place, known.model_fields)
-    return f"{place}: {error['msg']}, got {error['input']!r}"
+        inside = _PARTS.get(place[0], Settings) if len(place) > 1 else Settings
+        return unknown("setting", ".".join(place), inside.model_fields)
+    return f"{'.'.join(place)}: {error['msg']}, got {error['input']!r}"
 
 
 def expand(settings: Settings) -> list[Trial]:
@@ -250,10 +259,10 @@ def _instance(settings: Settings, point: dict[str, Value]) -> dict[str, Any]:
             'settings need [network] with widths and data, e.g. data = "gaussian:N=500,d={d}"'
         )
     network = settings.network.model_dump()
-    network["widths"] = [_width(w, point) for w in settings.network.widths]
+    network["widths"] = [n for w in settings.network.widths for n in _widths(w, point)]
     for name in ("activation", "init", "parameterization", "weights"):
         network[name] = _argument(network[name], point)
-    about = {"network": network, "data": fill(settings.data, point)}
+    about: dict[str, Any] = {"network": network, "data": fill(settings.data, point)}
     if settings.center:
         about["center"] = True
     if settings.scale:
@@ -261,12 +270,17 @@ def _instance(settings: Settings, point: dict[str, Value]) -> dict[str, Any]:
     return about
 
 
-def _width(width: int | str, point: dict[str, Value]) -> int:
+def _widths(width: int | str, point: dict[str, Value]) -> list[int]:
     if isinstance(width, int):
-        return width
-    value = evaluate(width.strip("{}"), point)
+        return [width]
+    size, _, times = width.partition(" x ")
+    return [_whole(size, point)] * (_whole(times, point) if times else 1)
+
+
+def _whole(text: str, point: dict[str, Value]) -> int:
+    value = evaluate(text, point)
     if isinstance(value, str) or value != int(value):
-        raise ValueError(f"width {width!r} is {value!r}, no whole number; use floor(…)")
+        raise ValueError(f"width {text!r} is {value!r}, no whole number; use floor(…)")
     return int(value)
 
 

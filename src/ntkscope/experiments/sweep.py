@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
@@ -89,10 +90,13 @@ class Sweep:
             engine = engine or Engine()
             work = list(units(waiting))
             watch.report()
-            with orderly_end():
-                if engine.local:
-                    work = self._refuse_too_large(work, watch)
-                run_units(work, engine, watch.save)
+            try:
+                with orderly_end():
+                    if engine.local:
+                        work = self._refuse_too_large(work, watch)
+                    run_units(work, engine, watch.save)
+            finally:
+                watch.add_seconds()
             return watch.now()
 
     def table(self, folder: Path | str, timings: bool = False) -> Table:
@@ -107,6 +111,11 @@ class Sweep:
         failed = sum(statuses.get(t.key, False) for t in self.trials)
         ended = sum(t.key in statuses for t in self.trials)
         return Progress(len(self.trials), ended - failed, failed, ended, 0.0)
+
+    def seconds(self, folder: Path | str) -> float:
+        """Wall time of the runs that made the folder's rows, those that were killed left out."""
+        with Store.read(Path(folder)) as store:
+            return float(store.about().get("seconds", 0.0))
 
     def _describe(self, store: Store) -> None:
         about = store.about()
@@ -179,6 +188,14 @@ class _Watch:
         seconds = time.perf_counter() - self._start
         return Progress(self._total, len(self.ended) - failed, failed, self._before, seconds)
 
+    def add_seconds(self) -> None:
+        """Add this run to the store's wall time, unless it had nothing to do."""
+        now = self.now()
+        if now.ended > now.before:
+            with contextlib.suppress(OSError):  # a full disk is already on its way to the caller
+                seconds = float(self._store.about().get("seconds", 0.0)) + now.seconds
+                self._store.describe(seconds=seconds)
+
     def report(self) -> None:
         if self._report is not None:
             self._report(self.now())
@@ -198,9 +215,7 @@ def interleave(trials: Sequence[Trial]) -> list[Trial]:
         by_point.setdefault(trial.settings, []).append(trial)
     order = {settings: _reversed_bits(i) for i, settings in enumerate(by_point)}
     sizes = {s: measure_of(json.loads(s)).block(json.loads(s)) for s in by_point}
-    return sorted(
-        trials, key=lambda t: (t.seed // sizes[t.settings], order[t.settings], t.seed)
-    )
+    return sorted(trials, key=lambda t: (t.seed // sizes[t.settings], order[t.settings], t.seed))
 
 
 def _reversed_bits(index: int) -> float:

@@ -6,6 +6,7 @@ when the mean loss of a window of epochs is above that of the window before.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class TrainingMeasure:
 
         N, _ = shape_of(settings["data"])
         widths = [int(n) for n in settings["network"]["widths"]]
-        weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+        weights = sum(a * b for a, b in itertools.pairwise(widths))
         # features, pre-activations and signals; weights, gradients, moments; float64 while drawn
         return 8.0 * self.block(settings) * (3 * N * sum(widths) + 6 * weights)
 
@@ -90,7 +91,9 @@ class TrainingMeasure:
                 settings, seed, "weights", "data", "targets"
             )
             X = load_data(settings, for_data)
-            y = torch.randn(len(X), 1, generator=as_seed(for_targets), dtype=torch.float64)
+            y = torch.randn(
+                len(X), 1, generator=as_seed(for_targets, "targets"), dtype=torch.float64
+            )
             inputs.append(X.to(dtype))
             targets.append(y.to(dtype))
             weights.append([w.detach() for w in network.sample(for_weights, dtype).weights])
@@ -132,14 +135,13 @@ def adam(
 
     A seed stops, and leaves the batch, when the mean loss of a window is above its last one.
     """
-    S, out = len(X), {"dtype": torch.float64, "device": X.device}
-    loss, first = torch.full((S,), math.inf, **out), torch.zeros(S, **out)
-    steps, rose = torch.zeros(S, **out), torch.zeros(S, **out)
+    first, steps, rose = torch.zeros(3, len(X), dtype=torch.float64, device=X.device)
+    loss = torch.full_like(first, math.inf)
     state = _Batch(network, weights, X, Y)
-    alive = torch.arange(S, device=X.device)
+    alive = torch.arange(len(X), device=X.device)
     epoch = 0
     while epoch < epochs and len(alive):
-        total = torch.zeros(len(alive), **out)
+        total = torch.zeros_like(loss[alive])
         length = min(window, epochs - epoch)
         for _ in range(length):
             now = state.step(rate, epoch + 1)
@@ -162,9 +164,7 @@ def adam(
 class _Batch:
     """The weights of S networks as one tensor (S, p), its moments, and the buffers of a step."""
 
-    def __init__(
-        self, network: Network, weights: Sequence[Tensor], X: Tensor, Y: Tensor
-    ) -> None:
+    def __init__(self, network: Network, weights: Sequence[Tensor], X: Tensor, Y: Tensor) -> None:
         self.network, self.X, self.Y = network, X, Y
         self.shapes = [w.shape[1:] for w in weights]
         self.flat = torch.cat([w.flatten(1) for w in weights], dim=1)

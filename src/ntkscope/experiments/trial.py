@@ -141,9 +141,7 @@ def _execute_unit(unit: Unit) -> list[Row]:
     except Exception as failure:  # recorded with the trial: one bad point must not end a sweep
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
     seconds = (time.perf_counter() - start) / len(unit.trials)
-    return [
-        row_of(trial, results.get(trial.seed, {}), error, seconds) for trial in unit.trials
-    ]
+    return [row_of(trial, results.get(trial.seed, {}), error, seconds) for trial in unit.trials]
 
 
 def row_of(trial: Trial, results: Result, error: str = "", seconds: float = 0.0) -> Row:

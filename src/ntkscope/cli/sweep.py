@@ -1,0 +1,154 @@
+"""``ntkscope sweep``: many trials from one settings file, and what came of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ntkscope.cli import running
+
+if TYPE_CHECKING:
+    from ntkscope.experiments.sweep import Sweep
+
+_CORE: Any = typer.core.TyperGroup
+
+
+class _FileRuns(_CORE):  # type: ignore[misc]  # typer's group is Any to mypy
+    """``sweep FILE.toml`` means ``sweep run FILE.toml``."""
+
+    def parse_args(self, context: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(context, args)
+
+
+app = typer.Typer(
+    cls=_FileRuns, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Many trials from one settings file: `ntkscope sweep run.toml`; every row is saved as it "
+    "comes, and the same command goes on where the last one stopped.",
+)  # fmt: skip
+
+Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes to.")]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Settings, see docs/sweeps.md.")],
+    out: Annotated[Path | None, typer.Option(help="Folder; out/sweeps/NAME by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
+    ] = True,
+    retry_failed: running.RetryFailed = False,
+    workers: running.Workers = None,
+    cluster: running.Cluster = None,
+    tls: running.TlsFlag = None,
+    tls_files: running.TlsFiles = None,
+    quiet: running.Quiet = False,
+) -> None:
+    """Run the trials that are not done yet; then write the table, the plot and the fits."""
+    from ntkscope.experiments.store import FILE
+    from ntkscope.experiments.sweep import Sweep
+
+    sweep = Sweep(file)
+    folder = out or Path("out/sweeps") / sweep.settings.name
+    if not resume and (folder / FILE).exists():
+        raise ValueError(f"{str(folder)!r} holds a sweep already; move it away, or give --resume")
+    engine = running.make_engine(workers, cluster, tls, tls_files)
+    with running.live(quiet) as progress:
+        ended = sweep.run(folder, engine, retry_failed=retry_failed, progress=progress)
+    typer.echo(f"{running.describe(ended)} in {ended.seconds:.1f} s; {folder}")
+    _finish(sweep, folder)
+    if ended.failed:
+        typer.echo(
+            f"see `ntkscope sweep status {folder}` for the errors; --retry-failed tries again"
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """How far a sweep is, also while it runs, and which errors it met."""
+    from ntkscope.experiments.sweep import Sweep
+
+    sweep = Sweep.of(folder)
+    now = sweep.progress(folder)
+    waiting = now.total - now.ended
+    typer.echo(f"{sweep.settings.name}: {running.describe(now)}, {waiting} waiting")
+    table = sweep.table(folder)
+    counts: dict[str, int] = {}
+    for record in table.records:
+        if "error" in record:
+            counts[record["error"]] = counts.get(record["error"], 0) + 1
+    for error, count in sorted(counts.items(), key=lambda item: -item[1])[:10]:
+        typer.echo(f"  {count} × {error}")
+
+
+@app.command()
+def export(
+    folder: Folder,
+    to: Annotated[Path | None, typer.Option(help="A .csv or .parquet; CSV in the folder.")] = None,
+    timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
+) -> None:
+    """Write the table as CSV or Parquet, also while the sweep runs."""
+    from ntkscope.experiments.sweep import Sweep
+
+    target = to or folder / "table.csv"
+    table = Sweep.of(folder).table(folder, timings)
+    table.save(target)
+    typer.echo(f"{len(table)} rows in {target}")
+
+
+@app.command()
+def plot(
+    folder: Folder,
+    x: Annotated[str | None, typer.Option(help="Column on the horizontal axis.")] = None,
+    y: Annotated[str, typer.Option(help="Column whose mean and spread are drawn.")] = "lambda_min",
+    by: Annotated[str | None, typer.Option(help="A curve for each value of this column.")] = None,
+    log: Annotated[bool, typer.Option(help="Logarithmic axes.")] = False,
+    to: Annotated[Path | None, typer.Option(help="A .png or .pdf; plot.png in the folder.")] = None,
+) -> None:
+    """Draw the mean and one standard deviation of a column."""
+    from ntkscope.experiments.settings import PlotSettings
+    from ntkscope.experiments.sweep import Sweep
+
+    sweep = Sweep.of(folder)
+    wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot
+    if wanted is None:
+        raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
+    target = to or folder / "plot.png"
+    _draw(sweep, folder, wanted, target)
+    typer.echo(str(target))
+
+
+def _finish(sweep: Sweep, folder: Path) -> None:
+    """The table, and the plot and the fits where the settings ask for them."""
+    from ntkscope.experiments.analysis import fit_all
+    from ntkscope.report.files import to_json, write_all
+
+    table = sweep.table(folder)
+    table.save(folder / "table.csv")
+    if sweep.settings.plot is not None and len(table):
+        _draw(sweep, folder, sweep.settings.plot, folder / "plot.png")
+    if sweep.settings.fit:
+        fits = fit_all(table, sweep.settings.fit)
+        write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
+        for fit in fits:
+            typer.echo(f"  {fit}")
+
+
+def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
+    from ntkscope.experiments import drawing
+
+    if target.suffix not in (".png", ".pdf"):
+        raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
+    figure, axes = drawing.make_axes()
+    table = sweep.table(folder)
+    for column in filter(None, (wanted.x, wanted.y, wanted.by)):
+        table.column(column)  # an unknown column is told before anything is drawn
+    drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
+    if wanted.log:
+        axes[0].set_xscale("log")
+        axes[0].set_yscale("log")
+    figure.savefig(target, dpi=150)
