@@ -25,6 +25,9 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder; out/reproduce/ID-SIZE by default.")
     ] = None,
+    only: Annotated[
+        str | None, typer.Option(help='A part of the grid, such as "N <= 2000 and i <= 10".')
+    ] = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
@@ -43,7 +46,9 @@ def run(
     scale: Scale = "full" if full else "quick"
     engine = running.make_engine(workers, cluster, tls, tls_files)
     with running.live(quiet) as progress:
-        made = reproduce(figure, scale, out, engine, retry_failed=retry_failed, progress=progress)
+        made = reproduce(
+            figure, scale, out, engine, only=only, retry_failed=retry_failed, progress=progress
+        )
     typer.echo(f"{made.figure.title}\n  claim: {made.figure.claim}")
     typer.echo(f"  {made.analysis.summary}")
     for verdict in made.analysis.verdicts:

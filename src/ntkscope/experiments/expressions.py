@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
 import re
@@ -22,6 +23,14 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
 }
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 _CALLS: dict[str, Callable[..., Any]] = {
     "ceil": math.ceil,
     "floor": math.floor,
@@ -37,8 +46,9 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
     """The value of an arithmetic expression in ``variables``.
 
-    Numbers, names, ``+ - * / // % **``, and ceil, floor, log, max, min, round, sqrt. Whole
-    floats stay floats: write ``floor(…)`` or ``//`` where an integer is meant.
+    Numbers, names, ``+ - * / // % **``, comparisons with ``and`` and ``or`` (1 or 0), and ceil,
+    floor, log, max, min, round, sqrt. Whole floats stay floats: write ``floor(…)`` or ``//`` where
+    an integer is meant.
 
     Raises ValueError for anything else, naming it.
     """
@@ -72,11 +82,18 @@ def _value(node: ast.expr, variables: Mapping[str, Value], text: str) -> Value:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         operand: Any = _value(node.operand, variables, text)
         return -operand if isinstance(node.op, ast.USub) else operand
+    if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
+        terms = [_value(n, variables, text) for n in (node.left, *node.comparators)]
+        pairs = zip(node.ops, itertools.pairwise(terms), strict=True)
+        return int(all(_COMPARE[type(op)](*pair) for op, pair in pairs))
+    if isinstance(node, ast.BoolOp):
+        truths = [bool(_value(n, variables, text)) for n in node.values]
+        return int(all(truths) if isinstance(node.op, ast.And) else any(truths))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
         if node.func.id not in _CALLS:
             raise ValueError(unknown("function", node.func.id, _CALLS) + f" (in {text!r})")
         return _CALLS[node.func.id](*(_value(a, variables, text) for a in node.args))
     raise ValueError(
         f"{ast.unparse(node)!r} is not allowed in {text!r}; "
-        "use numbers, variables, + - * / // % ** and " + ", ".join(_CALLS)
+        "use numbers, variables, + - * / // % **, comparisons and " + ", ".join(_CALLS)
     )

@@ -128,10 +128,13 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
 
 
 def line(groups: Groups, seed: int = 0) -> Line:
-    """Fit y = a + b·x to the means, weighted by their inverse variances; intervals as power_law."""
+    """Fit y = a + b·x to the means by least squares; intervals as :func:`power_law`.
+
+    Every point weighs the same: with inverse variances the smallest means would decide alone.
+    """
     xs, samples = _prepare(groups, 3)
     positions = np.array(xs)
-    weights = _weights(samples)
+    weights = np.ones(len(xs))
 
     def fit(drawn: list[np.ndarray], index: np.ndarray) -> tuple[float, float]:
         means = np.array([ys.mean() for ys in drawn])

@@ -44,19 +44,22 @@ def reproduce(
     folder: Path | str | None = None,
     engine: Engine | None = None,
     *,
+    only: str | None = None,
     retry_failed: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Reproduction:
     """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
 
-    The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
+    ``only`` keeps the points of the grid where an expression holds, such as ``"N <= 2000"``: a part
+    of a figure too large for the machine; the same folder takes the rest later. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
     """
     found = find_figure(id)
     if scale not in ("quick", "full"):
         raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
     target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
-    sweep = Sweep(found.settings(scale))
+    settings = found.settings(scale)
+    sweep = Sweep({**settings, "where": only} if only is not None else settings)
     ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
     return render(found, scale, target, sweep, ended)
 
@@ -104,7 +107,7 @@ def _record(
         "setup": found.setup,
         "choices": list(found.choices),
         "scale": scale,
-        "command": f"ntkscope reproduce {found.id} --{scale}",
+        "command": _command(found, scale, sweep),
         "analysis": analysis.to_dict(),
         "trials": {"done": ended.done, "failed": ended.failed, "total": ended.total},
         "wall_seconds": round(seconds, 1),
@@ -112,6 +115,11 @@ def _record(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "settings": sweep.settings.model_dump(mode="json"),
     }
+
+
+def _command(found: Figure, scale: Scale, sweep: Sweep) -> str:
+    only = sweep.settings.where
+    return f"ntkscope reproduce {found.id} --{scale}" + (f' --only "{only}"' if only else "")
 
 
 def machine() -> str:

@@ -9,7 +9,7 @@ from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcome
 from ntkscope.experiments.table import Table
 from ntkscope.experiments.verdicts import scaling_verdict
 
-_NARROW = 40
+_NARROW = 100
 
 
 def _settings(scale: Scale) -> dict[str, Any]:

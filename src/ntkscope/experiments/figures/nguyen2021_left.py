@@ -18,7 +18,7 @@ def _settings(scale: Scale) -> dict[str, Any]:
     triples = [(100, 800, 400), (200, 1600, 400), (400, 3200, 400)]
     if not full:
         triples = [(50, 400, 200), (100, 800, 200), (150, 1200, 200)]
-    dims = range(40, 401, 40) if full else range(40, 241, 40)
+    dims = range(100, 1001, 100) if full else range(100, 601, 100)
     return {
         "name": f"nguyen2021-figure-2-left-{scale}",
         "measure": "lambda_min",
@@ -72,7 +72,7 @@ FIGURE = Figure(
     ),
     choices=(
         "The paper does not give its three (N, n_1, n_2). Here N = 100, 200, 400 with n_1 = 8N, as "
-        "in the right panel, and n_2 = 400; d = 40, 80, …, 400.",
+        "in the right panel, and n_2 = 400; d = 100, 200, …, 1000, from a quarter of N to ten times N. (Quick: N = 50, 100, 150, n_2 = 200, d ≤ 600.)",
         "The data's law is not stated beside the figure: standard Gaussian.",
     ),
     settings=_settings,
