@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ntkscope._specs import unknown
 from ntkscope.experiments.trial import Result
@@ -12,6 +12,7 @@ from ntkscope.experiments.trial import Result
 Settings = Mapping[str, Any]
 
 
+@runtime_checkable
 class Measure(Protocol):
     """A way to turn settings and seeds into results. Everything follows from the settings alone."""
 
