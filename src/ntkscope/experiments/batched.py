@@ -86,7 +86,7 @@ def _columns(name: str, value: float, bar: float) -> Result:
 
 
 def ntk(
-    network: Network, weights: Sequence[Float[Tensor, "S a b"]], X: Float[Tensor, "S N d"]
+    network: Network, weights: Sequence[Float[Tensor, "S _ _"]], X: Float[Tensor, "S N d"]
 ) -> tuple[Float[Tensor, "S N N"], int]:
     """The empirical NTKs of S networks, each on its own data, and the longest inner sum behind them.
 

@@ -124,9 +124,9 @@ def _options(settings: Settings, n_samples: int) -> dict[str, Any]:
 
 def adam(
     network: Network,
-    weights: Sequence[Float[Tensor, "S a b"]],
+    weights: Sequence[Float[Tensor, "S _ _"]],
     X: Float[Tensor, "S N d"],
-    Y: Float[Tensor, "S N one"],
+    Y: Float[Tensor, "S N 1"],
     rate: float,
     epochs: int,
     window: int,
