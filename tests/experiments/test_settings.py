@@ -1,10 +1,10 @@
 """Settings files: what they stand for, and every way to get them wrong."""
 
 import pytest
-from experiments.trial_functions import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.trial_functions import settings
 from ntkscope.experiments.expressions import evaluate, fill
 from ntkscope.experiments.figures import figures
 from ntkscope.experiments.measures import measure_of

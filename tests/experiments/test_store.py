@@ -13,7 +13,9 @@ from ntkscope.experiments.trial import Row
 
 
 def row(key: str, value: float = 1.0, error: str = "") -> Row:
-    return Row(key, 0, {"d": 3, "name": "größe"}, {"y": value} if not error else {}, error, 0.5, "w")
+    return Row(
+        key, 0, {"d": 3, "name": "größe"}, {"y": value} if not error else {}, error, 0.5, "w"
+    )
 
 
 def test_rows_come_back_as_they_were(tmp_path):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ntkscope.experiments.trial import Result, streams
 from ntkscope.networks import Network
-from ntkscope.spectra.smallest import status_of
+from ntkscope.spectra.eigenvalue import Status
 
 BLOCK = 16  # seeds a block: the overhead of a call is shared by so many
 LARGEST = 192  # N up to which a block beats its trials one by one, measured
@@ -67,22 +67,30 @@ def kernel_results(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Re
         spectrum = eigenvalues[index]
         u = torch.finfo(K.dtype).eps / 2
         bar = backward_error(N, float(spectrum[-1]), K.dtype) + inner * u * trace / (1 - inner * u)
-        full = _columns("lambda_min", float(spectrum[0]), bar)
-        if deficient:
-            full = exact_zero("lambda_min")
-        else:
-            full["lambda_min.status"] = status_of(float(spectrum[0]), bar, N, None).name
-        result: Result = dict(full) if "lambda_min" in wanted else {}
+        result: Result = {}
+        if "lambda_min" in wanted:
+            smallest = exact_zero("lambda_min") if deficient else None
+            result |= smallest or enclosed("lambda_min", float(spectrum[0]), bar)
         if "lambda_max" in wanted:
-            result |= _columns("lambda_max", float(spectrum[-1]), bar)
+            result |= enclosed("lambda_max", float(spectrum[-1]), bar)
         if "trace" in wanted:
             result["trace"] = trace
         results.append(result)
     return results
 
 
-def _columns(name: str, value: float, bar: float) -> Result:
-    return {name: value, f"{name}.lower": value - bar, f"{name}.upper": value + bar}
+def enclosed(name: str, value: float, bar: float) -> Result:
+    """An eigenvalue known to ± ``bar`` of a kernel of full rank, as columns."""
+    if value + bar < 0:
+        status = Status.INDEFINITE
+    else:
+        status = Status.OK if value - bar > 0 else Status.BELOW_NOISE
+    return {
+        name: value,
+        f"{name}.lower": value - bar,
+        f"{name}.upper": value + bar,
+        f"{name}.status": status.name,
+    }
 
 
 def ntk(

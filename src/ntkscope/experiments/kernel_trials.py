@@ -22,6 +22,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 Settings = Mapping[str, Any]
+_WHOLE = 2500  # N up to which all eigenvalues take no longer than a certified smallest one
 
 
 class Instance:
@@ -85,22 +86,30 @@ def exact_zero(name: str) -> Result:
     }
 
 
+def _smallest(name: str, K: HadamardKernel) -> Result:
+    """λ_min by a method that N alone decides, so that every run gives the same bits."""
+    if len(K) > _WHOLE:
+        return eigenvalue(name, smallest_eigenvalue(K, method="dense"))
+    smallest, _, bar = _ends(K)
+    return batched.enclosed(name, smallest, bar)
+
+
+def _ends(K: HadamardKernel) -> tuple[float, float, float]:
+    """(λ_min, λ_max, error): all eigenvalues by LAPACK, its backward error and the forming's."""
+    values = torch.linalg.eigvalsh(K.dense())
+    smallest, largest = float(values[0]), float(values[-1])
+    return smallest, largest, batched.backward_error(len(K), largest, K.dtype) + K.forming_error()
+
+
 def _lambda_min(instance: Instance) -> Result:
     if len(instance.X) > instance.model.n_parameters:
         return exact_zero("lambda_min")
-    return eigenvalue("lambda_min", smallest_eigenvalue(instance.kernel))
+    return _smallest("lambda_min", instance.kernel)
 
 
 def _lambda_max(instance: Instance) -> Result:
-    dense = instance.kernel.dense()
-    largest = float(torch.linalg.eigvalsh(dense)[-1])
-    bar = batched.backward_error(len(dense), largest, dense.dtype)
-    bar += instance.kernel.forming_error()
-    return {
-        "lambda_max": largest,
-        "lambda_max.lower": largest - bar,
-        "lambda_max.upper": largest + bar,
-    }
+    _, largest, bar = _ends(instance.kernel)
+    return batched.enclosed("lambda_max", largest, bar)
 
 
 def _trace(instance: Instance) -> Result:
@@ -117,7 +126,7 @@ def _layers(instance: Instance) -> Result:
         if len(instance.X) > inner:
             result |= exact_zero(name)
         else:
-            result |= eigenvalue(name, smallest_eigenvalue(instance.kernel.term(index)))
+            result |= _smallest(name, instance.kernel.term(index))
     return result
 
 
@@ -152,7 +161,7 @@ def _bounds(instance: Instance) -> Result:
 
 
 def _limiting(instance: Instance) -> Result:
-    return eigenvalue("limiting_lambda_min", smallest_eigenvalue(instance.limit))
+    return eigenvalue("limiting_lambda_min", smallest_eigenvalue(instance.limit, method="dense"))
 
 
 def _limit_error(instance: Instance) -> Result:
