@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ntkscope import activations, data
     from ntkscope.activations import Activation
     from ntkscope.convergence import Convergence, WidthLimit, width_convergence, width_limit
+    from ntkscope.experiments.reproduce import reproduce
+    from ntkscope.experiments.sweep import Sweep
     from ntkscope.hermite import hermite_coefficients
     from ntkscope.inspection import Inspection, inspect
     from ntkscope.kernels.dual import dual_activation
@@ -50,6 +52,9 @@ _HOMES = {
     "Memorization": "ntkscope.training.memorization",
     "Network": "ntkscope.networks",
     "OutputKernels": "ntkscope.kernels.module.outputs",
+    "Statement": "ntkscope.theory.statement",
+    "Sweep": "ntkscope.experiments.sweep",
+    "reproduce": "ntkscope.experiments.reproduce",
     "Plan": "ntkscope.spectra.plan",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
@@ -101,6 +106,7 @@ __all__ = [
     "SelfCheckError",
     "Statement",
     "Status",
+    "Sweep",
     "Tracker",
     "Training",
     "Verdict",
@@ -120,6 +126,7 @@ __all__ = [
     "load_model",
     "memorize",
     "plan",
+    "reproduce",
     "save_model",
     "smallest_eigenvalue",
     "statements",
