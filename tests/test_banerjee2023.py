@@ -1,0 +1,152 @@
+"""Banerjee et al. 2023: the corrected inequalities on random instances, the printed ones refuted."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ntkscope as ntk
+from ntkscope.theory.banerjee2023 import Setting, dual_matrix
+from ntkscope.theory.instance import Instance
+from ntkscope.theory.statement import find, statements
+
+ACTIVATIONS = ["relu", "leaky_relu:alpha=0.2", "abs", "identity", "tanh", "sigmoid", "erf", "gelu",
+               "silu", "softplus", "sin"]  # fmt: skip
+
+IDS = {
+    "assumption-1", "assumption-2", "definition-4.1", "lambda-1", "theorem-4.1", "theorem-4.2",
+    "lemma-4.1", "lemma-4.2", "lemma-4.3", "remark-3.1", "remark-4.1", "remark-4.2a",
+    "remark-4.2b", "remark-4.3", "remark-4.6", "tradeoff",
+}  # fmt: skip
+
+
+@st.composite
+def instances(draw):
+    equal = draw(st.booleans())
+    hidden = draw(st.lists(st.integers(1, 40), min_size=1, max_size=3))
+    hidden = [hidden[0]] * len(hidden) if equal else hidden
+    dim = draw(st.integers(1, 20))
+    law = draw(st.sampled_from([ntk.data.Gaussian, ntk.data.Sphere, ntk.data.Cube]))(dim)
+    activation = draw(st.sampled_from(ACTIVATIONS))
+    sigma_sq = draw(st.sampled_from([0.25, 1.0, 4.0]))
+    init = draw(st.sampled_from([f"banerjee2023:sigma0_sq={sigma_sq}", "he", "bombari2022"]))
+    net = ntk.Network([dim, *hidden, 1], activation, init,
+                      draw(st.sampled_from(["ntk", "standard"])))  # fmt: skip
+    seed = draw(st.integers(0, 999))
+    X = law.sample(draw(st.integers(2, 20)), seed)
+    return Instance(net, X, seed=seed, distribution=law, samples=400, trials=2)
+
+
+def hold_on(instance, *, tradeoff=False):
+    for statement in statements("banerjee2023"):
+        if statement.id.endswith("tradeoff") and not tradeoff:
+            continue  # nine networks in one; its inequalities are those of theorem 4.1
+        verdict = statement.check(instance)
+        bad = [c.to_dict() for c in verdict.violations if not c.erratum]
+        assert not bad, (statement.id, bad)
+
+
+@settings(deadline=None, max_examples=6)
+@given(instances())
+def test_corrected_inequalities_hold_on_random_instances(instance):
+    hold_on(instance)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=500)
+@given(instances())
+def test_corrected_inequalities_hold_on_500_random_instances(instance):
+    hold_on(instance, tradeoff=instance.seed % 10 == 0)
+
+
+def test_every_statement_of_the_paper_is_there():
+    assert {s.id.removeprefix("banerjee2023.") for s in statements("banerjee2023")} == IDS
+
+
+def paper(sigma_sq=1.0, width=60, N=15, dim=8, hidden=2, activation="tanh"):
+    net = ntk.Network([dim, *[width] * hidden, 1], activation,
+                      f"banerjee2023:sigma0_sq={sigma_sq}", "ntk")  # fmt: skip
+    law = ntk.data.Sphere(dim)
+    return Instance(net, law.sample(N, 0), distribution=law, samples=2000, trials=4)
+
+
+def test_every_statement_applies_and_is_measured_on_the_papers_network():
+    instance = paper(dim=30)
+    for statement in statements("banerjee2023"):
+        verdict = statement.check(instance)
+        if statement.id != "banerjee2023.remark-4.1":  # ν_0² ≤ 1 cannot be had
+            assert verdict.applies or "4.2" in statement.id, (statement.id, verdict.failing)
+        assert verdict.claims or verdict.scalings or verdict.hypotheses, statement.id
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_expected_gram_matches_monte_carlo(activation):
+    phi = ntk.activations.activation(activation)
+    generator = torch.Generator().manual_seed(0)
+    A = torch.randn(6, 4, generator=generator).double()
+    matrix, error = dual_matrix(phi, A @ A.T, 4)
+    g = torch.randn(4, 400_000, generator=generator).double()
+    f = phi(A @ g)
+    estimate = f @ f.T / f.shape[1]
+    bar = 6 * float((f[:, None, :] * f[None, :, :])[..., :20_000].std(dim=2).max()) / math.sqrt(4e5)
+    assert float((matrix - estimate).abs().max()) < bar
+    assert error < 1e-10 * float(matrix.trace())
+
+
+def test_theorem_4_2_fails_as_printed_in_the_first_layer():
+    """c_0^{(0,r)} = 1 claims λ_min(A¹A¹ᵀ) ≥ m λ_1, above the mean of the left side."""
+    verdict = find("banerjee2023.theorem-4.2").check(paper())
+    first = [c for c in verdict.claims if c.name == "layer 1, r = 3, as printed"]
+    assert first[0].holds is False
+    assert first[0].erratum
+
+
+def test_lemma_4_3_claims_too_much_at_large_variance():
+    instance = paper(sigma_sq=10.0)
+    verdict = find("banerjee2023.lemma-4.3").check(instance)
+    printed = {c.name: c for c in verdict.claims if c.erratum}
+    assert printed["λ_2, r = 3, as printed"].holds is False
+    corrected = [c for c in verdict.claims if "corrected" in c.name]
+    assert corrected
+    assert all(c.holds for c in corrected)
+
+
+def test_lemma_4_2_needs_other_data():
+    """tanh at σ_0² = ¼ and ‖x‖² = d leaves the band; ‖x‖² = c d brings it back."""
+    instance = paper(sigma_sq=0.25, width=4000, N=6, dim=20, hidden=1)
+    verdict = find("banerjee2023.lemma-4.2").check(instance)
+    upper = [c for c in verdict.claims if c.erratum and "layer" not in c.name and "3c" in c.name]
+    assert upper[0].holds is False
+    assert upper[0].left.value == pytest.approx(2.65, rel=0.1)
+    low, high = verdict.tables[0]["rows"][0][3:]
+    assert 0.8 < low <= high < 1.2
+
+
+def test_definition_4_1_holds_only_corrected():
+    verdict = find("banerjee2023.definition-4.1").check(paper())
+    for claim in verdict.claims:
+        assert claim.holds is (not claim.erratum), claim.name
+    assert any(c.erratum for c in verdict.claims)
+
+
+def test_small_hessian_regime_is_never_reached():
+    for sigma_sq in (1e-4, 0.01, 0.25):
+        for activation in ("tanh", "erf", "sin"):
+            net = ntk.Network([4, 5, 1], activation, f"banerjee2023:sigma0_sq={sigma_sq}", "ntk")
+            slope = net.activation.lipschitz
+            assert 4 * math.sqrt(Setting(net).nu_sq) * slope >= 4 - 1e-9
+
+
+def test_printed_constant_is_monotone_in_the_wrong_way():
+    rows = find("banerjee2023.tradeoff").check(paper(width=30, N=8)).tables[0]["rows"]
+    printed, measured = [r[5] for r in rows], [r[8] / r[7] for r in rows]
+    assert printed[-1] > 1e6 * measured[-1]
+    assert all(r[6] * r[7] <= r[8] for r in rows if r[9])
+
+
+def test_residual_networks_are_not_computable():
+    net = ntk.Network([5, 5, 5, 1], "tanh", "banerjee2023", "ntk", residual=0.5)
+    verdict = find("banerjee2023.lambda-1").check(Instance(net, ntk.data.sphere(4, 5, seed=0)))
+    assert any("residual" in note for note in verdict.notes)
