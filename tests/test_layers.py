@@ -16,7 +16,7 @@ FLOORS = [
     ("kernels", "lipschitz"),
     ("spectra",),
     ("theory", "convergence"),
-    ("training",),
+    ("training", "regression"),
     ("bounds", "meaning", "inspection", "experiments"),
     ("cli", "__main__"),
 ]

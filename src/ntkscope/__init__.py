@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ntkscope.kernels.module.selfcheck import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
+    from ntkscope.regression import NTKRegressor
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.plan import Plan, plan
     from ntkscope.spectra.progress import Progress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ntkscope.training.checkpoints import load_model, save_model
     from ntkscope.training.curvature import hessian_norms
     from ntkscope.training.dynamics import Recipe, train
+    from ntkscope.training.linearized import LinearizedTraining
     from ntkscope.training.memorization import Memorization, memorize
     from ntkscope.training.outcome import Training
     from ntkscope.training.tracker import Tracker
@@ -47,9 +49,11 @@ _HOMES = {
     "Inspection": "ntkscope.inspection",
     "Instance": "ntkscope.theory.instance",
     "LimitingKernel": "ntkscope.kernels.limiting",
+    "LinearizedTraining": "ntkscope.training.linearized",
     "LipschitzInterval": "ntkscope.lipschitz",
     "MLP": "ntkscope.networks",
     "Memorization": "ntkscope.training.memorization",
+    "NTKRegressor": "ntkscope.regression",
     "Network": "ntkscope.networks",
     "OutputKernels": "ntkscope.kernels.module.outputs",
     "Plan": "ntkscope.spectra.plan",
@@ -95,8 +99,10 @@ __all__ = [
     "Inspection",
     "Instance",
     "LimitingKernel",
+    "LinearizedTraining",
     "LipschitzInterval",
     "Memorization",
+    "NTKRegressor",
     "Network",
     "OutputKernels",
     "Plan",

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ntkscope import _memory
 from ntkscope._checks import as_data
-from ntkscope.kernels.empirical import empirical_ntk
+from ntkscope._specs import unknown
+from ntkscope.kernels.empirical import Reduce, empirical_ntk
 from ntkscope.kernels.limiting import limiting_ntk
 from ntkscope.networks import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
@@ -135,6 +136,7 @@ def width_limit(
     draws: int = 4,
     seed: int = 0,
     max_samples: int = 256,
+    reduce: str | int = "trace",
 ) -> WidthLimit:
     """Compare ``model``'s kernel on X (N, d) with the limit of the network it was drawn from.
 
@@ -143,6 +145,7 @@ def width_limit(
     scales: factors of the hidden widths at which fresh networks are sampled for the convergence.
     draws: networks sampled at each of them, with seeds that follow from ``seed``.
     max_samples: rows of X used for the convergence (the first ones); the distance uses all.
+    reduce: for several outputs, ``"trace"`` or an output's index, as in :func:`empirical_ntk`.
 
     Raises ValueError where the network has no wide limit or its β_l are unknown (given weights),
     NotEnoughMemoryError when three N×N matrices do not fit.
@@ -155,8 +158,8 @@ def width_limit(
         3.1 * 8 * N * N, f"the distance of two N = {N} kernels",
         "use fewer samples",
     )  # fmt: skip
-    limit = limiting_ntk(model.network, data)
-    finite = empirical_ntk(model, data).dense().to(torch.float64)
+    limit = limiting_ntk(model.network, data, reduce=reduce)
+    finite = _finite(model, data, reduce).to(torch.float64)
     size = spectral_norm(limit)
     distance = spectral_norm(finite.sub_(limit))
     convergence, note = None, ""
@@ -164,13 +167,19 @@ def width_limit(
         note = "no convergence over widths: a residual network's widths are tied to its inputs"
     else:
         convergence = width_convergence(
-            model.network, data[:max_samples], scales=scales, draws=draws, seed=seed
+            model.network, data[:max_samples], scales=scales, draws=draws, seed=seed, reduce=reduce
         )
     return WidthLimit(smallest_eigenvalue(limit), distance, distance / size, convergence, note)
 
 
 def width_convergence(
-    net: Network, X: Any, *, scales: Sequence[float] = SCALES, draws: int = 4, seed: int = 0
+    net: Network,
+    X: Any,
+    *,
+    scales: Sequence[float] = SCALES,
+    draws: int = 4,
+    seed: int = 0,
+    reduce: str | int = "trace",
 ) -> Convergence:
     """‖K − K̄‖₂/‖K̄‖₂ for networks like ``net`` at several widths, and the fitted exponent.
 
@@ -191,13 +200,13 @@ def width_convergence(
     points = []
     for index, widths in enumerate(shapes):
         other = net.with_widths(widths)
-        limit = limiting_ntk(other, data)
+        limit = limiting_ntk(other, data, reduce=reduce)
         size = spectral_norm(limit)
         distances = []
         for draw in range(draws):
             # every draw its own stream: the same weights at two widths would correlate the points
             sampled = other.sample(seed=seed + 1 + index * draws + draw)
-            K = empirical_ntk(sampled, data).dense()
+            K = _finite(sampled, data, reduce)
             distances.append(spectral_norm(K.sub_(limit)) / size)
         hidden = widths[1:-1]
         mean = math.exp(sum(math.log(n) for n in hidden) / len(hidden))
@@ -207,6 +216,13 @@ def width_convergence(
         [math.log(d) for p in points for d in p.distances],
     )
     return Convergence(tuple(points), slope, lower, upper, len(data))
+
+
+def _finite(model: MLP, X: Tensor, reduce: str | int) -> Tensor:
+    if isinstance(reduce, str) and reduce != "trace":
+        raise ValueError(unknown("reduce", reduce, ("trace",)) + ", or an output's index")
+    which: Reduce = "trace" if isinstance(reduce, str) else reduce
+    return empirical_ntk(model, X, reduce=which).dense()
 
 
 def _scaled(net: Network, scale: float) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ Index = slice | Tensor
 
 
 @dataclass(eq=False)
-class _Part:
+class Gram:
     """A Gram matrix as amplitudes and 1 − ρ: entry r_i c_j (1 − δ_ij). δ None stands for 0."""
 
     rows: Tensor
@@ -56,16 +56,16 @@ class HomogeneousChain:
     def tile(self, rows: Index, cols: Index) -> Iterator[Layer]:
         """A_0, then (Ė^l, A_l) for l = 1, …, L−1."""
         seen = angles(self.left, self.right, rows, cols)
-        first = _Part(self.left.norms[rows, None], self.right.norms[cols][None, :], seen.delta)
+        first = Gram(self.left.norms[rows, None], self.right.norms[cols][None, :], seen.delta)
         return self.walk(first, seen, rows, cols)
 
     def walk(
-        self, first: _Part, seen: Angles, rows: Index = slice(None), cols: Index = slice(None)
+        self, first: Gram, seen: Angles, rows: Index = slice(None), cols: Index = slice(None)
     ) -> Iterator[Layer]:
         """The same from given norms and angles, of any shape that broadcasts."""
         scales = self.scales
         gain = math.sqrt(scales.input)
-        part = _Part(first.rows * gain, first.cols * gain, first.delta)
+        part = Gram(first.rows * gain, first.cols * gain, first.delta)
         yield Layer(part.entries(), None)
         skip = _Skip(self, rows, cols) if scales.residual else None
         for index, n in enumerate(scales.sizes):
@@ -76,18 +76,18 @@ class HomogeneousChain:
             dot = slope_at_zero(self.c * slope, inner_rows**2, inner_cols**2, self.p, self.at_zero)
             gain = math.sqrt(n * self.c)
             if skip is None:
-                part = _Part(inner_rows * gain, inner_cols * gain, after)
+                part = Gram(inner_rows * gain, inner_cols * gain, after)
             else:
                 part = skip.add(inner_rows, inner_cols, after)
             yield Layer(part.entries(), dot)
 
-    def _amplitudes(self, part: _Part) -> tuple[Tensor, Tensor]:
+    def _amplitudes(self, part: Gram) -> tuple[Tensor, Tensor]:
         var = self.scales.bias_var
         if not var:
             return part.rows, part.cols
         return torch.sqrt(part.rows**2 + var), torch.sqrt(part.cols**2 + var)
 
-    def _with_bias(self, part: _Part, seen: Angles | None) -> Angles:
+    def _with_bias(self, part: Gram, seen: Angles | None) -> Angles:
         """1 − ρ of β²A + σ_b²; and 1 + ρ of the opposite pairs of the inputs."""
         assert part.delta is not None
         nothing = torch.zeros(0, dtype=torch.long, device=part.delta.device)
@@ -156,7 +156,7 @@ class _Skip:
         scales = chain.scales
         seen = angles(chain.centred_left, chain.centred_right, rows, cols)
         gain = math.sqrt(scales.input)
-        self.centred = _Part(
+        self.centred = Gram(
             chain.centred_left.norms[rows, None] * gain,
             chain.centred_right.norms[cols][None, :] * gain,
             seen.delta,
@@ -166,31 +166,31 @@ class _Skip:
             scales.input * chain.means[1][cols][None, :],
         ]
 
-    def add(self, rows: Tensor, cols: Tensor, after: Tensor) -> _Part:
+    def add(self, rows: Tensor, cols: Tensor, after: Tensor) -> Gram:
         """A_l from √C of both sides and δ of E[φφ]."""
         chain, k, n = self.chain, self.chain._mean_factor, self.chain.width
         alpha = chain.scales.residual
         rest = chain.c - k * k  # Var φ(√a z)/a
         gain = abs(alpha) * math.sqrt(n * rest)
-        grown = _Part(rows * gain, cols * gain, after * (chain.c / rest))
+        grown = Gram(rows * gain, cols * gain, after * (chain.c / rest))
         self.centred = _join(self.centred, grown)
         self.totals = [
             t + alpha * n * k * v for t, v in zip(self.totals, (rows, cols), strict=True)
         ]
-        mean = _Part(self.totals[0] / math.sqrt(n), self.totals[1] / math.sqrt(n), None)
+        mean = Gram(self.totals[0] / math.sqrt(n), self.totals[1] / math.sqrt(n), None)
         return _join(self.centred, mean)
 
 
-def _scaled(part: _Part, factor: float) -> _Part:
-    return _Part(part.rows * factor, part.cols * factor, part.delta)
+def _scaled(part: Gram, factor: float) -> Gram:
+    return Gram(part.rows * factor, part.cols * factor, part.delta)
 
 
-def _merge(part: _Part, amplitude: float) -> _Part:
+def _merge(part: Gram, amplitude: float) -> Gram:
     constant = torch.full_like(part.rows[:1, :1] if part.rows.ndim == 2 else part.rows, amplitude)
-    return _join(part, _Part(constant, constant, None))
+    return _join(part, Gram(constant, constant, None))
 
 
-def _join(one: _Part, two: _Part) -> _Part:
+def _join(one: Gram, two: Gram) -> Gram:
     """The sum of two Gram matrices, 1 − ρ by Lagrange's identity.
 
     √(PQ) − s_i s_j − t_i t_j = (s_i t_j − s_j t_i)²/(√(PQ) + s_i s_j + t_i t_j) for
@@ -205,4 +205,4 @@ def _join(one: _Part, two: _Part) -> _Part:
         if part.delta is not None:
             bent = bent + part.rows * part.cols * part.delta
     delta = torch.where(norm > 0, bent / norm, torch.ones_like(norm))
-    return _Part(rows, cols, delta)
+    return Gram(rows, cols, delta)

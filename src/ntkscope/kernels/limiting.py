@@ -13,9 +13,11 @@ from ntkscope import _memory
 from ntkscope._checks import as_data
 from ntkscope._specs import unknown
 from ntkscope.hermite import homogeneous_parts
+from ntkscope.kernels.directions import Angles
 from ntkscope.kernels.dual import ACCURACY
-from ntkscope.kernels.homogeneous import HomogeneousChain
+from ntkscope.kernels.homogeneous import Gram, HomogeneousChain
 from ntkscope.kernels.smooth import SmoothChain
+from ntkscope.kernels.univariate import Univariate
 from ntkscope.kernels.wide import (
     assemble,
     check_get,
@@ -145,6 +147,7 @@ class LimitingKernel:
             self.chain = HomogeneousChain(self.scales, net.activation, X, X2, width)
         else:
             self.chain = SmoothChain(self.scales, net.activation, X, X2, width, accuracy)
+        self._fast = self._univariate()
         self._exact = self._diagonals() if self.symmetric else {}
         self._require_finite()
 
@@ -159,6 +162,18 @@ class LimitingKernel:
         """Bytes of ``dense()``: 8 N M."""
         return 8 * self.shape[0] * self.shape[1]
 
+    def _univariate(self) -> Univariate | None:
+        """The whole chain as one function of ρ, where there is one."""
+        chain, names = self.chain, self.names
+        one = self.scales.homogeneous and set(names) <= {"ntk", "nngp"}
+        if not (one and isinstance(chain, HomogeneousChain) and self.device.type == "cpu"):
+            return None
+
+        def exact(seen: Angles, rows: Tensor, cols: Tensor) -> dict[str, list[Tensor]]:
+            return assemble(self.scales, chain.walk(Gram(rows, cols, seen.delta), seen), names)
+
+        return Univariate(chain.left, chain.right, exact, names, self.scales.depth - 1)
+
     def _diagonals(self) -> dict[str, list[Tensor]]:
         return assemble(self.scales, self.chain.diagonal(), self.names)
 
@@ -172,19 +187,34 @@ class LimitingKernel:
                     )
 
     def _layers(self, rows: slice | Tensor, cols: slice | Tensor) -> dict[str, list[Tensor]]:
+        if self._fast is not None:
+            made = self._fast.tile(rows, cols, self._own(rows, cols))
+            if made is not None:
+                return made
         return assemble(self.scales, self.chain.tile(rows, cols), self.names)
+
+    def _own(self, rows: slice | Tensor, cols: slice | Tensor) -> Tensor | None:
+        """Positions in a tile of samples paired with themselves, None if there are none."""
+        if not self.symmetric:
+            return None
+        if isinstance(rows, slice) and isinstance(cols, slice):
+            low, high = max(rows.start, cols.start), min(rows.stop, cols.stop)
+            if low >= high:
+                return None
+            both = torch.arange(low, high, device=self.device)
+            return torch.stack([both - rows.start, both - cols.start], 1)
+        same = _numbers(rows, self.device)[:, None] == _numbers(cols, self.device)[None, :]
+        return torch.nonzero(same) if bool(same.any()) else None
 
     def _computed(self, rows: slice | Tensor, cols: slice | Tensor) -> dict[str, list[Tensor]]:
         """One tile of everything; where it crosses the diagonal, that is exact."""
         made = self._layers(rows, cols)
-        if self.symmetric:
-            i = _numbers(rows, self.device)[:, None] == _numbers(cols, self.device)[None, :]
-            if bool(i.any()):
-                where = torch.nonzero(i)
-                samples = _numbers(rows, self.device)[where[:, 0]]
-                for name, tensors in made.items():
-                    for tensor, exact in zip(tensors, self._exact[name], strict=True):
-                        tensor[where[:, 0], where[:, 1]] = exact[samples]
+        own = self._own(rows, cols)
+        if own is not None:
+            samples = _numbers(rows, self.device)[own[:, 0]]
+            for name, tensors in made.items():
+                for tensor, exact in zip(tensors, self._exact[name], strict=True):
+                    tensor[own[:, 0], own[:, 1]] = exact[samples]
         return made
 
     def parts(self, rows: Index, cols: Index) -> Any:
