@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 # typer carries click's classes under its own name in some versions; this one is in all of them
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_INTERRUPTED = "interrupted; nothing was left half-written"
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         code = _run(arguments)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("interrupted; nothing was left half-written", 130)
+        _fail(_INTERRUPTED, 130)
     except _UsageError as error:
         _fail(f"{error.format_message()} (see ntkscope {_name(arguments)} --help)", 2)
     except BrokenPipeError:
@@ -49,6 +50,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if os.environ.get("NTKSCOPE_TRACEBACK"):
             raise
         _fail(str(error) or type(error).__name__, 2)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is no MemoryError
+            raise
+        _fail(f"the device ran out of memory ({error}); use --device cpu or fewer samples", 2)
+    if code == 130:  # what typer makes of Ctrl-C, without a word
+        _fail(_INTERRUPTED, code)
     sys.exit(code)
 
 

@@ -1,0 +1,27 @@
+"""Ctrl-C ends a run with one line and no half-written files."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+ARGUMENTS = [
+    sys.executable, "-m", "ntkscope", "inspect", "--data", "gaussian:N=4000,d=50",
+    "--widths", "50,900,900,1",
+]  # fmt: skip
+
+
+def test_interrupt_leaves_nothing_behind(tmp_path):
+    out = tmp_path / "out"
+    run = subprocess.Popen(
+        [*ARGUMENTS, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(6)  # well inside a run that takes much longer, after the imports
+    assert run.poll() is None, run.communicate()
+    os.kill(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert not out.exists() or list(out.iterdir()) == []
