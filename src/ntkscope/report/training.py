@@ -34,7 +34,7 @@ def _study(title: str, subtitle: str, tiles: Any, warnings: Any, sections: list[
     )
 
 
-def _line(x: Any, y: Any, name: str, color: str, dash: str = "solid", width: float = 2) -> Any:
+def _line(x: Any, y: Any, name: str, color: str, dash: str = "solid", width: float = 2.0) -> Any:
     return go.Scatter(
         x=x, y=y, name=name, mode="lines", line={"color": color, "dash": dash, "width": width},
         hovertemplate="%{x}: %{y:.5g}",
@@ -53,7 +53,7 @@ def losses(record: Record) -> go.Figure:
     # a line of at most 1500 points is as exact as a screen
     keep = _thin(len(steps), 1500)
     x = [steps[i] for i in keep]
-    figure = go.Figure(_line(x, [record["loss"][i] for i in keep], "observed", BLACK, width=3))
+    figure = go.Figure(_line(x, [record["loss"][i] for i in keep], "observed", BLACK, width=3.0))
     if record["predicted_loss"] is not None:
         figure.add_trace(
             _line(
@@ -67,9 +67,8 @@ def losses(record: Record) -> go.Figure:
             label = f"rate {rate['name']}, c = {rate['constant']:.3g}"
             figure.add_trace(_line(x, bound, label, color, "dot"))
     if record["rounding"] > 0 and min(record["loss"]) < 1e4 * record["rounding"]:
-        figure.add_hline(
-            y=record["rounding"], line_color=GREY, annotation_text="rounding (estimate)"
-        )
+        level = [record["rounding"]] * len(x)
+        figure.add_trace(_line(x, level, "rounding (estimate)", GREY, "dot"))
     return _log_axes(figure, "½‖F − Y‖²")
 
 
@@ -131,7 +130,7 @@ def movement(record: Record) -> go.Figure:
     ):
         if allowed and math.isfinite(allowed):
             figure.add_trace(_line(x, [p[key] / allowed for p in probes], label, color))
-    figure.add_hline(y=1.0, line_color=GREY, line_dash="dot")
+    figure.add_trace(_line(x, [1.0] * len(x), "1: all that is allowed", GREY, "dot"))
     return _log_axes(figure, "share")
 
 
@@ -223,7 +222,7 @@ def memorization_page(record: Record, question: Record, title: str, subtitle: st
     ]
     x = list(range(1, len(record["errors"]) + 1))
     figure = go.Figure(_line(x, record["errors"], "‖h_ε − Y‖", BLUE))
-    figure.add_hline(y=record["tol"], line_color=GREY, line_dash="dot", annotation_text="tol")
+    figure.add_trace(_line(x, [record["tol"]] * len(x), "asked for", GREY, "dot"))
     figure.update_xaxes(title="correction")
     figure.update_yaxes(title="‖h_ε − Y‖", type="log", exponentformat="power")
     answers = {True: "yes, any real labels", None: "not established"}
@@ -248,3 +247,69 @@ def memorization_page(record: Record, question: Record, title: str, subtitle: st
         ),
     ]
     return _study(title, subtitle, tiles, [], sections)
+
+
+def width_page(record: Record, title: str, subtitle: str) -> str:
+    """The page of ``ntkscope width``."""
+    found = record["width"]
+    tiles = [
+        ("smallest width", "none found" if found is None else str(found)),
+        ("too narrow", number(record["too_narrow"])),
+        (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
+        ("asked for", number(record["threshold"])),
+    ]
+    law, points = record["concentration"], record["points"]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[p["width"] for p in points], y=[p["mean"] for p in points], mode="markers",
+        name="sampled networks, mean ± one standard deviation",
+        error_y={"type": "data", "array": [p["spread"] for p in points]},
+        marker={"color": BLACK, "size": 8},
+    )  # fmt: skip
+    if points:
+        low, high = points[0]["width"], 2 * points[-1]["width"]
+        x = [low * (high / low) ** (i / 99) for i in range(100)]
+        if law is not None:
+            share = [max(0.0, 1 - law["loss"] * n ** -law["exponent"]) for n in x]
+            limits = [_interpolate(points, n) for n in x]
+            y = [s * limit for s, limit in zip(share, limits, strict=True)]
+            figure.add_trace(_line(x, y, "fitted concentration", BLUE))
+        figure.add_trace(
+            _line(x, [_interpolate(points, n) for n in x], "limiting kernel", ORANGE, "dash")
+        )
+        figure.add_trace(_line(x, [record["threshold"]] * 100, "goal", VERMILION, "dot"))
+    figure.update_xaxes(title="hidden width", type="log")
+    figure.update_yaxes(title=record["quantity"])
+    rows = [
+        [
+            str(p["width"]), f"{number(p['mean'])} ± {number(p['spread'], 2)}",
+            number(min(p["values"])), f"{p['mean'] / p['limit']:.1%}",
+        ]
+        for p in points
+    ]  # fmt: skip
+    sections = [
+        Section("The curve", (f"{record['reason']}.",), figure_html(style(figure), "width")),
+        Section(
+            "Measured",
+            (),
+            "",
+            ("width", record["quantity"], "smallest", "share of the limit"),
+            rows,
+        ),
+        Section(
+            "What the theorems ask for",
+            ("With every constant that they hide set to 1; they are conditions that suffice.",),
+            rows=[[name, formula, str(n)] for name, formula, n in record["conditions"]],
+        ),
+    ]
+    return _study(title, subtitle, tiles, [], sections)
+
+
+def _interpolate(points: Sequence[Record], width: float) -> float:
+    """The limit at a width, log-log between the measured ones and constant beyond them."""
+    for left, right in itertools.pairwise(points):
+        if left["width"] <= width <= right["width"]:
+            share = math.log(width / left["width"]) / math.log(right["width"] / left["width"])
+            return float(left["limit"] * (right["limit"] / left["limit"]) ** share)
+    end = points[0] if width < points[0]["width"] else points[-1]
+    return float(end["limit"])
