@@ -1,10 +1,12 @@
-"""Nguyen, Mondelli and Montúfar 2021: the setting, eq. 4, 5, 8 and 19-21.
+"""Nguyen, Mondelli and Montúfar 2021: eq. 5, and the order in which its parts are listed.
 
 Equations are numbered as in the first arXiv version, which has all the proofs; lemmas and theorems
 have one number in both versions.
 """
 
 from __future__ import annotations
+
+import importlib
 
 import torch
 
@@ -13,6 +15,8 @@ from ntkscope.theory.quantity import Quantity, quantity
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"
+# the paper's order: setting, limit, finite width, features, Lipschitz constants, appendix
+PARTS = ("assumptions", "limit", "finite", "features", "lipschitz", "estimates", "ladder")
 
 
 @statement(
@@ -45,3 +49,7 @@ def gradient_bound(i: Instance, out: Findings) -> None:
         through = Quantity(float(residual @ (i.K @ residual)), bar)
         out.equal(f"‖∇Φ‖² = rᵀKr, {name}", measured, through)
         out.at_least(f"‖∇Φ‖² ≥ 2 λ_min(K) Φ, {name}", measured, quantity(i.lambda_K) * (2 * loss))
+
+
+for _part in PARTS:
+    importlib.import_module(f"{__name__}_{_part}")

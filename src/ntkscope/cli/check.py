@@ -1,0 +1,139 @@
+"""``ntkscope check``: run the papers' statements on a network and data."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ntkscope.cli import options
+
+if TYPE_CHECKING:
+    from ntkscope.theory.verdict import Verdict
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_FIELDS = {
+    "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
+    "bias_std", "residual", "seed",
+}  # fmt: skip
+
+
+@app.command()
+def run(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Statements such as nguyen2021.theorem-4.1.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List all statements.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Run all statements.")] = False,
+    paper: Annotated[
+        str | None, typer.Option(help="Only nguyen2021, bombari2022 or banerjee2023.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with data and network settings.")
+    ] = None,
+    data: options.Data | None = None,
+    center: options.Center | None = None,
+    scale: options.Scale | None = None,
+    widths: options.Widths | None = None,
+    activation: options.Activation | None = None,
+    init: options.Init | None = None,
+    parameterization: options.ParameterizationOption | None = None,
+    weights: options.Weights | None = None,
+    bias_std: options.BiasStd = None,
+    residual: options.Residual | None = None,
+    seed: options.Seed | None = None,
+    samples: Annotated[int, typer.Option(help="Draws behind an expectation.")] = 4096,
+    trials: Annotated[int, typer.Option(help="Repetitions behind a success rate.")] = 100,
+    delta: Annotated[float, typer.Option(help="The failure probability δ.")] = 0.1,
+    out: Annotated[Path | None, typer.Option(help="Folder for check.html, check.json.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+) -> None:
+    """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
+    from ntkscope.theory.statement import find, statements
+
+    given = {key: value for key, value in locals().items() if key in _FIELDS}
+    if listing:
+        for s in statements(paper):
+            typer.echo(f"{s.id:34} {s.title}  ({s.source})")
+        return
+    chosen = [find(id).id for id in ids or ()]
+    if not chosen:
+        if not everything and paper is None:
+            raise ValueError("say which statements: ids, --paper NAME or --all (--list shows them)")
+        chosen = [s.id for s in statements(paper)]
+    elif everything:
+        raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
+    budget = {"samples": samples, "trials": trials, "delta": delta}
+    verdicts = _check(chosen, config, given, budget)
+    _show(verdicts, out, json, latex)
+
+
+def _check(
+    ids: list[str], config: Path | None, given: dict[str, Any], budget: dict[str, Any]
+) -> list[Verdict]:
+    from ntkscope.cli import settings as settings_module
+    from ntkscope.report.terminal import ProgressBar
+    from ntkscope.theory.instance import Instance
+    from ntkscope.theory.statement import check_all
+
+    settings = settings_module.read(settings_module.NetworkSettings, config, given)
+    network = options.make_network(
+        settings.widths, settings.activation, settings.init, settings.parameterization,
+        settings.weights, settings.bias_std, settings.residual,
+    )  # fmt: skip
+    dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
+    instance = Instance(
+        network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
+    )
+    facts = {"data": dataset.source, "options": _options(settings, budget)}
+    verdicts = []
+    with ProgressBar() as progress:
+        for done, id in enumerate(ids):
+            progress(id, done / len(ids))
+            verdicts += check_all(instance, [id], facts)
+    return verdicts
+
+
+def _options(settings: Any, budget: dict[str, Any]) -> str:
+    """The options that differ from their defaults, as one would type them."""
+    parts = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value is True:
+            parts.append(f"--{name}")
+        elif field.is_required() or value != field.default:
+            parts.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+    defaults = {"samples": 4096, "trials": 100, "delta": 0.1}
+    parts += [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
+    return " ".join(parts)
+
+
+def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ntkscope.report import files
+    from ntkscope.report import verdicts as pages
+
+    records = [v.to_dict() for v in verdicts]
+    if as_json:
+        typer.echo(files.to_json(records), nl=False)
+    elif latex:
+        typer.echo("\n\n".join(v.to_latex() for v in verdicts))
+    elif len(verdicts) <= 3:
+        typer.echo("\n\n".join(str(v) for v in verdicts))
+    else:
+        table = Table("statement", "title", "outcome", "inequalities", "rates", "constants")
+        for v in verdicts:
+            met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
+            cells = (v.id, v.title, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
+            table.add_row(*cells)
+        Console(highlight=False).print(table)
+    if out is not None:
+        page = pages.page(records, verdicts[0].settings)
+        files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
+        typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
