@@ -35,6 +35,7 @@ class Expansion:
     log_multiplicities: ln D_0, …, ln D_R.
     total: κ(1) = Σ_r c_r.
     tail: Σ_{r>R} c_r, from κ(1) by subtraction.
+    noise: rounding errors of the coefficients, about 4u √(D_r E κ²).
     error: bound on the rounding error of ``tail``: when it is not far below ``tail``, the tail
         has lost its digits and a prediction from it says so.
     complete: whether degree R + 1 has far more harmonics than there are samples.
@@ -45,8 +46,17 @@ class Expansion:
     log_multiplicities: Array
     total: float
     tail: float
+    noise: Array
     error: float
     complete: bool
+
+    @property
+    def rank(self) -> float:
+        """Σ D_r over the degrees that are there; inf when the tail is."""
+        if self.tail > self.error:
+            return float("inf")
+        live = self.coefficients > self.noise
+        return float(np.sum(np.exp(self.log_multiplicities[live])))
 
     def polynomials(self, theta: Array) -> Array:
         """P_0, …, P_R at the angles θ, shape (R+1, len(θ))."""
@@ -86,6 +96,12 @@ def degrees_needed(dim: int, n_samples: float) -> int:
     return int(beyond[0]) if len(beyond) else MAX_DEGREE
 
 
+def nodes(dim: int, n_samples: float) -> Array:
+    """The angles at which :func:`expand_values` wants κ, the last one 0."""
+    _check_dim(dim)
+    return np.append(_rule(dim, degrees_needed(dim, n_samples))[0], 0.0)
+
+
 def expand(kappa: Kappa, dim: int, n_samples: float) -> Expansion:
     """The expansion of ``kappa`` on the sphere in R^dim, far enough for ``n_samples`` points.
 
@@ -94,13 +110,13 @@ def expand(kappa: Kappa, dim: int, n_samples: float) -> Expansion:
 
     Raises ValueError for d < 2 (a sphere of two points) and for a κ that is not finite.
     """
-    if dim < 2:
-        raise ValueError(
-            f"dim must be at least 2, got {dim}: the sphere in R^1 has two points, "
-            "and N > 2 samples repeat them"
-        )
-    theta, weight, table = _rule(dim, degrees_needed(dim, n_samples))
-    values = np.asarray(kappa(np.append(theta, 0.0)), dtype=np.float64)
+    return expand_values(kappa(nodes(dim, n_samples)), dim, n_samples)
+
+
+def expand_values(values: Array, dim: int, n_samples: float) -> Expansion:
+    """The same from κ at :func:`nodes`."""
+    _check_dim(dim)
+    _, weight, table = _rule(dim, degrees_needed(dim, n_samples))
     if not np.all(np.isfinite(values)):
         raise ValueError("the kernel is not finite at these norms: it overflows float64")
     at_nodes, total = values[:-1], float(values[-1])
@@ -109,16 +125,25 @@ def expand(kappa: Kappa, dim: int, n_samples: float) -> Expansion:
     root = np.exp(0.5 * logs)
     coefficients = root * ((root[:, None] * table) @ (weight * at_nodes))
     scale = float(np.sqrt(np.sum(weight * at_nodes**2)))
-    error = _EPS * (4.0 * abs(total) + 4.0 * scale * float(np.sum(root)))
+    noise = 4.0 * _EPS * scale * root
     return Expansion(
         dim=dim,
         coefficients=coefficients,
         log_multiplicities=logs,
         total=total,
         tail=total - float(np.sum(coefficients)),
-        error=error,
+        noise=noise,
+        error=4.0 * _EPS * abs(total) + float(np.sum(noise)),
         complete=bool(logs[-1] > np.log(n_samples) + 0.25 * _ENOUGH),
     )
+
+
+def _check_dim(dim: int) -> None:
+    if dim < 2:
+        raise ValueError(
+            f"dim must be at least 2, got {dim}: the sphere in R^1 has two points, "
+            "and N > 2 samples repeat them"
+        )
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,140 @@
+"""``ntkscope predict``: λ_min before anything is computed on data."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ntkscope.cli import options
+
+if TYPE_CHECKING:
+    from ntkscope.networks import Network
+    from ntkscope.theory.prediction import Prediction
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_POINTS = 25
+
+
+@app.command()
+def run(
+    widths: options.Widths,
+    samples: Annotated[str, typer.Option(help="N, for instance 1000 or 1e9.")],
+    dim: Annotated[int | None, typer.Option(help="d = n_0; the first width unless given.")] = None,
+    data: Annotated[
+        str, typer.Option(help="sphere (radius √d), sphere:radius=r, or gaussian.")
+    ] = "sphere",
+    activation: options.Activation = "relu",
+    init: options.Init = "he",
+    parameterization: options.ParameterizationOption = "standard",
+    bias_std: options.BiasStd = None,
+    over: Annotated[
+        str | None,
+        typer.Option(help="A curve: samples=100:1e6 or dim=10:1000, 25 points on a log axis."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for prediction.json and, with --over, a PNG.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
+    from ntkscope.report import files
+    from ntkscope.theory.prediction import predict_smallest_eigenvalue
+
+    net = options.make_network(widths, activation, init, parameterization, bias_std=bias_std)
+    if dim is not None and dim != net.dim:
+        raise ValueError(
+            f"--dim {dim} and the first width {net.dim} disagree; give one, or make them equal"
+        )
+    n_samples = _count(samples, "--samples")
+    found = predict_smallest_eigenvalue(net, n_samples, net.dim, data)
+    record: dict[str, Any] = {"prediction": found.to_dict()}
+    picture = None
+    if over is not None:
+        axis, values = _axis(over)
+        curve = [_at(net, n_samples, data, axis, value).to_dict() for value in values]
+        record["curve"] = {"over": axis, "values": values, "predictions": curve}
+        if out is not None:
+            from ntkscope.report.curves import prediction_png
+
+            label = "N, samples" if axis == "samples" else "d, inputs"
+            picture = prediction_png(values, curve, label, f"{found.network}, {found.data}")
+    if out is not None:
+        contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
+        if picture is not None:
+            contents["prediction.png"] = picture
+        files.write_all(out, contents)
+    if json:
+        typer.echo(files.to_json(record), nl=False)
+        return
+    _show(found, record, out)
+
+
+def _at(net: Network, n_samples: int, data: str, axis: str, value: int) -> Prediction:
+    from ntkscope.theory.prediction import predict_smallest_eigenvalue
+
+    if axis == "samples":
+        return predict_smallest_eigenvalue(net, value, net.dim, data)
+    return predict_smallest_eigenvalue(net, n_samples, value, data)
+
+
+def _count(text: str, name: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number such as 1000 or 1e9, got {text!r}") from None
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {text!r}")
+    return int(value)
+
+
+def _axis(text: str) -> tuple[str, list[int]]:
+    """``samples=100:1e6`` as a name and 25 whole numbers, evenly spaced in the logarithm."""
+    name, _, span = text.partition("=")
+    low, colon, high = span.partition(":")
+    if name not in ("samples", "dim") or not colon:
+        raise ValueError(f"--over is samples=LOW:HIGH or dim=LOW:HIGH, got {text!r}")
+    ends = [_count(end, "--over") for end in (low, high)]
+    if not 2 <= ends[0] < ends[1]:
+        raise ValueError(f"--over needs 2 ≤ LOW < HIGH, got {low}:{high}")
+    step = math.log(ends[1] / ends[0]) / (_POINTS - 1)
+    return name, sorted({round(ends[0] * math.exp(step * i)) for i in range(_POINTS)})
+
+
+def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ntkscope.report.terminal import number
+
+    console = Console(highlight=False)
+    table = Table(show_header=False, box=None)
+    table.add_column(style="dim", min_width=16)
+    table.add_column(overflow="fold")
+    table.add_row("network", found.network)
+    table.add_row("data", f"N = {found.n_samples:.10g}, d = {found.dim}, {found.data}")
+    table.add_row("λ_min, predicted", f"{number(found.value, 6)} ± {number(found.error, 2)}")
+    table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")
+    table.add_row("regime", f"{found.regime}: {found.reason}")
+    table.add_row("closest pair", f"about {number(found.pair_angle, 3)} rad")
+    if found.degrees:
+        parts = ", ".join(f"{d.degree}: {100 * d.share:.1f}%" for d in found.degrees)
+        table.add_row("degrees in λ_min", parts)
+    table.add_row("holds for", found.validity)
+    if not found.reliable:
+        table.add_row("warning", "not to be relied on: see the line above")
+    console.print(table)
+    if "curve" in record:
+        curve = Table(box=None)
+        for name in (record["curve"]["over"], "λ_min", "edge", "regime"):
+            curve.add_column(name, justify="right")
+        for value, p in zip(
+            record["curve"]["values"], record["curve"]["predictions"], strict=True
+        ):
+            curve.add_row(f"{value}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
+        console.print(curve)
+    if out is not None:
+        typer.echo(f"\nWritten to {out}")

@@ -1,0 +1,369 @@
+"""λ_min and the spectrum of a limiting kernel on random inputs, without data and without a fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ntkscope.kernels.zonal import zonal_ntk
+from ntkscope.networks import Network
+from ntkscope.theory import closest_pair, gegenbauer
+from ntkscope.theory.norms import Norms, resolve
+from ntkscope.theory.resolvent import (
+    TRACY_WIDOM_MEAN,
+    TRACY_WIDOM_SD,
+    Edge,
+    Resolvent,
+)
+
+Array = NDArray[np.float64]
+
+MAX_SAMPLES = 1e15
+_INTERPOLATION = 7  # nodes in ln t for activations that are not homogeneous
+
+
+@dataclass(frozen=True)
+class Degree:
+    """A degree of the kernel and its part in λ_min: c_r, D_r (as log10) and the share."""
+
+    degree: str
+    coefficient: float
+    log10_harmonics: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted λ_min, in the units of the kernel it predicts.
+
+    Attributes
+    ----------
+    value: the expected λ_min of one random instance.
+    error: one standard deviation of an instance around ``value``, with what the method is
+        uncertain by.
+    lower, upper: where nine instances of ten are expected.
+    edge: the lower edge of the bulk; ``value`` is below it where close pairs decide.
+    regime: "bulk", "closest pair", "mixed" or "zero".
+    pair_probability: the probability that some pair of samples sets λ_min.
+    pair_angle: the median smallest angle between two samples, in radians.
+    degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
+    reason: why, in a sentence. validity: what holds and what does not.
+    reliable: False where the method is known to fail or has lost its digits.
+    """
+
+    value: float
+    error: float
+    lower: float
+    upper: float
+    edge: float
+    regime: str
+    pair_probability: float
+    pair_angle: float
+    degrees: tuple[Degree, ...]
+    reason: str
+    validity: str
+    reliable: bool
+    n_samples: float
+    dim: int
+    network: str
+    data: str
+    kernel: str = "limiting"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return (
+            f"λ_min ≈ {self.value:.6g} ± {self.error:.2g} ({self.kernel} kernel, {self.regime}): "
+            f"{self.reason}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "value": self.value,
+            "error": self.error,
+            "lower": self.lower,
+            "upper": self.upper,
+            "edge": self.edge,
+            "regime": self.regime,
+            "pair_probability": self.pair_probability,
+            "pair_angle": self.pair_angle,
+            "degrees": [vars(d).copy() for d in self.degrees],
+            "reason": self.reason,
+            "validity": self.validity,
+            "reliable": self.reliable,
+            "n_samples": self.n_samples,
+            "dim": self.dim,
+            "network": self.network,
+            "data": self.data,
+            "kernel": self.kernel,
+        }
+
+
+@dataclass(frozen=True)
+class SpectrumPrediction:
+    """The predicted spectrum: ``density`` per unit of ln λ at ``eigenvalues``, of total mass 1.
+
+    ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
+    ``smoothing``, so sharp edges are rounded by that much.
+    """
+
+    eigenvalues: Array
+    density: Array
+    edge: float
+    smoothing: float
+    prediction: Prediction = field(repr=False)
+
+    def quantile(self, q: float) -> float:
+        """The eigenvalue below which a share q of the spectrum lies."""
+        mass = np.concatenate([[0.0], np.cumsum(_trapezoids(self.density, np.log(self.eigenvalues)))])
+        return float(np.exp(np.interp(q * mass[-1], mass, np.log(self.eigenvalues))))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "eigenvalues": self.eigenvalues.tolist(),
+            "density": self.density.tolist(),
+            "edge": self.edge,
+            "smoothing": self.smoothing,
+            "prediction": self.prediction.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Everything that a prediction is made of."""
+
+    network: Network
+    n_samples: float
+    dim: int
+    norms: Norms
+    expansion: gegenbauer.Expansion
+    resolvent: Resolvent
+    kappa: gegenbauer.Kappa
+
+
+def predict_smallest_eigenvalue(
+    net: Network, n_samples: float, dim: int | None = None, data: Any = "sphere"
+) -> Prediction:
+    """The expected λ_min of ``limiting_ntk(net, X)`` for random X, in a few milliseconds.
+
+    Parameters
+    ----------
+    net: any depth, activation and parameterization, without residual connections.
+    n_samples: N, from 2 to 1e15.
+    dim: d, the number of inputs; ``net.dim`` unless given, which replaces it.
+    data: ``"sphere"`` (radius √d, or ``"sphere:radius=r"``), ``"gaussian"`` for N(0, I_d), or the
+        rows' norms with directions uniform on the sphere.
+
+    Raises ValueError for arguments outside their range, a network without a wide limit, or
+    coefficients that overflow; TypeError for arguments of the wrong type.
+    """
+    kernel = _kernel(net, n_samples, dim, data)
+    if kernel.expansion.rank < kernel.n_samples:
+        return _zero(kernel)
+    return _predict(kernel, kernel.resolvent.edge())
+
+
+def predict_spectrum(
+    net: Network, n_samples: float, dim: int | None = None, data: Any = "sphere", points: int = 300
+) -> SpectrumPrediction:
+    """The expected density of the eigenvalues of ``limiting_ntk(net, X)``, by the same equation.
+
+    Arguments and errors as in :func:`predict_smallest_eigenvalue`; ``points`` is the size of the
+    grid, logarithmic from below λ_min to above λ_max.
+    """
+    if points < 10:
+        raise ValueError(f"points must be at least 10, got {points}")
+    prediction = predict_smallest_eigenvalue(net, n_samples, dim, data)
+    if prediction.regime == "zero":
+        raise ValueError(f"no density on a logarithmic scale: {prediction.reason}")
+    kernel = _kernel(net, n_samples, dim, data)
+    c = kernel.resolvent.weights @ kernel.resolvent.c
+    top = float(np.sum(c * np.maximum(1.0, 4.0 * kernel.resolvent.gamma)))
+    grid = np.geomspace(0.5 * prediction.value, 2.0 * top, points)
+    smoothing = 0.5 * math.log(grid[1] / grid[0])
+    density = kernel.resolvent.density(grid, smoothing) * grid
+    mass = float(np.trapezoid(density, np.log(grid)))
+    return SpectrumPrediction(grid, density / mass, prediction.edge, smoothing, prediction)
+
+
+def _kernel(net: Network, n_samples: float, dim: int | None, data: Any) -> _Kernel:
+    if not isinstance(net, Network):
+        raise TypeError(
+            f"net must be a Network, got {type(net).__name__}; a sampled MLP has it as .network"
+        )
+    N = _samples(n_samples)
+    if dim is not None and dim != net.dim:
+        if isinstance(dim, bool) or not isinstance(dim, int):
+            raise TypeError(f"dim must be an integer, got {dim!r}")
+        net = net.with_widths((dim, *net.widths[1:]))
+    d = net.dim
+    norms = resolve(data, N, d)
+    typical = float(norms.weights @ norms.t)
+    kappa = zonal(net, typical * d)
+    expansion = gegenbauer.expand(kappa, d, N)
+    gamma = np.append(np.exp(math.log(N) - expansion.log_multiplicities), 0.0)
+    scales = None
+    if norms.equal:
+        c = np.append(expansion.coefficients, expansion.tail)[None, :]
+    elif net.activation.homogeneity == 1 and net.bias_std is None:
+        scales = norms.t / typical
+        c = scales[:, None] * np.append(expansion.coefficients, expansion.tail)
+    else:
+        c = _by_norm(net, norms, d, N)
+    resolvent = Resolvent(N, gamma, c, norms.weights, scales)
+    return _Kernel(net, N, d, norms, expansion, resolvent, kappa)
+
+
+def _samples(n_samples: Any) -> float:
+    if isinstance(n_samples, bool) or not isinstance(n_samples, (int, float, np.integer)):
+        raise TypeError(f"n_samples must be a number, got {n_samples!r}")
+    if not (math.isfinite(n_samples) and 2 <= n_samples <= MAX_SAMPLES and n_samples == int(n_samples)):
+        raise ValueError(
+            f"n_samples must be an integer from 2 to {MAX_SAMPLES:.0e}, got {n_samples}"
+        )
+    return float(n_samples)
+
+
+def zonal(net: Network, norm_sq: float) -> gegenbauer.Kappa:
+    """θ → κ(cos θ) of ``net`` for inputs of one norm."""
+
+    def kappa(theta: Array) -> Array:
+        size = torch.tensor([norm_sq], dtype=torch.float64)
+        return np.asarray(zonal_ntk(net, size, torch.from_numpy(theta))[0].numpy())
+
+    return kappa
+
+
+def _by_norm(net: Network, norms: Norms, dim: int, N: float) -> Array:
+    """(T, R+2) c_r(t): smooth in ln t, so Chebyshev nodes between the extremes carry it."""
+    low, high = math.log(norms.t[0]), math.log(norms.t[-1])
+    x = np.cos((np.arange(_INTERPOLATION) + 0.5) * math.pi / _INTERPOLATION)
+    nodes = np.exp(0.5 * (low + high) + 0.5 * (high - low) * x) * dim
+    rows = []
+    theta = gegenbauer.nodes(dim, N)
+    values = zonal_ntk(net, torch.from_numpy(nodes), torch.from_numpy(theta)).numpy()
+    for row in values:
+        found = gegenbauer.expand_values(row, dim, N)
+        rows.append(np.append(found.coefficients, found.tail))
+    y = (2.0 * np.log(norms.t) - low - high) / (high - low)
+    fit = np.polynomial.chebyshev.chebfit(x, np.array(rows), _INTERPOLATION - 1)
+    return np.asarray(np.polynomial.chebyshev.chebval(y, fit).T)
+
+
+def _zero(kernel: _Kernel) -> Prediction:
+    """κ is a polynomial with fewer harmonics than samples."""
+    found = kernel.expansion
+    degree = int(np.flatnonzero(found.coefficients > found.noise)[-1])
+    reason = (
+        f"the kernel is a polynomial of degree {degree} in the inputs, of rank {found.rank:.0f} < "
+        f"N = {kernel.n_samples:.0f}, so λ_min is exactly 0"
+    )
+    return Prediction(
+        0.0, 0.0, 0.0, 0.0, 0.0, "zero", 0.0,
+        closest_pair.expected_angle(kernel.dim, kernel.n_samples), (), reason, "exact", True,
+        kernel.n_samples, kernel.dim, str(kernel.network), kernel.norms.text,
+    )  # fmt: skip
+
+
+def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
+    exponent = 2 if kernel.network.activation.smooth else 1
+    law = closest_pair.survival(
+        kernel.resolvent, edge, kernel.expansion, kernel.kappa, exponent, kernel.dim
+    )
+    value = law.mean
+    rounding = kernel.expansion.error
+    spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale)
+    method = TRACY_WIDOM_MEAN * edge.scale + 0.25 * (edge.value - value) + rounding
+    pull = 1.0 - value / edge.value if edge.value > 0 else 1.0
+    regime = "bulk" if pull < 0.02 else "mixed" if pull < 0.2 else "closest pair"
+    reach = 1.645 * TRACY_WIDOM_SD * edge.scale + method
+    angle = closest_pair.expected_angle(kernel.dim, kernel.n_samples)
+    reliable = bool(edge.value > 0 and rounding < 0.05 * value)
+    return Prediction(
+        value=value,
+        error=math.hypot(spread, method),
+        lower=max(law.quantile(0.05) - reach, 0.0),
+        upper=law.quantile(0.95) + reach,
+        edge=edge.value,
+        regime=regime,
+        pair_probability=law.decided_by_pair,
+        pair_angle=angle,
+        degrees=_degrees(kernel, edge),
+        reason=_reason(regime, angle, edge.value),
+        validity=_validity(kernel, regime, rounding, value),
+        reliable=reliable,
+        n_samples=kernel.n_samples,
+        dim=kernel.dim,
+        network=str(kernel.network),
+        data=kernel.norms.text,
+    )
+
+
+def _degrees(kernel: _Kernel, edge: Edge) -> tuple[Degree, ...]:
+    """The parts of S at the edge, those that make up 99% of it."""
+    mean = kernel.resolvent.weights @ kernel.resolvent.c
+    parts = mean / (1.0 + kernel.resolvent.gamma * edge.state.a)
+    total = float(parts.sum())
+    logs = kernel.expansion.log_multiplicities / math.log(10.0)
+    last = len(mean) - 1
+    chosen, covered = [], 0.0
+    for index in np.argsort(-parts):
+        if covered > 0.99 * total:
+            break
+        covered += float(parts[index])
+        chosen.append(
+            Degree(
+                degree=f">{last - 1}" if index == last else str(int(index)),
+                coefficient=float(mean[index]),
+                log10_harmonics=None if index == last else float(logs[index]),
+                share=float(parts[index]) / total,
+            )
+        )
+    return tuple(chosen)
+
+
+def _reason(regime: str, angle: float, edge: float) -> str:
+    if regime == "bulk":
+        return "the lower edge of the bulk sets it; close pairs of samples do not"
+    if regime == "mixed":
+        return (
+            f"the closest pairs of samples (about {angle:.3g} rad) pull it below the bulk's edge "
+            f"{edge:.4g}"
+        )
+    return (
+        f"the closest pair of samples decides (about {angle:.3g} rad apart); "
+        f"the bulk ends at {edge:.4g}"
+    )
+
+
+def _validity(kernel: _Kernel, regime: str, rounding: float, value: float) -> str:
+    parts = ["directions uniform on the sphere, rows independent"]
+    if rounding >= 0.05 * value:
+        parts.append(
+            f"float64 cannot resolve this value: the tail of the expansion is known to {rounding:.2g}"
+        )
+    if not kernel.expansion.complete:
+        parts.append(
+            f"d = {kernel.dim} is so low that N points resolve more than "
+            f"{gegenbauer.MAX_DEGREE} degrees: the bulk's edge is not resolved, the closest pair is"
+        )
+    if regime == "closest pair":
+        parts.append("one instance varies as much as the closest pair does: see the interval")
+    homogeneous = kernel.network.activation.homogeneity == 1 and kernel.network.bias_std is None
+    if not kernel.norms.equal and not homogeneous:
+        parts.append("unequal norms enter to leading order: c_r(t, t′) ≈ √(c_r(t, t) c_r(t′, t′))")
+    if kernel.dim < 50 and regime != "closest pair":
+        parts.append("d < 50: expect several per cent")
+    return "; ".join(parts)
+
+
+def _trapezoids(y: Array, x: Array) -> Array:
+    return 0.5 * (y[1:] + y[:-1]) * np.diff(x)

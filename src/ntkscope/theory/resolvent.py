@@ -1,0 +1,188 @@
+"""The spectrum of a zonal kernel on random points, from a scalar equation for its resolvent.
+
+Row i has a norm class t; the degree-r part of the kernel is √(c_r(t_i) c_r(t_j)) P_r(ρ_ij), and
+P_r(ρ_ij) is a Gram matrix of D_r harmonics: nearly a Marchenko-Pastur matrix of ratio γ_r = N/D_r,
+nearly free of the other degrees. With a_r = (1/N) Σ_i c_r(t_i) [(K − z)^{-1}]_ii,
+
+    S_t = Σ_r c_r(t)/(1 + γ_r a_r),    [(K − z)^{-1}]_ii = 1/(S_{t_i} − z),
+
+and λ_min is near the largest z below the spectrum, where z(m), m = (1/N) tr (K − z)^{-1}, turns.
+At equal norms a_r = c_r m and z(m) = S(m) − 1/m.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq, minimize_scalar
+
+Array = NDArray[np.float64]
+
+TRACY_WIDOM_MEAN = 1.2065335745820  # −E of the β = 1 law, to which an edge's fluctuation tends
+TRACY_WIDOM_SD = 1.2680340580  # its standard deviation (Bornemann 2010)
+
+
+@dataclass(frozen=True)
+class State:
+    """The resolvent at one m = (1/N) tr (K − z)^{-1}: z, S_t of every class and a_r."""
+
+    m: float
+    z: float
+    S: Array
+    a: Array
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The lower edge of the spectrum, and the scale on which λ_min of one instance fluctuates."""
+
+    state: State
+    scale: float
+
+    @property
+    def value(self) -> float:
+        return self.state.z
+
+
+@dataclass(frozen=True)
+class Resolvent:
+    """The self-consistent equation of one kernel.
+
+    Attributes
+    ----------
+    n_samples: N.
+    gamma: (R+2,) N/D_r, the last entry 0: the tail acts as a multiple of the identity.
+    c: (T, R+2) c_r(t) of every class, the tail last.
+    weights: (T,) share of the rows in each class; they sum to 1.
+    scales: (T,) t where c = t ⊗ c̄ (a homogeneous kernel), of mean 1; None elsewhere.
+    """
+
+    n_samples: float
+    gamma: Array
+    c: Array
+    weights: Array
+    scales: Array | None = None
+
+    def state(self, m: float, near: State | None = None) -> State:
+        """Solve for z and a_r at one m > 0, starting from a state ``near`` it.
+
+        m parametrises the curve: it is (1/N) tr (K − z)^{-1}, and for a homogeneous kernel
+        (1/N) Σ t_i [(K − z)^{-1}]_ii, of which a_r is then a multiple, so that nothing is iterated.
+        """
+        if self.scales is not None:
+            mean = self.weights @ self.c
+            shrunk = float(mean @ (1.0 / (1.0 + self.gamma * mean * m)))
+            S = self.scales * shrunk
+            return State(m, _solve_z(S, self.weights * self.scales, m), S, mean * m)
+        if len(self.weights) == 1:
+            a = self.c[0] * m
+            S = self._shrunk(a)
+            return State(m, float(S[0]) - 1.0 / m, S, a)
+        a = (self.weights @ self.c) * m if near is None else near.a * (m / near.m)
+        S = self._shrunk(a)
+        for _ in range(500):
+            z = _solve_z(S, self.weights, m)
+            a = (self.weights / (S - z)) @ self.c
+            last, S = S, self._shrunk(a)
+            if float(np.max(np.abs(S - last))) <= 1e-12 * float(np.max(np.abs(S))):
+                break
+        return State(m, z, S, a)
+
+    def _shrunk(self, a: Array) -> Array:
+        return self.c @ (1.0 / (1.0 + self.gamma * a))
+
+    def turning(self, mean: Array) -> float:
+        """m where z(m) turns for one class with coefficients ``mean``; inf where it never does.
+
+        dz/dm = 0 is Σ_r γ_r (c_r m)²/(1 + γ_r c_r m)² = 1, whose left side grows to Σ_r 1/γ_r =
+        Σ_r D_r/N: with a tail of 0 and fewer harmonics than samples the kernel is singular.
+        """
+        live = self.gamma > 0
+        g, c = self.gamma[live], mean[live]
+
+        def excess(log_m: float) -> float:
+            x = c * math.exp(log_m)
+            return math.log(max(float(np.sum(g * (x / (1.0 + g * x)) ** 2)), 1e-300))
+
+        scale = -math.log(float(np.sum(mean)))
+        if excess(scale + 80.0) <= 0.0:
+            return math.inf
+        return math.exp(brentq(excess, scale - 40.0, scale + 80.0, xtol=1e-14))
+
+    def edge(self) -> Edge:
+        """The largest z(m), m > 0. Its scale is that of Tracy-Widom at a square-root edge."""
+        mean = self.weights @ self.c
+        m = self.turning(mean)
+        if math.isinf(m):
+            state = self.state(1e8 / max(float(mean[-1]), 1e-12 * float(mean.sum())))
+            return Edge(state, 0.0)
+        state = self.state(m)
+        if len(self.weights) > 1:
+            state = self._climb(m)
+        return Edge(state, self._scale(state))
+
+    def _climb(self, start: float) -> State:
+        """Maximise z over ln m; unequal norms turn earlier than their mean does."""
+        logs = math.log(start) + np.linspace(-4.0, 0.5, 13)
+        states = [self.state(math.exp(logs[0]))]
+        for x in logs[1:]:
+            states.append(self.state(math.exp(x), states[-1]))
+        best = int(np.argmax([state.z for state in states]))
+        low, high = logs[max(best - 1, 0)], logs[min(best + 1, len(logs) - 1)]
+        found = minimize_scalar(
+            lambda x: -self.state(math.exp(x), states[best]).z, bounds=(low, high),
+            method="bounded", options={"xatol": 1e-5},
+        )  # fmt: skip
+        return self.state(math.exp(float(found.x)), states[best])
+
+    def _scale(self, state: State) -> float:
+        """(|z″|/2)^{1/3} N^{−2/3}: z = z* − ½|z″|(m − m*)² is a density √(2(x − z*)/|z″|)/π.
+
+        The derivatives are by m = (1/N) tr (K − z)^{-1}, whatever parametrises the curve.
+        """
+        h = 1e-3
+        below, above = (self.state(state.m * (1.0 + s), state) for s in (-h, h))
+        bend = max(2.0 * state.z - below.z - above.z, 0.0)
+        run = 0.5 * (self._trace(above) - self._trace(below))
+        return float((0.5 * bend / run**2) ** (1.0 / 3.0) * self.n_samples ** (-2.0 / 3.0))
+
+    def _trace(self, state: State) -> float:
+        """(1/N) tr (K − z)^{-1}."""
+        return float(np.sum(self.weights / (state.S - state.z)))
+
+    def density(self, grid: Array, smoothing: float) -> Array:
+        """Density of the eigenvalues on ``grid``, smoothed by a Cauchy kernel of relative width.
+
+        The equation at z = x(1 + i·smoothing), by damped iteration, which converges in the upper
+        half-plane (it maps Stieltjes transforms to Stieltjes transforms).
+        """
+        z = grid * (1.0 + 1j * smoothing)
+        inverse = -1.0 / z[:, None] * np.ones_like(self.weights)
+        m = inverse @ self.weights
+        for _ in range(2000):
+            a = (inverse * self.weights) @ self.c
+            S = (1.0 / (1.0 + self.gamma * a)) @ self.c.T
+            inverse = 0.5 * inverse + 0.5 / (S - z[:, None])
+            new = inverse @ self.weights
+            if float(np.max(np.abs(new - m) / np.abs(new))) < 1e-7:
+                break
+            m = new
+        return np.asarray(np.imag(m) / np.pi)
+
+
+def _solve_z(S: Array, weights: Array, m: float) -> float:
+    """z < min S with Σ w/(S − z) = m, by Newton on the reciprocal, which is nearly linear."""
+    whole = float(weights.sum())
+    z = min(float(weights @ S - whole * whole / m) / whole, float(np.min(S - weights / m)))
+    for _ in range(60):
+        inverse = 1.0 / (S - z)
+        part = weights * inverse
+        total = float(part.sum())
+        step = (1.0 / m - 1.0 / total) * total**2 / float(part @ inverse)
+        z -= step
+        if abs(step) <= 1e-14 * (abs(z) + 1.0 / m):
+            break
+    return z
