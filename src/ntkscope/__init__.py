@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.smallest import smallest_eigenvalue
     from ntkscope.theory.instance import Instance
+    from ntkscope.theory.prediction import (
+        Prediction,
+        SpectrumPrediction,
+        predict_smallest_eigenvalue,
+        predict_spectrum,
+    )
     from ntkscope.theory.statement import Statement, check, check_all, statements
     from ntkscope.theory.verdict import Verdict
     from ntkscope.training.checkpoints import load_model, save_model
@@ -60,6 +66,8 @@ _HOMES = {
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
     "SelfCheckError": "ntkscope.kernels.module.selfcheck",
+    "Prediction": "ntkscope.theory.prediction",
+    "SpectrumPrediction": "ntkscope.theory.prediction",
     "Statement": "ntkscope.theory.statement",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.sweep",
@@ -82,6 +90,8 @@ _HOMES = {
     "plan": "ntkscope.spectra.plan",
     "reproduce": "ntkscope.experiments.reproduce",
     "save_model": "ntkscope.training.checkpoints",
+    "predict_smallest_eigenvalue": "ntkscope.theory.prediction",
+    "predict_spectrum": "ntkscope.theory.prediction",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
     "train": "ntkscope.training.dynamics",
@@ -106,9 +116,11 @@ __all__ = [
     "Network",
     "OutputKernels",
     "Plan",
+    "Prediction",
     "Progress",
     "Recipe",
     "SelfCheckError",
+    "SpectrumPrediction",
     "Statement",
     "Status",
     "Sweep",
@@ -131,6 +143,8 @@ __all__ = [
     "load_model",
     "memorize",
     "plan",
+    "predict_smallest_eigenvalue",
+    "predict_spectrum",
     "reproduce",
     "save_model",
     "smallest_eigenvalue",

@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Run many trials from one settings file; resume, export, plot.",
     ),
     "reproduce": ("ntkscope.cli.reproduce", "Make a figure of the papers: data, fits and verdict."),
+    "predict": (
+        "ntkscope.cli.predict",
+        "Predict λ_min from widths, N and d alone, before any data.",
+    ),
 }
 
 # typer carries click's classes under its own name in some versions; this one is in all of them

@@ -131,9 +131,7 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
         curve = Table(box=None)
         for name in (record["curve"]["over"], "λ_min", "edge", "regime"):
             curve.add_column(name, justify="right")
-        for value, p in zip(
-            record["curve"]["values"], record["curve"]["predictions"], strict=True
-        ):
+        for value, p in zip(record["curve"]["values"], record["curve"]["predictions"], strict=True):
             curve.add_row(f"{value}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
         console.print(curve)
     if out is not None:

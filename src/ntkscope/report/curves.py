@@ -32,13 +32,19 @@ def prediction_png(
         )  # fmt: skip
         axes.plot(at, value, color=_BLUE, marker="o", markersize=3, label="predicted λ_min")
         axes.plot(
-            at, [r["edge"] for _, r in shown], color=_ORANGE, linestyle="--", label="edge of the bulk"
+            at,
+            [r["edge"] for _, r in shown],
+            color=_ORANGE,
+            linestyle="--",
+            label="edge of the bulk",
         )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.legend(frameon=False)
     hidden = len(records) - len(shown)
-    axes.set_title(title + (f" ({hidden} points with λ_min = 0 left out)" if hidden else ""), fontsize=10)
+    axes.set_title(
+        title + (f" ({hidden} points with λ_min = 0 left out)" if hidden else ""), fontsize=10
+    )
     axes.set_xlabel(label)
     axes.set_ylabel("λ_min, in the units of the kernel")
     axes.grid(visible=True, which="both", alpha=0.25)

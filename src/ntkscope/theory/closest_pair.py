@@ -37,7 +37,7 @@ def log_cap(dim: int, theta: Array) -> Array:
     return np.where((direct < -600.0) | (theta < 1e-6), leading, direct)
 
 
-def expected_angle(dim: int, n_samples: float) -> float:
+def expected_angle(dim: int, n_samples: int | float) -> float:
     """The median of the smallest angle among N uniform points on the sphere in R^dim."""
     log_pairs = math.log(n_samples) + math.log(max(n_samples - 1.0, 0.5)) - math.log(2.0)
     target = math.log(math.log(2.0)) - log_pairs
@@ -82,38 +82,80 @@ def survival(
 
     ``exponent`` is that of κ(1) − κ(cos θ) ~ θ^p at small θ: 1 with kinks, 2 without.
     """
-    theta = np.exp(np.linspace(math.log(1e-40), math.log(math.pi / 2), 400))
-    logs = log_cap(dim, theta)
-    low = int(np.searchsorted(theta, _SMALLEST))
-    angles = theta[low:]
-    P = expansion.polynomials(angles)
-    signs = (-1.0) ** np.arange(len(P))
-    at = kappa(np.concatenate([angles, math.pi - angles]))
-    near, far = np.split(at, 2)
-    c = expansion.coefficients
-    # (R+2, n): what each degree keeps of a difference (near pairs) and of a sum (opposite ones)
-    tables = []
-    for kept, total in ((1.0 - P, expansion.total - near), (1.0 + signs[:, None] * P, expansion.total + far)):
-        parts = c[:, None] * kept
-        tables.append(np.vstack([parts, total - parts.sum(axis=0)]))
-    scale, share = _pair_scales(edge.state.S, resolvent.weights)
-    log_pairs = math.log(resolvent.n_samples) + math.log(resolvent.n_samples - 1.0) - math.log(2.0)
+    theta = np.append(np.geomspace(1e-40, _SMALLEST, 60, endpoint=False), _angles())
+    pairs = _Pairs(
+        np.log(theta),
+        log_cap(dim, theta) + math.log(0.5 * resolvent.n_samples) + math.log(resolvent.n_samples - 1.0),
+        *_pair_scales(edge.state.S, resolvent.weights),
+    )  # fmt: skip
+    tables = _tables(expansion, kappa, theta, exponent)
     states = _path(resolvent, edge)
-    # ln D at the states, (2, states, angles); between them it is linear in z
+    # ln D at the states, (tables, states, angles); between them it is linear in z
     damping = np.array([1.0 / (1.0 + resolvent.gamma * s.a) for s in states])
-    logs_D = np.log(np.maximum([damping @ table for table in tables], 1e-300))
-    levels = _levels(states, edge, angles, logs_D[0, 0], dim, resolvent.n_samples, exponent)
-    at = np.array([s.z for s in states])
+    log_D = np.log(np.maximum(damping @ tables, 1e-300))
+    levels = _levels(edge, float(np.interp(
+        math.log(expected_angle(dim, resolvent.n_samples)), pairs.log_theta, log_D[0, 0]
+    )))  # fmt: skip
+    z = np.array([s.z for s in states])
     counts = np.zeros(len(levels))
-    for index, z in enumerate(levels):
-        j = int(np.clip(np.searchsorted(at, z), 1, len(at) - 1))
-        f = (z - at[j - 1]) / (at[j] - at[j - 1])
-        counts[index] = sum(
-            _count((1.0 - f) * D[j - 1] + f * D[j], angles, z / scale, share, exponent, theta, logs, log_pairs)
-            for D in logs_D
-        )
+    for index, level in enumerate(levels):
+        j = int(np.clip(np.searchsorted(z, level), 1, len(z) - 1))
+        f = (level - z[j - 1]) / (z[j] - z[j - 1])
+        counts[index] = sum(pairs.below((1.0 - f) * D[j - 1] + f * D[j], level) for D in log_D)
     counts = np.maximum.accumulate(counts)
     return Survival(np.append(0.0, levels), np.append(1.0, np.exp(-counts)))
+
+
+def _angles() -> Array:
+    return np.geomspace(_SMALLEST, math.pi / 2, 120)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """ln of the expected number of pairs within ln θ; relative S of groups of pairs, their shares."""
+
+    log_theta: Array
+    log_count: Array
+    scales: Array
+    shares: Array
+
+    def below(self, log_D: Array, level: float) -> float:
+        """Expected number of pairs with S-scaled D(θ) < ``level``."""
+        rising = np.maximum.accumulate(log_D)
+        wanted = math.log(level) - np.log(self.scales)
+        reach = np.interp(wanted, rising, self.log_theta)
+        log_count = np.interp(reach, self.log_theta, self.log_count)
+        log_count = np.where(wanted < rising[0], -np.inf, log_count)
+        return float(np.sum(self.shares * np.exp(np.minimum(log_count, 600.0))))
+
+
+def _tables(expansion: Expansion, kappa: Kappa, theta: Array, exponent: int) -> Array:
+    """(3, R+2, n): what each degree keeps in x − y for near pairs, and in x ∓ y for opposite ones.
+
+    Below 1e-4 rad, where a difference of kernels has lost its digits, a degree grows like θ² and
+    the tail like θ^p.
+    """
+    angles = _angles()
+    P = expansion.polynomials(angles)
+    signs = (-1.0) ** np.arange(len(P))[:, None]
+    near, far = np.split(kappa(np.concatenate([angles, math.pi - angles])), 2)
+    opposite = float(kappa(np.array([math.pi]))[0])
+    total, c = expansion.total, expansion.coefficients[:, None]
+    small = theta[: len(theta) - len(angles)] / angles[0]
+    tables = []
+    for sign, of_pair, at_zero in (
+        (np.ones_like(signs), near, total),
+        (signs, far, opposite),
+        (-signs, -far, -opposite),
+    ):
+        parts, start = c * (1.0 - sign * P), c * (1.0 - sign)
+        rest = (total - of_pair) - parts.sum(axis=0)
+        rest_start = total - at_zero - start.sum() if at_zero != total else 0.0
+        first = np.vstack([start, [[rest_start]]])
+        grown = np.vstack([parts, rest])
+        power = np.vstack([np.broadcast_to(small**2, (len(P), len(small))), small**exponent])
+        tables.append(np.hstack([first + (grown[:, :1] - first) * power, grown]))
+    return np.array(tables)
 
 
 def _path(resolvent: Resolvent, edge: Edge) -> list[State]:
@@ -130,16 +172,11 @@ def _path(resolvent: Resolvent, edge: Edge) -> list[State]:
     return [*states, top]
 
 
-def _levels(
-    states: list[State], edge: Edge, angles: Array, log_D: Array, dim: int, n_samples: float,
-    exponent: int,
-) -> Array:  # fmt: skip
-    """Values of z where the survival function is taken, dense at the edge and far below it."""
-    typical = math.log(expected_angle(dim, n_samples))
-    if typical < math.log(angles[0]):
-        log_pair = float(log_D[0]) + exponent * (typical - math.log(angles[0]))
-    else:
-        log_pair = float(np.interp(typical, np.log(angles), log_D))
+def _levels(edge: Edge, log_pair: float) -> Array:
+    """Values of z where the survival function is taken, dense at the edge and far below it.
+
+    ``log_pair`` is ln of what the median closest pair would give.
+    """
     lowest = min(math.exp(log_pair) * 1e-3, 1e-2 * edge.value)
     near = edge.value * (1.0 - 0.3 * np.linspace(1.0, 0.0, _LEVELS // 2) ** 2)
     return np.append(np.geomspace(lowest, near[0], _LEVELS // 2, endpoint=False), near)
@@ -155,25 +192,10 @@ def _pair_scales(S: Array, weights: Array) -> tuple[Array, Array]:
     order = np.argsort(pair, axis=None)
     values, mass = pair.reshape(-1)[order], share.reshape(-1)[order]
     # at most 40 groups: the smallest pairs matter most, so groups are of equal mass in the logarithm
-    edges = np.unique(np.searchsorted(np.cumsum(mass), np.concatenate([[0.0], np.geomspace(1e-9, 1.0, 40)])))
+    edges = np.unique(
+        np.searchsorted(np.cumsum(mass), np.concatenate([[0.0], np.geomspace(1e-9, 1.0, 40)]))
+    )
     edges = np.unique(np.append(edges[edges < len(mass)], len(mass)))
     total = np.add.reduceat(mass, edges[:-1])
     mean = np.add.reduceat(mass * values, edges[:-1]) / np.maximum(total, 1e-300)
     return mean, total
-
-
-def _count(
-    log_D: Array, angles: Array, level: Array, share: Array, exponent: int,
-    theta: Array, logs: Array, log_pairs: float,
-) -> float:  # fmt: skip
-    """Expected number of pairs with D(θ) below ``level``, over the groups of pairs."""
-    rising, wanted, grid = np.maximum.accumulate(log_D), np.log(level), np.log(angles)
-    reach = np.interp(wanted, rising, grid)
-    # below the grid D follows its power law where it has one (always for near pairs; for opposite
-    # ones only when κ is odd), else it stays above the level
-    doubled = float(np.interp(grid[0] + math.log(2.0), grid, rising))
-    lawful = doubled - rising[0] > 0.9 * exponent * math.log(2.0)
-    tiny = grid[0] + (wanted - rising[0]) / exponent
-    reach = np.where(wanted < rising[0], tiny if lawful else -np.inf, reach)
-    log_probability = np.interp(reach, np.log(theta), logs, left=-np.inf)
-    return float(np.sum(share * np.exp(np.minimum(log_pairs + log_probability, 600.0))))

@@ -21,7 +21,7 @@ Kappa = Callable[[Array], Array]
 
 MAX_DEGREE = 400
 _EPS = float(np.finfo(np.float64).eps)
-_ENOUGH = 16.0  # ln(N/D_r) below −16: degree r acts on N samples as a multiple of the identity
+_ENOUGH = 12.0  # ln(N/D_r) below −12: degree r acts on N samples as a multiple of the identity
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Expansion:
     log_multiplicities: ln D_0, …, ln D_R.
     total: κ(1) = Σ_r c_r.
     tail: Σ_{r>R} c_r, from κ(1) by subtraction.
-    noise: rounding errors of the coefficients, about 4u √(D_r E κ²).
+    noise: bounds on the rounding errors of the coefficients, 4nu √(D_r E κ²) for n nodes.
     error: bound on the rounding error of ``tail``: when it is not far below ``tail``, the tail
         has lost its digits and a prediction from it says so.
     complete: whether degree R + 1 has far more harmonics than there are samples.
@@ -89,20 +89,20 @@ def polynomials(dim: int, degree: int, x: Array) -> Array:
     return out
 
 
-def degrees_needed(dim: int, n_samples: float) -> int:
+def degrees_needed(dim: int, n_samples: int | float) -> int:
     """The degree beyond which D_r ≫ N, at most ``MAX_DEGREE``."""
     logs = log_multiplicity(dim, np.arange(MAX_DEGREE + 1))
     beyond = np.flatnonzero(logs > np.log(n_samples) + _ENOUGH)
     return int(beyond[0]) if len(beyond) else MAX_DEGREE
 
 
-def nodes(dim: int, n_samples: float) -> Array:
+def nodes(dim: int, n_samples: int | float) -> Array:
     """The angles at which :func:`expand_values` wants κ, the last one 0."""
     _check_dim(dim)
     return np.append(_rule(dim, degrees_needed(dim, n_samples))[0], 0.0)
 
 
-def expand(kappa: Kappa, dim: int, n_samples: float) -> Expansion:
+def expand(kappa: Kappa, dim: int, n_samples: int | float) -> Expansion:
     """The expansion of ``kappa`` on the sphere in R^dim, far enough for ``n_samples`` points.
 
     The integrals run over θ, where the kernel of a kinked activation is analytic although it is
@@ -113,7 +113,7 @@ def expand(kappa: Kappa, dim: int, n_samples: float) -> Expansion:
     return expand_values(kappa(nodes(dim, n_samples)), dim, n_samples)
 
 
-def expand_values(values: Array, dim: int, n_samples: float) -> Expansion:
+def expand_values(values: Array, dim: int, n_samples: int | float) -> Expansion:
     """The same from κ at :func:`nodes`."""
     _check_dim(dim)
     _, weight, table = _rule(dim, degrees_needed(dim, n_samples))
@@ -125,7 +125,8 @@ def expand_values(values: Array, dim: int, n_samples: float) -> Expansion:
     root = np.exp(0.5 * logs)
     coefficients = root * ((root[:, None] * table) @ (weight * at_nodes))
     scale = float(np.sqrt(np.sum(weight * at_nodes**2)))
-    noise = 4.0 * _EPS * scale * root
+    # a sum of n products with weights and polynomials that are each known to about n u
+    noise = 2.0 * len(at_nodes) * _EPS * scale * root
     return Expansion(
         dim=dim,
         coefficients=coefficients,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.stats import beta, chi2
 
 from ntkscope._specs import parse_spec, reject_unknown_options, unknown
 
@@ -21,18 +21,23 @@ _EQUAL = 1e-9  # norms that differ by less are one class
 
 @dataclass(frozen=True)
 class Norms:
-    """Classes t of ‖x‖²/d in ascending order, their weights, and where they come from."""
+    """Classes t of ‖x‖²/d in ascending order, their weights, and where they come from.
+
+    ``spread`` holds t again with the smallest rows at their 16% and 84% quantiles, where the rows
+    are still to be drawn.
+    """
 
     t: Array
     weights: Array
     text: str
+    spread: tuple[Array, ...] = ()
 
     @property
     def equal(self) -> bool:
         return len(self.t) == 1
 
 
-def resolve(data: Any, n_samples: float, dim: int) -> Norms:
+def resolve(data: Any, n_samples: int | float, dim: int) -> Norms:
     """``"sphere"``, ``"sphere:radius=r"``, ``"gaussian"``, or an array of norms ‖x_i‖.
 
     Raises ValueError for another name or norms that are not positive and finite, TypeError for
@@ -47,7 +52,9 @@ def resolve(data: Any, n_samples: float, dim: int) -> Norms:
         if spec.name == "gaussian":
             reject_unknown_options("data", spec, ())
             return _gaussian(n_samples, dim)
-        raise ValueError(unknown("data", spec.name, ("sphere", "gaussian")) + ", or an array of norms")
+        raise ValueError(
+            unknown("data", spec.name, ("sphere", "gaussian")) + ", or an array of norms"
+        )
     try:
         norms = np.asarray(data, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
@@ -65,6 +72,10 @@ def _given(norms: Array, dim: int, text: str) -> Norms:
             f"norms must be positive and finite, got {float(norms.min())} to {float(norms.max())}; "
             "a zero row makes λ_min 0 in a network without biases"
         )
+    if float(norms.max()) > 1e150:
+        raise ValueError(
+            f"norms up to {float(norms.max()):.3g} overflow when squared; scale them down"
+        )
     t = np.sort(norms**2 / dim)
     if t[-1] - t[0] <= _EQUAL * t[-1]:
         return Norms(np.array([float(t.mean())]), np.ones(1), text)
@@ -78,15 +89,20 @@ def _given(norms: Array, dim: int, text: str) -> Norms:
     )
 
 
-def _gaussian(n_samples: float, dim: int) -> Norms:
+def _gaussian(n_samples: int | float, dim: int) -> Norms:
     """χ²_d/d: the smallest rows at their expected quantiles, the rest by Gauss-Legendre in P."""
     alone = int(min(_SINGLE, n_samples))
-    singles = (np.arange(alone) + 0.5) / n_samples
     start = alone / n_samples
-    t, w = chi2.ppf(singles, dim) / dim, np.full(alone, 1.0 / n_samples)
+    rest, w = np.empty(0), np.full(alone, 1.0 / n_samples)
     if start < 1.0:
         x, gauss = np.polynomial.legendre.leggauss(_GROUPS)
         share = 0.5 * (1.0 - start)
-        t = np.append(t, chi2.ppf(start + share * (x + 1.0), dim) / dim)
+        rest = chi2.ppf(start + share * (x + 1.0), dim) / dim
         w = np.append(w, share * gauss)
-    return Norms(t, w / w.sum(), f"gaussian, ‖x‖² ~ χ² of {dim} degrees")
+    # the k-th smallest of N has the probability k-th of N uniform numbers: a beta law
+    order = np.arange(1, alone + 1)
+    median, *others = (
+        np.append(chi2.ppf(beta.ppf(q, order, n_samples + 1.0 - order), dim) / dim, rest)
+        for q in (0.5, 0.16, 0.84)
+    )
+    return Norms(median, w / w.sum(), f"gaussian, ‖x‖² ~ χ² of {dim} degrees", tuple(others))

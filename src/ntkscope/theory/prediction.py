@@ -68,7 +68,7 @@ class Prediction:
     reason: str
     validity: str
     reliable: bool
-    n_samples: float
+    n_samples: int | float
     dim: int
     network: str
     data: str
@@ -122,7 +122,9 @@ class SpectrumPrediction:
 
     def quantile(self, q: float) -> float:
         """The eigenvalue below which a share q of the spectrum lies."""
-        mass = np.concatenate([[0.0], np.cumsum(_trapezoids(self.density, np.log(self.eigenvalues)))])
+        mass = np.concatenate(
+            [[0.0], np.cumsum(_trapezoids(self.density, np.log(self.eigenvalues)))]
+        )
         return float(np.exp(np.interp(q * mass[-1], mass, np.log(self.eigenvalues))))
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,16 +143,18 @@ class _Kernel:
     """Everything that a prediction is made of."""
 
     network: Network
-    n_samples: float
+    n_samples: int | float
     dim: int
     norms: Norms
     expansion: gegenbauer.Expansion
-    resolvent: Resolvent
     kappa: gegenbauer.Kappa
+    resolvent: Resolvent
+    low: Resolvent | None = None  # with the smallest norms at their 16% and 84% quantiles
+    high: Resolvent | None = None
 
 
 def predict_smallest_eigenvalue(
-    net: Network, n_samples: float, dim: int | None = None, data: Any = "sphere"
+    net: Network, n_samples: int | float, dim: int | None = None, data: Any = "sphere"
 ) -> Prediction:
     """The expected λ_min of ``limiting_ntk(net, X)`` for random X, in a few milliseconds.
 
@@ -172,7 +176,11 @@ def predict_smallest_eigenvalue(
 
 
 def predict_spectrum(
-    net: Network, n_samples: float, dim: int | None = None, data: Any = "sphere", points: int = 300
+    net: Network,
+    n_samples: int | float,
+    dim: int | None = None,
+    data: Any = "sphere",
+    points: int = 400,
 ) -> SpectrumPrediction:
     """The expected density of the eigenvalues of ``limiting_ntk(net, X)``, by the same equation.
 
@@ -188,13 +196,13 @@ def predict_spectrum(
     c = kernel.resolvent.weights @ kernel.resolvent.c
     top = float(np.sum(c * np.maximum(1.0, 4.0 * kernel.resolvent.gamma)))
     grid = np.geomspace(0.5 * prediction.value, 2.0 * top, points)
-    smoothing = 0.5 * math.log(grid[1] / grid[0])
+    smoothing = 0.1 * math.log(grid[1] / grid[0])
     density = kernel.resolvent.density(grid, smoothing) * grid
     mass = float(np.trapezoid(density, np.log(grid)))
     return SpectrumPrediction(grid, density / mass, prediction.edge, smoothing, prediction)
 
 
-def _kernel(net: Network, n_samples: float, dim: int | None, data: Any) -> _Kernel:
+def _kernel(net: Network, n_samples: int | float, dim: int | None, data: Any) -> _Kernel:
     if not isinstance(net, Network):
         raise TypeError(
             f"net must be a Network, got {type(net).__name__}; a sampled MLP has it as .network"
@@ -210,22 +218,19 @@ def _kernel(net: Network, n_samples: float, dim: int | None, data: Any) -> _Kern
     kappa = zonal(net, typical * d)
     expansion = gegenbauer.expand(kappa, d, N)
     gamma = np.append(np.exp(math.log(N) - expansion.log_multiplicities), 0.0)
-    scales = None
-    if norms.equal:
-        c = np.append(expansion.coefficients, expansion.tail)[None, :]
-    elif net.activation.homogeneity == 1 and net.bias_std is None:
-        scales = norms.t / typical
-        c = scales[:, None] * np.append(expansion.coefficients, expansion.tail)
-    else:
-        c = _by_norm(net, norms, d, N)
-    resolvent = Resolvent(N, gamma, c, norms.weights, scales)
-    return _Kernel(net, N, d, norms, expansion, resolvent, kappa)
+    rows = _coefficients(net, norms, typical, expansion, N)
+    return _Kernel(
+        net, N, d, norms, expansion, kappa,
+        *(Resolvent(N, gamma, c, norms.weights, scales) for c, scales in rows),
+    )  # fmt: skip
 
 
 def _samples(n_samples: Any) -> float:
     if isinstance(n_samples, bool) or not isinstance(n_samples, (int, float, np.integer)):
         raise TypeError(f"n_samples must be a number, got {n_samples!r}")
-    if not (math.isfinite(n_samples) and 2 <= n_samples <= MAX_SAMPLES and n_samples == int(n_samples)):
+    if not (
+        math.isfinite(n_samples) and 2 <= n_samples <= MAX_SAMPLES and n_samples == int(n_samples)
+    ):
         raise ValueError(
             f"n_samples must be an integer from 2 to {MAX_SAMPLES:.0e}, got {n_samples}"
         )
@@ -242,20 +247,27 @@ def zonal(net: Network, norm_sq: float) -> gegenbauer.Kappa:
     return kappa
 
 
-def _by_norm(net: Network, norms: Norms, dim: int, N: float) -> Array:
-    """(T, R+2) c_r(t): smooth in ln t, so Chebyshev nodes between the extremes carry it."""
-    low, high = math.log(norms.t[0]), math.log(norms.t[-1])
+def _coefficients(
+    net: Network, norms: Norms, typical: float, expansion: gegenbauer.Expansion, N: float
+) -> list[tuple[Array, Array | None]]:
+    """((T, R+2) c_r(t), t of a homogeneous kernel) for the norms and for each of their spread."""
+    mean = np.append(expansion.coefficients, expansion.tail)
+    if norms.equal:
+        return [(mean[None, :], None)]
+    every = (norms.t, *norms.spread)
+    if net.activation.homogeneity == 1 and net.bias_std is None:
+        return [(t[:, None] * mean / typical, t / float(norms.weights @ t)) for t in every]
+    # c_r(t) is smooth in ln t, so Chebyshev nodes between the extremes carry it
+    low, high = (math.log(float(f(np.concatenate(every)))) for f in (np.min, np.max))
     x = np.cos((np.arange(_INTERPOLATION) + 0.5) * math.pi / _INTERPOLATION)
-    nodes = np.exp(0.5 * (low + high) + 0.5 * (high - low) * x) * dim
-    rows = []
-    theta = gegenbauer.nodes(dim, N)
-    values = zonal_ntk(net, torch.from_numpy(nodes), torch.from_numpy(theta)).numpy()
-    for row in values:
-        found = gegenbauer.expand_values(row, dim, N)
-        rows.append(np.append(found.coefficients, found.tail))
-    y = (2.0 * np.log(norms.t) - low - high) / (high - low)
-    fit = np.polynomial.chebyshev.chebfit(x, np.array(rows), _INTERPOLATION - 1)
-    return np.asarray(np.polynomial.chebyshev.chebval(y, fit).T)
+    sizes = np.exp(0.5 * (low + high) + 0.5 * (high - low) * x) * expansion.dim
+    theta = gegenbauer.nodes(expansion.dim, N)
+    values = zonal_ntk(net, torch.from_numpy(sizes), torch.from_numpy(theta)).numpy()
+    found = [gegenbauer.expand_values(row, expansion.dim, N) for row in values]
+    table = np.array([np.append(e.coefficients, e.tail) for e in found])
+    fit = np.polynomial.chebyshev.chebfit(x, table, _INTERPOLATION - 1)
+    at = [(2.0 * np.log(t) - low - high) / (high - low) for t in every]
+    return [(np.asarray(np.polynomial.chebyshev.chebval(y, fit).T), None) for y in at]
 
 
 def _zero(kernel: _Kernel) -> Prediction:
@@ -278,20 +290,27 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
     law = closest_pair.survival(
         kernel.resolvent, edge, kernel.expansion, kernel.kappa, exponent, kernel.dim
     )
-    value = law.mean
+    shift, norms_sd = _norm_spread(kernel, edge)
+    # where no pair decides, the smallest eigenvalue sits above the edge by the Tracy-Widom mean
+    above = TRACY_WIDOM_MEAN * edge.scale * (1.0 - law.decided_by_pair)
+    value = (law.mean + above) * shift
     rounding = kernel.expansion.error
-    spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale)
-    method = TRACY_WIDOM_MEAN * edge.scale + 0.25 * (edge.value - value) + rounding
-    pull = 1.0 - value / edge.value if edge.value > 0 else 1.0
+    spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale, norms_sd * value)
+    method = 0.5 * above + 0.25 * min(edge.value - law.mean, law.mean) + rounding
+    pull = 1.0 - law.mean / edge.value if edge.value > 0 else 1.0
     regime = "bulk" if pull < 0.02 else "mixed" if pull < 0.2 else "closest pair"
-    reach = 1.645 * TRACY_WIDOM_SD * edge.scale + method
+    reach = 1.645 * math.hypot(TRACY_WIDOM_SD * edge.scale, norms_sd * value) + method
     angle = closest_pair.expected_angle(kernel.dim, kernel.n_samples)
-    reliable = bool(edge.value > 0 and rounding < 0.05 * value)
+    reliable = bool(
+        edge.value > 0
+        and rounding < 0.05 * value
+        and not (regime == "closest pair" and exponent == 2)
+    )
     return Prediction(
         value=value,
         error=math.hypot(spread, method),
-        lower=max(law.quantile(0.05) - reach, 0.0),
-        upper=law.quantile(0.95) + reach,
+        lower=max(shift * law.quantile(0.05) - reach, 0.0),
+        upper=shift * law.quantile(0.95) + reach,
         edge=edge.value,
         regime=regime,
         pair_probability=law.decided_by_pair,
@@ -305,6 +324,14 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
         network=str(kernel.network),
         data=kernel.norms.text,
     )
+
+
+def _norm_spread(kernel: _Kernel, edge: Edge) -> tuple[float, float]:
+    """(mean, relative spread) of the edge over draws of the smallest norms, relative to ``edge``."""
+    if kernel.low is None or kernel.high is None or edge.value <= 0:
+        return 1.0, 0.0
+    low, high = (r.edge().value / edge.value for r in (kernel.low, kernel.high))
+    return (low + high + 1.0) / 3.0, 0.5 * (high - low)
 
 
 def _degrees(kernel: _Kernel, edge: Edge) -> tuple[Degree, ...]:
@@ -355,7 +382,12 @@ def _validity(kernel: _Kernel, regime: str, rounding: float, value: float) -> st
             f"d = {kernel.dim} is so low that N points resolve more than "
             f"{gegenbauer.MAX_DEGREE} degrees: the bulk's edge is not resolved, the closest pair is"
         )
-    if regime == "closest pair":
+    if regime == "closest pair" and kernel.network.activation.smooth:
+        parts.append(
+            "a smooth kernel in low dimension: clusters of more than two points count, and the value "
+            "may be too large by a factor of several"
+        )
+    elif regime == "closest pair":
         parts.append("one instance varies as much as the closest pair does: see the interval")
     homogeneous = kernel.network.activation.homogeneity == 1 and kernel.network.bias_std is None
     if not kernel.norms.equal and not homogeneous:

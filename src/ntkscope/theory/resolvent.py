@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 TRACY_WIDOM_MEAN = 1.2065335745820  # −E of the β = 1 law, to which an edge's fluctuation tends
 TRACY_WIDOM_SD = 1.2680340580  # its standard deviation (Bornemann 2010)
@@ -60,7 +61,7 @@ class Resolvent:
     scales: (T,) t where c = t ⊗ c̄ (a homogeneous kernel), of mean 1; None elsewhere.
     """
 
-    n_samples: float
+    n_samples: int | float
     gamma: Array
     c: Array
     weights: Array
@@ -156,21 +157,49 @@ class Resolvent:
     def density(self, grid: Array, smoothing: float) -> Array:
         """Density of the eigenvalues on ``grid``, smoothed by a Cauchy kernel of relative width.
 
-        The equation at z = x(1 + i·smoothing), by damped iteration, which converges in the upper
-        half-plane (it maps Stieltjes transforms to Stieltjes transforms).
+        The equation at z = x(1 + i s), with s lowered from 1 to ``smoothing``: by Newton where one
+        number carries it, else by damped iteration, which converges in the upper half-plane
+        (it maps Stieltjes transforms to Stieltjes transforms).
         """
-        z = grid * (1.0 + 1j * smoothing)
-        inverse = -1.0 / z[:, None] * np.ones_like(self.weights)
-        m = inverse @ self.weights
-        for _ in range(2000):
+        one = self.scales is not None or len(self.weights) == 1
+        start = -1.0 / (grid * (1.0 + 1j))
+        inverse: Complex = np.repeat(start[:, None], len(self.weights), axis=1)
+        mu = inverse @ self.weights
+        for s in np.geomspace(1.0, smoothing, max(2, math.ceil(-2.0 * math.log2(smoothing)))):
+            z = (grid * (1.0 + 1j * s))[:, None]
+            if one:
+                mu, inverse = self._newton(mu, z)
+            else:
+                inverse = self._iterate(inverse, z)
+        return np.asarray(np.imag(inverse @ self.weights) / np.pi)
+
+    def _newton(self, mu: Complex, z: Complex) -> tuple[Complex, Complex]:
+        """Σ w t/(t S(μ) − z) = μ at every z."""
+        t = np.ones(1) if self.scales is None else self.scales
+        mean = self.weights @ self.c
+        for _ in range(30):
+            shrink = 1.0 / (1.0 + self.gamma * mean * mu[:, None])
+            S, slope = shrink @ mean, -(shrink**2) @ (self.gamma * mean**2)
+            inverse = 1.0 / (t * S[:, None] - z)
+            value = inverse @ (self.weights * t) - mu
+            step = value / (-slope * (inverse**2 @ (self.weights * t**2)) - 1.0)
+            mu = mu - step
+            # a step across the real axis leaves the branch: stay in the upper half-plane
+            mu = np.where(mu.imag > 0, mu, mu.real + 1j * 0.5 * np.abs((mu + step).imag))
+            if float(np.max(np.abs(step) / np.abs(mu))) < 1e-10:
+                break
+        return mu, inverse
+
+    def _iterate(self, inverse: Complex, z: Complex) -> Complex:
+        for _ in range(400):
             a = (inverse * self.weights) @ self.c
             S = (1.0 / (1.0 + self.gamma * a)) @ self.c.T
-            inverse = 0.5 * inverse + 0.5 / (S - z[:, None])
-            new = inverse @ self.weights
-            if float(np.max(np.abs(new - m) / np.abs(new))) < 1e-7:
+            new = 0.5 * inverse + 0.5 / (S - z)
+            change = float(np.max(np.abs(new - inverse) / np.abs(new)))
+            inverse = new
+            if change < 1e-6:
                 break
-            m = new
-        return np.asarray(np.imag(m) / np.pi)
+        return inverse
 
 
 def _solve_z(S: Array, weights: Array, m: float) -> float:
