@@ -9,7 +9,7 @@ SRC = Path(__file__).parent.parent / "src" / "ntkscope"
 
 # from the ground up; a module may import its own floor and those below
 FLOORS = [
-    ("_specs", "_memory", "_checks"),
+    ("_specs", "_memory", "_checks", "_balls"),
     ("activations", "data", "report"),
     ("hermite",),
     ("initialization", "networks"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ntkscope.networks import MLP, Network
     from ntkscope.regression import NTKRegressor
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
+    from ntkscope.spectra.loewner import LoewnerResult, certify_loewner
     from ntkscope.spectra.plan import Plan, plan
     from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -57,6 +58,7 @@ _HOMES = {
     "LimitingKernel": "ntkscope.kernels.limiting",
     "LinearizedTraining": "ntkscope.training.linearized",
     "LipschitzInterval": "ntkscope.lipschitz",
+    "LoewnerResult": "ntkscope.spectra.loewner",
     "MLP": "ntkscope.networks",
     "Memorization": "ntkscope.training.memorization",
     "NTKRegressor": "ntkscope.regression",
@@ -75,6 +77,7 @@ _HOMES = {
     "Training": "ntkscope.training.outcome",
     "Verdict": "ntkscope.theory.verdict",
     "WidthLimit": "ntkscope.convergence",
+    "certify_loewner": "ntkscope.spectra.loewner",
     "check": "ntkscope.theory.statement",
     "check_all": "ntkscope.theory.statement",
     "dual_activation": "ntkscope.kernels.dual",
@@ -111,6 +114,7 @@ __all__ = [
     "LimitingKernel",
     "LinearizedTraining",
     "LipschitzInterval",
+    "LoewnerResult",
     "Memorization",
     "NTKRegressor",
     "Network",
@@ -129,6 +133,7 @@ __all__ = [
     "Verdict",
     "WidthLimit",
     "activations",
+    "certify_loewner",
     "check",
     "check_all",
     "data",

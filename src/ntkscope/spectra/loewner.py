@@ -1,0 +1,136 @@
+"""A ⪰ B, decided: a certificate, or a vector that proves the contrary, or neither."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntkscope import _balls
+from ntkscope._checks import as_data
+from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.spectra.smallest import smallest_eigenvalue
+
+U = 2.0**-53
+
+
+@dataclass(frozen=True)
+class LoewnerResult:
+    """Whether A − B is positive semidefinite.
+
+    Attributes
+    ----------
+    dominates: True (certified: λ_min(A − B) ≥ ``lower`` ≥ 0), False (``witness`` proves
+        vᵀ(A − B)v < 0 for exactly the given matrices), or None: λ_min(A − B) is too near 0 for
+        float64 to decide, as it is whenever A − B is singular.
+    lower, upper: an interval around λ_min(A − B).
+    witness: the vector v (N,) of a refutation, as stored; witness_value: an enclosure of
+        vᵀ(A − B)v/vᵀv from ball arithmetic.
+    """
+
+    dominates: bool | None
+    lower: float
+    upper: float
+    method: str
+    witness: Tensor | None = field(default=None, repr=False, compare=False)
+    witness_value: tuple[float, float] | None = None
+
+    def __bool__(self) -> bool:
+        return self.dominates is True
+
+    def __str__(self) -> str:
+        interval = f"λ_min(A − B) in [{self.lower:.8g}, {self.upper:.8g}]"
+        if self.dominates is None:
+            return f"A ⪰ B is open: {interval}"
+        if self.dominates:
+            return f"A ⪰ B, certified: {interval} ({self.method})"
+        assert self.witness_value is not None
+        low, high = self.witness_value
+        return f"A ⪰ B fails: vᵀ(A − B)v/vᵀv in [{low:.10g}, {high:.10g}] ({self.method})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, the witness as a list."""
+        return {
+            "dominates": self.dominates, "lower": self.lower, "upper": self.upper,
+            "method": self.method, "witness_value": self.witness_value,
+            "witness": None if self.witness is None else self.witness.tolist(),
+        }  # fmt: skip
+
+
+def certify_loewner(
+    A: HadamardKernel | Tensor | Any, B: HadamardKernel | Tensor | Any | None = None
+) -> LoewnerResult:
+    """Decide A ⪰ B for symmetric matrices or kernels; ``B=None`` stands for 0.
+
+    A kernel means the exact kernel of its stored factors, a matrix its stored entries (through
+    their quadratic form, so through (M + Mᵀ)/2). Yes is certified by a Cholesky factorisation
+    (Rump, BIT 46, 2006) or a tighter bound on top of it, with the rounding of the subtraction and
+    of forming kernels taken off; no by a vector whose quadratic form is negative in ball
+    arithmetic, which needs python-flint.
+
+    Raises ValueError for shapes that differ or are not square, ImportError where a refutation
+    cannot be verified because python-flint is missing.
+    """
+    left, error_left = _dense(A, "A")
+    right, error_right = _dense(torch.zeros_like(left) if B is None else B, "B")
+    if left.shape != right.shape:
+        raise ValueError(f"A and B must have one shape, got {left.shape} and {right.shape}")
+    difference = left - right
+    difference = (difference + difference.T) / 2
+    found = smallest_eigenvalue(difference)
+    frobenius = sum(float(torch.linalg.matrix_norm(m, "fro")) for m in (left, right, difference))
+    slack = (error_left + error_right + 2 * U * frobenius) * (1 + 2.0**-20)
+    lower, upper = found.lower - slack, found.upper + slack
+    if lower >= 0:
+        return LoewnerResult(True, lower, upper, found.method)
+    if found.value < 0:
+        vector = found.vector
+        if vector is None:
+            vector = torch.linalg.eigh(difference)[1][:, 0]
+        low, high = _enclose(A, B, vector)
+        if high < 0:
+            return LoewnerResult(False, lower, min(upper, high), "Rayleigh quotient in ball "
+                                 f"arithmetic at {_balls.PRECISION} bits", vector, (low, high))  # fmt: skip
+    return LoewnerResult(None, lower, upper, found.method)
+
+
+def _dense(M: HadamardKernel | Tensor | Any, name: str) -> tuple[Tensor, float]:
+    if isinstance(M, HadamardKernel):
+        return M.to(torch.float64).dense(), M.to(torch.float64).forming_error()
+    matrix = as_data(M, name, torch.float64)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
+    return matrix, 0.0
+
+
+def _enclose(A: Any, B: Any, vector: Tensor) -> tuple[float, float]:
+    """Bounds on vᵀ(A − B)v/vᵀv."""
+    with _balls.precision():
+        v = _balls.matrix(vector)
+        form = _form(A, v)
+        if B is not None:
+            form = form - _form(B, v)
+        return _balls.bounds(form / (v.transpose() * v)[0, 0])
+
+
+def _form(M: Any, v: Any) -> Any:
+    """vᵀMv as a ball; for a kernel Σ_t s_t ‖Fᵀ diag(v) B‖_F² from its stored factors."""
+    if not isinstance(M, HadamardKernel):
+        return _balls.quadratic(_balls.matrix(as_data(M, "M", torch.float64)), v)
+    module = _balls.flint()
+    total = module.arb(0)
+    for term in M.terms:
+        first, *rest = (_balls.matrix(f.rows) for f in term.factors)
+        n, width = first.nrows(), first.ncols()
+        weighted = module.arb_mat(n, width, [
+            first[i, j] * v[i, 0] for i in range(n) for j in range(width)
+        ])  # fmt: skip
+        ones = module.arb_mat(n, 1, [1] * n)
+        core = weighted.transpose() * (rest[0] if rest else ones)
+        square = module.arb(0)
+        for entry in core.entries():
+            square += entry * entry
+        total += module.arb(term.scale) * square
+    return total
