@@ -425,11 +425,15 @@ def _project_by_row(f: Tensor, z: Tensor, order: int) -> Tensor:
 
 
 def summary(phi: str | Activation | Elementwise, order: int, variance: float) -> dict[str, Any]:
-    """What the command line shows: coefficients, tails, c_{φ,σ0} = E φ², ν_0² = σ_0²/c."""
-    table = hermite_coefficients(phi, order, variance)
+    """What the command line shows: coefficients, tails, c_{φ,σ0} = E φ², ν_0² = σ_0²/c, partial sums."""
+    activation = resolve_activation(phi)
+    table = hermite_coefficients(activation, order, variance)
     c = float(table.second_moment[0])
+    spread = 2.0 * math.sqrt(variance)
+    x = torch.linspace(-2.0 * spread, 2.0 * spread, 201, dtype=torch.float64)
+    orders = sorted({max(0, round(order * share)) for share in (0.125, 0.25, 0.5, 1.0)})
     return {
-        "activation": str(resolve_activation(phi)),
+        "activation": str(activation),
         "variance": float(variance),
         "coefficients": table.values[0].tolist(),
         "generalised": table.generalised[0].tolist() if variance > 0 else None,
@@ -437,4 +441,10 @@ def summary(phi: str | Activation | Elementwise, order: int, variance: float) ->
         "error": table.error,
         "second_moment": c,
         "nu0_sq": variance / c if c > 0 else None,
+        "partial_sums": {
+            "x": x.tolist(),
+            "phi": activation(x).tolist(),
+            "spread": spread,
+            "orders": {str(r): table.series(x, r).tolist() for r in orders},
+        },
     }

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
     "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
+    "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
     "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),
     "width": ("ntkscope.cli.width", "The smallest width that reaches a λ_min or a training time."),
     "memorize": (

@@ -1,0 +1,69 @@
+"""Hermite coefficients as a table and a figure. Draws the record it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ntkscope.report.terminal import number
+
+_HUES = ("#88ccee", "#44aa99", "#117733", "#332288")
+
+
+def table(record: Mapping[str, Any]) -> RenderableType:
+    """The coefficients, the generalised ones and the tails of ``hermite.summary``."""
+    rows = Table(title=f"{record['activation']}, z ~ N(0, a), a = {number(record['variance'], 6)}")
+    for name in ("r", "E[φ(√a z) h_r(z)]", "μ_r^[a]", "Σ_{s>r} of squares / E φ²"):
+        rows.add_column(Text(name), justify="right")  # [a] is no markup here
+    generalised = record["generalised"] or [None] * len(record["coefficients"])
+    moment = record["second_moment"]
+    for r, (c, g) in enumerate(zip(record["coefficients"], generalised, strict=True)):
+        left = record["tails"][r] / moment if moment else None
+        rows.add_row(str(r), f"{c:.15g}", "—" if g is None else f"{g:.15g}", number(left))
+    lines = [
+        f"E φ² = c = {moment:.15g}",
+        f"ν₀² = σ₀²/c = {number(record['nu0_sq'], 15)} (σ₀² = a)",
+        f"each coefficient ± {number(record['error'], 2)}",
+    ]
+    return Group(rows, *lines)
+
+
+def figure(record: Mapping[str, Any], path: str | Path) -> Path:
+    """|coefficients| beside φ and its partial sums, as PNG, PDF or SVG by the path's suffix.
+
+    Raises ValueError for a suffix that matplotlib cannot write, OSError for a path it cannot.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(9.6, 3.8), layout="constrained")
+    FigureCanvasAgg(drawing)
+    left, right = drawing.subplots(1, 2)
+    sizes = [abs(c) for c in record["coefficients"]]
+    shown = [(r, c) for r, c in enumerate(sizes) if c > record["error"]]
+    left.semilogy([r for r, _ in shown], [c for _, c in shown], "o", color=_HUES[3], ms=5)
+    left.axhline(record["error"], color="0.6", lw=1, ls="--")
+    left.annotate("error", (0.99, record["error"]), xycoords=("axes fraction", "data"),
+                  ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
+    left.set(xlabel="order r", ylabel="|E[φ(√a z) h_r(z)]|", title="coefficients")
+    left.grid(alpha=0.25)
+    sums = record["partial_sums"]
+    for (order, values), hue in zip(sums["orders"].items(), _HUES, strict=False):
+        right.plot(sums["x"], values, color=hue, lw=1.4, label=f"order {order}")
+    right.plot(sums["x"], sums["phi"], color="black", lw=1.6, ls=":", label="φ")
+    low, high = min(sums["phi"]), max(sums["phi"])
+    margin = 0.35 * (high - low or 1.0)
+    right.set(xlabel="x", ylim=(low - margin, high + margin), title="partial sums")
+    right.axvspan(-sums["spread"], sums["spread"], color="0.93", zorder=0)
+    right.annotate("two standard deviations", (0.5, 0.02), xycoords="axes fraction",
+                   ha="center", color="0.4", fontsize=8)  # fmt: skip
+    right.legend(fontsize=8, frameon=False)
+    right.grid(alpha=0.25)
+    drawing.suptitle(f"{record['activation']}, variance {number(record['variance'])}", fontsize=11)
+    drawing.savefig(path, dpi=150)
+    return Path(path)
