@@ -7,6 +7,7 @@ H_r^{[a]}(x) = a^{-r/2} h_r(x/√a), up to the power of a that :class:`Coefficie
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -108,6 +109,13 @@ def hermite_polynomials(
             variance * math.sqrt(r + 1.0)
         )
     return table
+
+
+@functools.lru_cache(maxsize=16)
+def _functions_on_grid(order: int, half: int, step: float) -> Tensor:
+    """ψ_r on the nodes of a trapezoidal rule: φ, φ′ and every layer share them."""
+    z = torch.arange(-half, half + 1, dtype=torch.float64) * step
+    return hermite_functions(order, z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,7 +361,7 @@ class Quadrature:
         moment = ((f * f) * weights).sum(1)
         f = f * weights
         if z.ndim == 1:
-            return f @ hermite_functions(order, z).T, moment
+            return f @ _functions_on_grid(order, half, step).to(z.device).T, moment
         return _project_by_row(f, z, order), moment
 
     def _evaluate(self, x: Tensor) -> Tensor:
@@ -384,7 +392,7 @@ class Quadrature:
                 f"E φ² is not finite for {self.what} at variance {largest:.6g} (φ² grows as fast "
                 "as the Gaussian density falls); use a smaller variance or another activation"
             )
-        return max(10.0, float(z[last + 1]))
+        return max(10.0, math.ceil(float(z[last + 1])))
 
 
 def _panels(

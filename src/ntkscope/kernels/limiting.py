@@ -17,7 +17,7 @@ from ntkscope.kernels.directions import Angles
 from ntkscope.kernels.dual import ACCURACY
 from ntkscope.kernels.homogeneous import Gram, HomogeneousChain
 from ntkscope.kernels.smooth import SmoothChain
-from ntkscope.kernels.univariate import Univariate
+from ntkscope.kernels.univariate import Outside, Univariate
 from ntkscope.kernels.wide import (
     assemble,
     check_get,
@@ -186,12 +186,30 @@ class LimitingKernel:
                         "scale the rows of X or β_l down"
                     )
 
-    def _layers(self, rows: slice | Tensor, cols: slice | Tensor) -> dict[str, list[Tensor]]:
+    def _layers(
+        self,
+        rows: slice | Tensor,
+        cols: slice | Tensor,
+        corner: tuple[int, int],
+        later: list[Outside],
+    ) -> dict[str, list[Tensor]]:
+        """One tile of everything. What :class:`Univariate` leaves out joins ``later``, placed from
+        the tile's ``corner`` in the result."""
         if self._fast is not None:
             made = self._fast.tile(rows, cols, self._own(rows, cols))
             if made is not None:
-                return made
+                if made[1] is not None:
+                    later.append(made[1].shifted(*corner))
+                return made[0]
         return assemble(self.scales, self.chain.tile(rows, cols), self.names)
+
+    def _finish(self, made: dict[str, list[Tensor]], later: list[Outside], mirror: bool) -> None:
+        if self._fast is not None and later:
+            pairs, values = self._fast.finish(later)
+            for name, value in values.items():
+                made[name][0][pairs.row, pairs.col] = value
+                if mirror:
+                    made[name][0][pairs.col, pairs.row] = value
 
     def _own(self, rows: slice | Tensor, cols: slice | Tensor) -> Tensor | None:
         """Positions in a tile of samples paired with themselves, None if there are none."""
@@ -206,9 +224,15 @@ class LimitingKernel:
         same = _numbers(rows, self.device)[:, None] == _numbers(cols, self.device)[None, :]
         return torch.nonzero(same) if bool(same.any()) else None
 
-    def _computed(self, rows: slice | Tensor, cols: slice | Tensor) -> dict[str, list[Tensor]]:
-        """One tile of everything; where it crosses the diagonal, that is exact."""
-        made = self._layers(rows, cols)
+    def _computed(
+        self,
+        rows: slice | Tensor,
+        cols: slice | Tensor,
+        corner: tuple[int, int],
+        later: list[Outside],
+    ) -> dict[str, list[Tensor]]:
+        """The same; where the tile crosses the diagonal, that is exact."""
+        made = self._layers(rows, cols, corner, later)
         own = self._own(rows, cols)
         if own is not None:
             samples = _numbers(rows, self.device)[own[:, 0]]
@@ -225,10 +249,14 @@ class LimitingKernel:
         self._require(n_rows, n_cols)
         for name in self.names:
             made[name] = [self._empty(n_rows, n_cols) for _ in range(self._count(name))]
+        later: list[Outside] = []
         for i in range(0, n_rows, _TILE[0]):
             for j in range(0, n_cols, _TILE[1]):
-                block = self._computed(_sub(r, i, _TILE[0], n_rows), _sub(c, j, _TILE[1], n_cols))
+                block = self._computed(
+                    _sub(r, i, _TILE[0], n_rows), _sub(c, j, _TILE[1], n_cols), (i, j), later
+                )
                 self._place(made, block, i, j, mirror=False)
+        self._finish(made, later, mirror=False)
         return self._answer(made)
 
     def whole(self) -> Any:
@@ -238,17 +266,19 @@ class LimitingKernel:
             return self.parts(slice(0, N), slice(0, M))
         self._require(N, M)
         made = {n: [self._empty(N, N) for _ in range(self._count(n))] for n in self.names}
+        later: list[Outside] = []
         for i in range(0, N, _TILE[0]):
             rows = slice(i, min(i + _TILE[0], N))
-            corner = self._computed(rows, rows)
+            corner = self._computed(rows, rows, (i, i), later)
             for tensors in corner.values():
                 for tensor in tensors:
                     # a product may round (i, j) and (j, i) apart
                     tensor.copy_(torch.triu(tensor) + torch.triu(tensor, 1).T)
             self._place(made, corner, i, i, mirror=False)
             for j in range(rows.stop, N, _TILE[1]):
-                block = self._layers(rows, slice(j, min(j + _TILE[1], N)))
+                block = self._layers(rows, slice(j, min(j + _TILE[1], N)), (i, j), later)
                 self._place(made, block, i, j, mirror=True)
+        self._finish(made, later, mirror=True)
         return self._answer(made)
 
     def _place(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,24 @@ class Window:
         return sum(len(c) - 1 for c in self.coefficients.values())
 
 
+@dataclass(frozen=True)
+class Outside:
+    """Pairs outside of a window: places in a tile, sample numbers, and 1 − ρ as rounded."""
+
+    row: Tensor
+    col: Tensor
+    left: Tensor
+    right: Tensor
+    delta: Tensor
+
+    def shifted(self, rows: int, cols: int) -> Outside:
+        """The same with places counted from another corner."""
+        return replace(self, row=self.row + rows, col=self.col + cols)
+
+
+_FIELDS = ("row", "col", "left", "right", "delta")
+
+
 class Univariate:
     """F on windows of ρ; ``exact`` gives the kernels of listed pairs from angles and norms."""
 
@@ -59,12 +77,16 @@ class Univariate:
         self.left, self.right, self.exact, self.names = left, right, exact, names
         self._price = _LAYER * layers
         self._agree = _AGREE * _U * (layers + 1)
+        self._last: Window | None = None
         self._windows: dict[tuple[int, int], Window | None] = {}
 
-    def tile(self, rows: Index, cols: Index, own: Tensor | None) -> dict[str, list[Tensor]] | None:
-        """The kernels of rows × cols, or None where the exact layers are cheaper.
+    def tile(
+        self, rows: Index, cols: Index, own: Tensor | None
+    ) -> tuple[dict[str, list[Tensor]], Outside | None] | None:
+        """The kernels of rows × cols and the pairs that are left to the exact layers.
 
-        ``own`` are positions of samples paired with themselves; their entries are left undefined.
+        None where those are cheaper for the whole tile. ``own`` are positions of samples paired
+        with themselves; their entries are left undefined.
         """
         rho = correlations(self.left, self.right, rows, cols)
         if own is not None:
@@ -79,21 +101,16 @@ class Univariate:
             name: [_horner(c, x).mul_(weight[0]).mul_(weight[1])]
             for name, c in window.coefficients.items()
         }
+        outside = None
         if low < window.low or high > window.high:
-            self._outside(rho, window, rows, cols, out)
-        return out
+            r, c = torch.nonzero((rho > window.high) | (rho < window.low), as_tuple=True)
+            outside = Outside(r, c, positions(rows, r), positions(cols, c), 1.0 - rho[r, c])
+        return out, outside
 
-    def _outside(
-        self,
-        rho: Tensor,
-        window: Window,
-        rows: Index,
-        cols: Index,
-        out: dict[str, list[Tensor]],
-    ) -> None:
-        r, c = torch.nonzero((rho > window.high) | (rho < window.low), as_tuple=True)
-        i, j = positions(rows, r), positions(cols, c)
-        delta = 1.0 - rho[r, c]
+    def finish(self, outside: list[Outside]) -> tuple[Outside, dict[str, Tensor]]:
+        """All the pairs outside of windows joined, and their kernels by the exact layers."""
+        every = Outside(*(torch.cat([getattr(o, f) for o in outside]) for f in _FIELDS))
+        i, j, delta = every.left, every.right, every.delta
         near = torch.nonzero(delta < NEAR)[:, 0]
         delta[near] = near_pairs(self.left, self.right, i[near], j[near])
         opposite = torch.nonzero(delta > 2.0 - NEAR)[:, 0]
@@ -101,27 +118,31 @@ class Univariate:
         delta[opposite] = 2.0 - epsilon
         seen = Angles(delta, opposite, epsilon)
         found = self.exact(seen, self.left.norms[i], self.right.norms[j])
-        for name in self.names:
-            out[name][0][r, c] = found[name][0]
+        return every, {name: found[name][0] for name in self.names}
 
     def _choose(self, rho: Tensor, low: float, high: float) -> Window | None:
         """The cheapest window for a tile, None where that is the exact chain."""
-        sample = rho[::_SAMPLE].abs()
-        best, price = None, self._price
+        sample = rho[::_SAMPLE]
+        if self._last is not None:
+            # the last tile's window, as long as it serves this tile about as well
+            share = _share(sample, self._last.low, self._last.high)
+            if _LISTED * share <= 0.25 * self._last.degree:
+                return self._last
         largest = max(-low, high)
+        offers = []
         for clip in (largest, *(c for c in _CLIPS if c < largest)):
-            window = self.window(max(low, -clip), min(high, clip))
-            if window is None:
-                continue
-            outside = 0.0
-            if clip < largest:
-                outside = float((sample > clip).sum()) / sample.numel()
-            total = window.degree + _LISTED * outside
-            if total < price:
-                best, price = window, total
-            elif outside > 0.05:
+            a, b = max(low, -clip), min(high, clip)
+            if b > a:
+                share = _share(sample, a, b)
+                offers.append((_LISTED * share + len(self.names) * _degree(a, b), a, b))
+        for price, a, b in sorted(offers):
+            if price >= self._price:
                 break
-        return best
+            window = self.window(a, b)
+            if window is not None:
+                self._last = window
+                return window
+        return None
 
     def window(self, low: float, high: float) -> Window | None:
         """A window that covers [low, high], or None where no short polynomial has every digit."""
@@ -175,3 +196,17 @@ def _horner(coefficients: list[Tensor], x: Tensor) -> Tensor:
     for c in coefficients[2:]:
         torch.addcmul(c, total, x, out=total)
     return total
+
+
+def _share(sample: Tensor, low: float, high: float) -> float:
+    """The part of a sample that lies outside [low, high]."""
+    return float(((sample > high) | (sample < low)).sum()) / sample.numel()
+
+
+def _degree(low: float, high: float) -> float:
+    """The degree that resolves a function with branch points at ±1 to u on [low, high]."""
+    middle, half = (low + high) / 2.0, (high - low) / 2.0
+    distance = (1.0 - abs(middle)) / half
+    if distance <= 1.0:
+        return math.inf
+    return 33.0 / math.log(distance + math.sqrt(distance * distance - 1.0))
