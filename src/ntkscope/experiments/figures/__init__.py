@@ -14,6 +14,7 @@ _MODULES = {
     "bombari2022-figure-1": "bombari2022_one",
     "bombari2022-figure-2": "bombari2022_two",
     "banerjee2023-figure-1": "banerjee2023",
+    "banerjee2023-tradeoff": "banerjee2023_tradeoff",
     "depth": "depth",
     "width": "width",
     "bottleneck": "bottleneck",
