@@ -44,12 +44,13 @@ def _draw(table: Table, axes: list[Any]) -> None:
             grouped(part, "sigma0_sq", "lambda_min"),
             grouped(part, "sigma0_sq", "hessian"),
         )
-        x, y = [np.mean(v) for v in most.values()], [np.mean(v) for v in least.values()]
+        xs = [float(np.mean(v)) for v in most.values()]
+        ys = [float(np.mean(v)) for v in least.values()]
         colour = COLOURS[index % len(COLOURS)]
-        axes[2].plot(x, y, marker="o", markersize=3, color=colour, label=f"L = {layers}")
+        axes[2].plot(xs, ys, marker="o", markersize=3, color=colour, label=f"L = {layers}")
         # the arrow of growing σ_0²
         axes[2].annotate(
-            "", (x[-1], y[-1]), (x[-2], y[-2]), arrowprops={"arrowstyle": "->", "color": colour}
+            "", (xs[-1], ys[-1]), (xs[-2], ys[-2]), arrowprops={"arrowstyle": "->", "color": colour}
         )
     axes[2].set(
         xscale="log", yscale="log", xlabel=r"$\max_i \|\nabla^2 f\|_2$",
