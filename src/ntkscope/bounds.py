@@ -58,7 +58,8 @@ def inspect_layers(
 ) -> list[Layer]:
     """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound."""
     trace = K.trace()
-    whole = [float(vector @ (K.term(i) @ vector)) for i in range(len(K.terms))]
+    v = vector.to(K.dtype)
+    whole = [float(v @ (K.term(i) @ v)) for i in range(len(K.terms))]
     layers = []
     for index, term in enumerate(K.terms):
         progress(index / len(K.terms))
