@@ -22,10 +22,18 @@ if TYPE_CHECKING:
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.regression import NTKRegressor
+    from ntkscope.spectra.density import Density, spectral_density
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.loewner import LoewnerResult, certify_loewner
+    from ntkscope.spectra.extremes import (
+        ConditionNumber,
+        Extremes,
+        condition_number,
+        extreme_eigenvalues,
+    )
     from ntkscope.spectra.plan import Plan, plan
     from ntkscope.spectra.progress import Progress
+    from ntkscope.spectra.singular import smallest_singular_value
     from ntkscope.spectra.smallest import smallest_eigenvalue
     from ntkscope.theory.instance import Instance
     from ntkscope.theory.prediction import (
@@ -64,6 +72,10 @@ _HOMES = {
     "NTKRegressor": "ntkscope.regression",
     "Network": "ntkscope.networks",
     "OutputKernels": "ntkscope.kernels.module.outputs",
+    "Statement": "ntkscope.theory.statement",
+    "ConditionNumber": "ntkscope.spectra.extremes",
+    "Density": "ntkscope.spectra.density",
+    "Extremes": "ntkscope.spectra.extremes",
     "Plan": "ntkscope.spectra.plan",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
@@ -95,6 +107,11 @@ _HOMES = {
     "save_model": "ntkscope.training.checkpoints",
     "predict_smallest_eigenvalue": "ntkscope.theory.prediction",
     "predict_spectrum": "ntkscope.theory.prediction",
+    "condition_number": "ntkscope.spectra.extremes",
+    "extreme_eigenvalues": "ntkscope.spectra.extremes",
+    "plan": "ntkscope.spectra.plan",
+    "smallest_singular_value": "ntkscope.spectra.singular",
+    "spectral_density": "ntkscope.spectra.density",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "statements": "ntkscope.theory.statement",
     "train": "ntkscope.training.dynamics",
@@ -106,8 +123,11 @@ _MODULES = ("activations", "data")
 __all__ = [
     "MLP",
     "Activation",
+    "ConditionNumber",
     "Convergence",
+    "Density",
     "Eigenvalue",
+    "Extremes",
     "HadamardKernel",
     "Inspection",
     "Instance",
@@ -136,9 +156,11 @@ __all__ = [
     "certify_loewner",
     "check",
     "check_all",
+    "condition_number",
     "data",
     "dual_activation",
     "empirical_ntk",
+    "extreme_eigenvalues",
     "hermite_coefficients",
     "hessian_norms",
     "inspect",
@@ -153,6 +175,8 @@ __all__ = [
     "reproduce",
     "save_model",
     "smallest_eigenvalue",
+    "smallest_singular_value",
+    "spectral_density",
     "statements",
     "train",
     "width_convergence",

@@ -5,9 +5,13 @@ from __future__ import annotations
 from flint import fmpq
 
 
+def rational(x: float) -> fmpq:
+    return fmpq(*float(x).as_integer_ratio())
+
+
 def exact(matrix) -> list[list[fmpq]]:
     """Every float as the rational number it is."""
-    return [[fmpq(*float(x).as_integer_ratio()) for x in row] for row in matrix.tolist()]
+    return [[rational(x) for x in row] for row in matrix.tolist()]
 
 
 def exact_kernel(kernel) -> list[list[fmpq]]:
@@ -20,7 +24,7 @@ def exact_kernel(kernel) -> list[list[fmpq]]:
             rows = exact(factor.rows)
             grams.append([[sum((a * b for a, b in zip(x, y, strict=True)), fmpq(0)) for y in rows]
                           for x in rows])  # fmt: skip
-        scale = fmpq(*float(term.scale).as_integer_ratio())
+        scale = rational(term.scale)
         for i in range(n):
             for j in range(n):
                 product = scale
@@ -30,10 +34,10 @@ def exact_kernel(kernel) -> list[list[fmpq]]:
     return total
 
 
-def pivots(matrix: list[list[fmpq]], shift: float) -> list[fmpq]:
+def pivots(matrix: list[list[fmpq]], shift: float | fmpq) -> list[fmpq]:
     """The pivots of K − shift·I under elimination without exchanges, up to the first that is 0."""
     n = len(matrix)
-    s = fmpq(*float(shift).as_integer_ratio())
+    s = shift if isinstance(shift, fmpq) else rational(shift)
     A = [[matrix[i][j] - (s if i == j else 0) for j in range(n)] for i in range(n)]
     found = []
     for k in range(n):
@@ -49,10 +53,10 @@ def pivots(matrix: list[list[fmpq]], shift: float) -> list[fmpq]:
     return found
 
 
-def at_least(matrix: list[list[fmpq]], shift: float) -> bool:
+def at_least(matrix: list[list[fmpq]], shift: float | fmpq) -> bool:
     """λ_min ≥ shift. A zero pivot is settled by its column, which elimination keeps in place."""
     n = len(matrix)
-    s = fmpq(*float(shift).as_integer_ratio())
+    s = shift if isinstance(shift, fmpq) else rational(shift)
     A = [[matrix[i][j] - (s if i == j else 0) for j in range(n)] for i in range(n)]
     for k in range(n):
         pivot = A[k][k]
@@ -70,13 +74,13 @@ def at_least(matrix: list[list[fmpq]], shift: float) -> bool:
     return True
 
 
-def at_most(matrix: list[list[fmpq]], shift: float) -> bool:
+def at_most(matrix: list[list[fmpq]], shift: float | fmpq) -> bool:
     """λ_min ≤ shift: K − shift·I is not positive definite."""
     found = pivots(matrix, shift)
     return any(p <= 0 for p in found)
 
 
-def count_below(matrix: list[list[fmpq]], shift: float) -> int | None:
+def count_below(matrix: list[list[fmpq]], shift: float | fmpq) -> int | None:
     """How many eigenvalues lie below ``shift`` (Sylvester); None where a pivot is 0."""
     found = pivots(matrix, shift)
     if found[-1] == 0:

@@ -108,19 +108,24 @@ class Accurate:
     error: Tensor
 
 
-def accurate_product(rows: Callable[[int, int], Tensor], n: int, V: Tensor) -> Accurate:
+def accurate_product(
+    rows: Callable[[int, int], Tensor], n: int, V: Tensor, *, n_rows: int | None = None
+) -> Accurate:
     """K V with about twice the digits, K given by ``rows(i, j)`` → K[i:j, :] in float64.
+
+    K has n columns and ``n_rows`` rows, n by default.
 
     The error of each entry is at most γ_{n+4} · n · 1.5 · 2^(−2 bits) · max_j |K_ij| · max |V|.
     """
     bits = slice_bits(n)
     v1, v2, v3, v_scale = slices(V, bits, 0)
     v23 = v2 + v3
-    high, low = torch.empty_like(V), torch.empty_like(V)
-    scales = torch.empty(n, dtype=V.dtype, device=V.device)
+    m = n if n_rows is None else n_rows
+    high, low = V.new_empty(m, V.shape[1]), V.new_empty(m, V.shape[1])
+    scales = torch.empty(m, dtype=V.dtype, device=V.device)
     step = max(1, _SLICE // n)
-    for i in range(0, n, step):
-        j = min(i + step, n)
+    for i in range(0, m, step):
+        j = min(i + step, m)
         a1, a2, a3, scale = slices(rows(i, j), bits, 1)
         exact = a1 @ v1
         middle = a1 @ v2 + a2 @ v1  # both on one grid, together below 2⁵³ steps of it
@@ -129,6 +134,6 @@ def accurate_product(rows: Callable[[int, int], Tensor], n: int, V: Tensor) -> A
         low[i:j] = error + rest
         scales[i:j] = scale[:, 0]
     factor = up(gamma(n + 4) * n * 1.5 * 2.0 ** (-2 * bits))
-    norm = float(torch.linalg.vector_norm(scales)) * (1 + n * U)
+    norm = float(torch.linalg.vector_norm(scales)) * (1 + m * U)
     bound = norm * factor * v_scale[0] + 4 * U * torch.linalg.vector_norm(low, dim=0) + TINY
     return Accurate(high, low, bound * (1 + 2.0**-40))

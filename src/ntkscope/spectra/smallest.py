@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -66,32 +67,40 @@ def smallest_eigenvalue(
     """
     begin = time.perf_counter()
     source = as_source(K)
-    _require_scale(source)
+    require_scale(source)
     steps = plan_for(source, certify, in_place, method, memory)
     if isinstance(source, MatrixSource) and not bool(source.matrix.any()):
         return _of_zero(source, time.perf_counter() - begin)
     exact_zero = source.semidefinite and source.max_rank is not None and source.n > source.max_rank
-    ends = _run(source, steps, 1, certify and not exact_zero, tolerance, progress)
-    return _as_eigenvalue(source, ends, 0, exact_zero, certify, time.perf_counter() - begin)
+    ends = _run(source, steps, certify and not exact_zero, tolerance, progress)
+    seconds = time.perf_counter() - begin
+    found = as_eigenvalue(source, ends, 0, certify, seconds)
+    if not exact_zero:
+        return found
+    return replace(
+        found, value=0.0, lower=0.0, upper=0.0, status=Status.RANK_DEFICIENT, certificate="",
+        method=f"rank: {source.max_rank} parameters, {source.n} rows; vector by {ends.method}",
+    )  # fmt: skip
 
 
 def _run(
-    source: Source, steps: Plan, k: int, certify: bool, tolerance: float, progress: Callback | None
+    source: Source, steps: Plan, certify: bool, tolerance: float, progress: Callback | None
 ) -> Ends:
     if steps.method in ("float32", "products"):
         return lowest_by_products(
-            source, k, single=steps.method == "float32", tolerance=tolerance, callback=progress
+            source, 1, single=steps.method == "float32", tolerance=tolerance, callback=progress
         )
-    source, panels, restore = _workspace(source, steps)
+    source, panels, restore = workspace(source, steps)
     try:
         engine = Engine(source, panels, progress, afterwards=source.device.type != "cpu")
-        return engine.enclose(engine.pairs(k), k, certify=certify)
+        return engine.enclose(engine.pairs(1), 1, certify=certify)
     finally:
         if restore is not None:
             restore.restore()
 
 
-def _workspace(source: Source, steps: Plan) -> tuple[Source, Panels, HalfSource | None]:
+def workspace(source: Source, steps: Plan) -> tuple[Source, Panels, HalfSource | None]:
+    """What to read K from, where to factor it, and what must be restored at the end."""
     if steps.method == "in place":
         assert isinstance(source, MatrixSource)
         half = HalfSource(source)
@@ -103,7 +112,8 @@ def _workspace(source: Source, steps: Plan) -> tuple[Source, Panels, HalfSource 
     return source, Panels.empty(source.n, device=source.device), None
 
 
-def _require_scale(source: Source) -> None:
+def require_scale(source: Source) -> None:
+    """Raise ValueError where entries are so large or small that products leave float64."""
     if isinstance(source, OperatorSource):
         return
     largest = float(source.diagonal().abs().max())
@@ -124,28 +134,23 @@ def _of_zero(source: Source, seconds: float) -> Eigenvalue:
     )  # fmt: skip
 
 
-def _as_eigenvalue(
-    source: Source, ends: Ends, index: int, exact_zero: bool, certify: bool, seconds: float
+def as_eigenvalue(
+    source: Source, ends: Ends, index: int, certify: bool, seconds: float
 ) -> Eigenvalue:
+    """Eigenvalue ``index`` of ``ends`` with its status."""
     value, lower, upper = ends.values[index], ends.lower[index], ends.upper[index]
     vector = ends.vectors[:, index].clone()
     noise = source.noise(vector)
-    method = f"{ends.method}; {_BOUNDS[ends.letter]}"
     notes = [source.note] if source.note else []
-    if exact_zero:
-        value = lower = upper = 0.0
-        method = f"rank: {source.max_rank} parameters, {source.n} rows; vector by {ends.method}"
-        status = Status.RANK_DEFICIENT
-    else:
-        status = _status(ends, index, noise, certify)
-        if status is Status.BELOW_NOISE and upper - lower < 2 * noise:
-            notes.append(f"the stored numbers' own rounding may have moved it by {noise:.2g}")
+    status = _status(ends, index, noise, certify)
+    if status is Status.BELOW_NOISE and upper - lower < 2 * noise:
+        notes.append(f"the stored numbers' own rounding may have moved it by {noise:.2g}")
     if ends.estimates is not None:
-        notes.append(
-            f"estimated relative error {ends.estimates[index] / max(abs(value), 1e-300):.1g}"
-        )
+        relative = ends.estimates[index] / max(abs(value), 1e-300)
+        notes.append(f"estimated relative error {relative:.1g}")
     return Eigenvalue(
-        value=value, lower=lower, upper=upper, status=status, method=method,
+        value=value, lower=lower, upper=upper, status=status,
+        method=f"{ends.method}; {_BOUNDS[ends.letter]}",
         covers=source.covers, seconds=seconds, vector=vector, residual=ends.residuals[index],
         matvecs=ends.solves, multiplicity=ends.multiplicity if index == 0 else 1,
         note="; ".join(notes), certificate=ends.letter if ends.letter in "ABC" else "",
@@ -157,7 +162,7 @@ def _status(ends: Ends, index: int, noise: float, certify: bool) -> Status:
     value, lower, upper = ends.values[index], ends.lower[index], ends.upper[index]
     if upper < 0:
         return Status.INDEFINITE if -upper > noise else Status.BELOW_NOISE
-    if lower > 0 and value > noise:
+    if lower > 0 and value > noise and ends.estimates is None:
         return Status.OK
     if not ends.converged:
         return Status.NOT_CONVERGED

@@ -1,0 +1,186 @@
+"""Whole spectra: every eigenvalue of a small matrix, a density with its standard error of a large one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntkscope import _memory
+from ntkscope._checks import as_seed
+from ntkscope.spectra.rounding import U
+from ntkscope.spectra.sources import OperatorSource, Source, as_source
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A random estimate with its standard error (0 where the value is exact to rounding)."""
+
+    value: float
+    stderr: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.6g} ± {self.stderr:.2g}" if self.stderr else f"{self.value:.6g}"
+
+
+@dataclass(frozen=True)
+class Density:
+    """The distribution of the N eigenvalues of a matrix.
+
+    Attributes
+    ----------
+    n: the size of the matrix.
+    nodes, weights: (probes, nodes) quadrature of each probe; the weights of a probe sum to 1. One
+        probe with weights 1/N is the exact spectrum.
+    error: how far rounding and forming may have moved a node of the exact spectrum.
+    trace: Σλ: exact where the diagonal is at hand.
+    exact: whether the nodes are all eigenvalues.
+    """
+
+    n: int
+    nodes: Tensor
+    weights: Tensor
+    error: float
+    trace: Estimate
+    exact: bool
+
+    def mean(self, function: Callable[[Tensor], Tensor]) -> Estimate:
+        """(1/N) Σ f(λ_i), with the standard error over the probes."""
+        each = (self.weights * function(self.nodes)).sum(dim=1)
+        if self.exact:
+            return Estimate(float(each[0]), 0.0)
+        return Estimate(float(each.mean()), float(each.std()) / math.sqrt(len(each)))
+
+    def cumulative(self, x: float) -> Estimate:
+        """The share of eigenvalues ≤ x."""
+        return self.mean(lambda t: (t <= x).to(t.dtype))
+
+    def histogram(self, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """The share of eigenvalues in each bin [e_i, e_{i+1}) and its standard error."""
+        shares = [self._share(float(a), float(b)) for a, b in pairwise(edges.tolist())]
+        return (
+            torch.tensor([s.value for s in shares], dtype=torch.float64),
+            torch.tensor([s.stderr for s in shares], dtype=torch.float64),
+        )
+
+    def _share(self, low: float, high: float) -> Estimate:
+        return self.mean(lambda t: ((t >= low) & (t < high)).to(t.dtype))
+
+    @property
+    def log_determinant(self) -> Estimate:
+        """log det K; −inf with a standard error of nan where a node is not positive."""
+        if bool((self.nodes <= 0).any()):
+            return Estimate(-math.inf, math.nan)
+        found = self.mean(torch.log)
+        return Estimate(self.n * found.value, self.n * found.stderr)
+
+    @property
+    def effective_rank(self) -> Estimate:
+        """(Σλ)²/Σλ², between 1 and N."""
+        square = self.mean(lambda t: t * t)
+        rank = self.trace.value**2 / (self.n * square.value) if square.value > 0 else 0.0
+        relative = square.stderr / square.value if square.value > 0 else 0.0
+        relative += 2 * self.trace.stderr / abs(self.trace.value) if self.trace.value else 0.0
+        return Estimate(rank, rank * relative)
+
+    def effective_dimension(self, ridge: float) -> Estimate:
+        """Σ λ/(λ + ridge), the degrees of freedom of kernel ridge regression.
+
+        Raises ValueError unless ``ridge`` > 0.
+        """
+        if not ridge > 0:
+            raise ValueError(f"ridge must be positive, got {ridge}")
+        found = self.mean(lambda t: t / (t + ridge))
+        return Estimate(self.n * found.value, self.n * found.stderr)
+
+
+def spectral_density(
+    K: Any,
+    *,
+    exact: bool | None = None,
+    n_probes: int = 12,
+    n_steps: int = 80,
+    seed: int | torch.Generator = 0,
+) -> Density:
+    """The eigenvalues of a symmetric matrix (N ≤ 3000), or a quadrature of their density.
+
+    The quadrature is stochastic Lanczos (Ubaru, Chen and Saad, SIMAX 38, 2017): ``n_probes`` random
+    sign vectors, ``n_steps`` products each with full reorthogonalisation.
+
+    Takes what :func:`smallest_eigenvalue` takes; ``exact`` chooses for every N.
+
+    Raises ValueError for fewer than two probes or one step, NotEnoughMemoryError.
+    """
+    source = as_source(K)
+    if exact if exact is not None else source.n <= 3000:
+        return _exact(source)
+    if n_probes < 2 or n_steps < 1:
+        raise ValueError(
+            f"a standard error needs two probes and a step, got n_probes={n_probes}, "
+            f"n_steps={n_steps}"
+        )
+    steps = min(n_steps, source.n)
+    _memory.require(
+        8 * source.n * n_probes * (steps + 3), "the Lanczos vectors of the density",
+        "use fewer probes or steps",
+    )  # fmt: skip
+    return _lanczos(source, n_probes, steps, seed)
+
+
+def _exact(source: Source) -> Density:
+    n = source.n
+    _memory.require(2.1 * 8 * n * n, f"all eigenvalues at N = {n}", "pass exact=False")
+    values = torch.linalg.eigvalsh(source.block(0, n, 0, n))
+    error = source.error + n * U * float(values.abs().max())
+    weights = torch.full((1, n), 1 / n, dtype=torch.float64, device=values.device)
+    return Density(n, values[None], weights, error, Estimate(float(values.sum()), 0.0), True)
+
+
+def _lanczos(source: Source, p: int, steps: int, seed: int | torch.Generator) -> Density:
+    n = source.n
+    generator = as_seed(seed, "probes")
+    signs = torch.randint(0, 2, (n, p), generator=generator).to(torch.float64) * 2 - 1
+    v = signs.to(source.device) / math.sqrt(n)
+    basis = torch.zeros(p, steps, n, dtype=torch.float64, device=source.device)
+    alpha = torch.zeros(p, steps, dtype=torch.float64)
+    beta = torch.zeros(p, steps, dtype=torch.float64)
+    for step in range(steps):
+        basis[:, step] = v.T
+        w = source.matmul(v).T  # (p, n)
+        held = basis[:, : step + 1]
+        for _ in range(2):
+            along = torch.einsum("psn,pn->ps", held, w)
+            alpha[:, step] += along[:, -1].cpu()
+            w = w - torch.einsum("psn,ps->pn", held, along)
+        norm = torch.linalg.vector_norm(w, dim=1)
+        beta[:, step] = norm.cpu()
+        v = (w / norm.clamp_min(1e-300)[:, None]).T.contiguous()
+    nodes, weights = zip(
+        *(_quadrature(a, b) for a, b in zip(alpha, beta, strict=True)), strict=True
+    )
+    nodes_all, weights_all = torch.stack(nodes), torch.stack(weights)
+    if isinstance(source, OperatorSource):
+        each = n * (weights_all * nodes_all).sum(dim=1)
+        trace = Estimate(float(each.mean()), float(each.std()) / math.sqrt(p))
+    else:
+        trace = Estimate(float(source.diagonal().sum()), 0.0)
+    return Density(n, nodes_all, weights_all, source.error, trace, False)
+
+
+def _quadrature(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss nodes and weights of a Jacobi matrix; the steps behind a breakdown get weight 0."""
+    scale = float(alpha.abs().max() + beta.abs().max())
+    broken = (beta[:-1] <= 1e-13 * scale).nonzero()
+    size = int(broken[0]) + 1 if len(broken) else len(alpha)
+    off = beta[: size - 1]
+    J = torch.diag(alpha[:size]) + torch.diag(off, 1) + torch.diag(off, -1)
+    values, vectors = torch.linalg.eigh(J)
+    nodes = values[-1].repeat(len(alpha))
+    weights = torch.zeros(len(alpha), dtype=torch.float64)
+    nodes[:size], weights[:size] = values, vectors[0] ** 2
+    return nodes, weights
