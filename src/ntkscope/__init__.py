@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ntkscope.regression import NTKRegressor
     from ntkscope.spectra.density import Density, spectral_density
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-    from ntkscope.spectra.loewner import LoewnerResult, certify_loewner
     from ntkscope.spectra.extremes import (
         ConditionNumber,
         Extremes,
         condition_number,
         extreme_eigenvalues,
     )
+    from ntkscope.spectra.loewner import LoewnerResult, certify_loewner
     from ntkscope.spectra.plan import Plan, plan
     from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.singular import smallest_singular_value
@@ -109,7 +109,6 @@ _HOMES = {
     "predict_spectrum": "ntkscope.theory.prediction",
     "condition_number": "ntkscope.spectra.extremes",
     "extreme_eigenvalues": "ntkscope.spectra.extremes",
-    "plan": "ntkscope.spectra.plan",
     "smallest_singular_value": "ntkscope.spectra.singular",
     "spectral_density": "ntkscope.spectra.density",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
