@@ -82,7 +82,6 @@ _HOMES = {
     "SelfCheckError": "ntkscope.kernels.module.selfcheck",
     "Prediction": "ntkscope.theory.prediction",
     "SpectrumPrediction": "ntkscope.theory.prediction",
-    "Statement": "ntkscope.theory.statement",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.sweep",
     "Tracker": "ntkscope.training.tracker",
