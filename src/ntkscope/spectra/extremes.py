@@ -49,6 +49,19 @@ class ConditionNumber:
     smallest: Eigenvalue
     largest: Eigenvalue
 
+    @classmethod
+    def of(cls, low: Eigenvalue, high: Eigenvalue) -> ConditionNumber:
+        """The quotient of the largest and the smallest eigenvalue."""
+        nearest = math.nextafter(max(high.lower, 0.0) / low.upper, 0.0) if low.upper > 0 else 1.0
+        return cls(
+            value=high.value / low.value if low.value > 0 else math.inf,
+            lower=nearest,
+            upper=math.nextafter(high.upper / low.lower, math.inf) if low.lower > 0 else math.inf,
+            status=low.status,
+            smallest=low,
+            largest=high,
+        )
+
     def __float__(self) -> float:
         return self.value
 
@@ -106,16 +119,7 @@ def condition_number(
     Raises what :func:`smallest_eigenvalue` raises.
     """
     ends = extreme_eigenvalues(K, 1, method=method, memory=memory, progress=progress)
-    low, high = ends.smallest[0], ends.largest[0]
-    known = low.lower > 0
-    return ConditionNumber(
-        value=high.value / low.value if low.value > 0 else math.inf,
-        lower=math.nextafter(max(high.lower, 0.0) / low.upper, 0.0) if low.upper > 0 else math.nan,
-        upper=math.nextafter(high.upper / low.lower, math.inf) if known else math.inf,
-        status=low.status,
-        smallest=low,
-        largest=high,
-    )
+    return ConditionNumber.of(ends.smallest[0], ends.largest[0])
 
 
 def _top_pairs(source: Source, k: int, rounding: float) -> Pairs:

@@ -1,0 +1,184 @@
+"""``ntkscope eig``: λ_min of a matrix of one's own."""
+
+from __future__ import annotations
+
+import json as json_module
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    file: Annotated[
+        str, typer.Argument(help="A square symmetric matrix: K.npy, K.npz:K, K.csv or K.pt:K.")
+    ],
+    k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.")] = 1,
+    singular: Annotated[
+        bool, typer.Option(help="The smallest singular value of a matrix of any shape.")
+    ] = False,
+    condition: Annotated[bool, typer.Option(help="The condition number as well.")] = False,
+    certify: Annotated[bool, typer.Option(help="Prove a lower bound.")] = True,
+    method: Annotated[str, typer.Option(help="auto, dense, in place, disk or products.")] = "auto",
+    plan: Annotated[bool, typer.Option(help="Say what would be done, and stop.")] = False,
+    density: Annotated[
+        bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok."""
+    from ntkscope.spectra.plan import plan as plan_of
+
+    matrix = _read(file)
+    if plan:
+        typer.echo(plan_of(matrix, certify=certify, method=method))
+        return
+    record, ok = _measure(matrix, k, singular, condition, certify, method, density)
+    if json:
+        typer.echo(json_module.dumps(_finite(record), indent=1, allow_nan=False))
+    else:
+        _draw(record)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _read(file: str) -> Any:
+    """The array in a file, its numbers as they are stored.
+
+    Raises ValueError for another kind of file, OSError for one that cannot be read.
+    """
+    import numpy as np
+
+    path, _, key = file.partition(":") if not Path(file).exists() else (file, "", "")
+    suffix = Path(path).suffix.lower()
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no file {path}")
+    if suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[_only(key, list(archive), path)]
+    if suffix in (".csv", ".txt"):
+        return np.loadtxt(path, delimiter="," if suffix == ".csv" else None, ndmin=2)
+    if suffix in (".pt", ".pth"):
+        import torch
+
+        held = torch.load(path, weights_only=True, map_location="cpu")
+        return held[_only(key, list(held), path)] if isinstance(held, dict) else held
+    raise ValueError(
+        f"{path} is no .npy, .npz, .csv, .txt or .pt file; save the matrix with numpy.save"
+    )
+
+
+def _only(key: str, names: list[str], path: str) -> str:
+    from ntkscope._specs import unknown
+
+    if key in names:
+        return key
+    if not key and len(names) == 1:
+        return names[0]
+    if not key:
+        raise ValueError(f"{path} holds {', '.join(names)}; name one, as {path}:{names[0]}")
+    raise ValueError(unknown(f"array of {path}", key, names))
+
+
+def _measure(
+    matrix: Any, k: int, singular: bool, condition: bool, certify: bool, method: str, density: bool
+) -> tuple[dict[str, Any], bool]:
+    """What was asked for, as plain values, and whether λ_min or σ_min can be trusted."""
+    from ntkscope.report.terminal import ProgressBar
+    from ntkscope.spectra.density import spectral_density
+    from ntkscope.spectra.extremes import ConditionNumber, extreme_eigenvalues
+    from ntkscope.spectra.singular import smallest_singular_value
+    from ntkscope.spectra.smallest import smallest_eigenvalue
+
+    if singular:
+        found = smallest_singular_value(matrix, certify=certify)
+        return {"singular": found.to_dict()}, found.status.trustworthy
+    record: dict[str, Any] = {}
+    with ProgressBar() as bar:
+
+        def report(progress: Any) -> None:
+            bar(str(progress), progress.done)
+
+        if k > 1 or condition:
+            ends = extreme_eigenvalues(matrix, k, certify=certify, method=method, progress=report)
+            first = ends.smallest[0]
+            record = ends.to_dict()
+        else:
+            first = smallest_eigenvalue(matrix, certify=certify, method=method, progress=report)
+            record = {"smallest": [first.to_dict()]}
+        if condition:
+            ratio = ConditionNumber.of(first, ends.largest[0])
+            record["condition_number"] = {
+                "value": ratio.value, "lower": ratio.lower, "upper": ratio.upper,
+            }  # fmt: skip
+        if density:
+            record["density"] = _bins(spectral_density(matrix))
+    return record, first.status.trustworthy
+
+
+def _bins(density: Any) -> dict[str, Any]:
+    import torch
+
+    low, high = float(density.nodes.min()), float(density.nodes.max())
+    edges = torch.linspace(low, high, 11, dtype=torch.float64)
+    edges[-1] = edges[-1] + (high - low + abs(high)) * 1e-12
+    share, stderr = density.histogram(edges)
+    return {
+        "edges": edges.tolist(), "share": share.tolist(), "stderr": stderr.tolist(),
+        "trace": density.trace.value, "effective_rank": density.effective_rank.value,
+        "log_determinant": density.log_determinant.value, "exact": density.exact,
+    }  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: such a bound is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(record: dict[str, Any]) -> None:
+    from ntkscope.spectra.eigenvalue import Status
+
+    names = {"smallest": "λ_min", "largest": "λ_max", "singular": "σ_min"}
+    for part, name in names.items():
+        rows = record.get(part, [])
+        for index, row in enumerate([rows] if isinstance(rows, dict) else rows):
+            label = name if index == 0 else f"  {index + 1}."
+            typer.echo(f"{label:6s} {row['value']:.12g}  in [{row['lower']:.12g}, "
+                       f"{row['upper']:.12g}]  ({Status[row['status']].value})")  # fmt: skip
+    first = record["singular"] if "singular" in record else record["smallest"][0]
+    if "condition_number" in record:
+        ratio = record["condition_number"]
+        typer.echo(f"κ      {ratio['value']:.6g}  in [{ratio['lower']:.6g}, {ratio['upper']:.6g}]")
+    if first["multiplicity"] > 1:
+        typer.echo(f"       {first['multiplicity']} eigenvalues within rounding of the smallest")
+    typer.echo(f"       {first['advice']}")
+    typer.echo(f"       {first['method']}; of {first['covers']}; {first['seconds']:.2g} s")
+    if first["note"]:
+        typer.echo(f"       {first['note']}")
+    if "density" in record:
+        _draw_density(record["density"])
+
+
+def _draw_density(density: dict[str, Any]) -> None:
+    typer.echo("")
+    widest = max(density["share"]) or 1.0
+    for low, share, error in zip(
+        density["edges"], density["share"], density["stderr"], strict=False
+    ):
+        bar = "█" * round(40 * share / widest)
+        spread = f" ± {100 * error:.1f}" if error else ""
+        typer.echo(f"  ≥ {low:10.4g}  {100 * share:5.1f}%{spread}  {bar}")
+    typer.echo(
+        f"  trace {density['trace']:.6g}, effective rank {density['effective_rank']:.4g}, "
+        f"log det {density['log_determinant']:.6g}"
+    )
