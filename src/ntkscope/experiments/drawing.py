@@ -93,7 +93,7 @@ def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> N
     ax.figure.colorbar(mesh, ax=ax, label=title)
 
 
-def _edges(centres: Sequence[float]) -> np.ndarray:
+def _edges(centres: Sequence[int | float]) -> np.ndarray:
     c = np.asarray(centres, dtype=float)
     if len(c) == 1:
         return np.array([c[0] - 0.5, c[0] + 0.5])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -105,21 +104,19 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
                 "the points where the quantity is zero"
             )
     logx = np.log(xs)
-
-    def fit(drawn: list[np.ndarray], index: np.ndarray) -> tuple[float, float]:
-        means = np.array([ys.mean() for ys in drawn])
-        keep = means > 0  # a redraw of trials with zeros may miss all positive ones
-        return _least_squares(logx[index][keep], np.log(means[keep]), weights[index][keep])
-
     weights = _weights([ys / ys.mean() for ys in samples])
-    everything = np.arange(len(xs))
-    intercept, slope = fit(samples, everything)
-    draws, kind = _bootstrap(samples, fit, seed)
     means = np.array([ys.mean() for ys in samples])
+    intercept, slope = _least_squares(logx, np.log(means), weights)
+    index, drawn, kind = _redraw(samples, seed)
+    # a redraw of trials with zeros may miss every positive one: that point is left out of it
+    positive = drawn > 0
+    intercepts, slopes = _least_squares(
+        logx[index], np.log(np.where(positive, drawn, 1.0)), weights[index] * positive
+    )
     residual = np.log(means) - intercept - slope * logx
     return PowerLaw(
-        exponent=_estimate(slope, draws[:, 1]),
-        constant=_estimate(math.exp(intercept), np.exp(draws[:, 0])),
+        exponent=_estimate(slope, slopes),
+        constant=_estimate(np.exp(intercept), np.exp(intercepts)),
         scatter=float(np.sqrt(np.mean(residual**2))),
         n_points=len(xs),
         n_trials=sum(len(ys) for ys in samples),
@@ -133,21 +130,16 @@ def line(groups: Groups, seed: int = 0) -> Line:
     Every point weighs the same: with inverse variances the smallest means would decide alone.
     """
     xs, samples = _prepare(groups, 3)
-    positions = np.array(xs)
-    weights = np.ones(len(xs))
-
-    def fit(drawn: list[np.ndarray], index: np.ndarray) -> tuple[float, float]:
-        means = np.array([ys.mean() for ys in drawn])
-        return _least_squares(positions[index], means, weights[index])
-
-    intercept, slope = fit(samples, np.arange(len(xs)))
-    draws, kind = _bootstrap(samples, fit, seed)
+    positions, weights = np.array(xs), np.ones(len(xs))
     means = np.array([ys.mean() for ys in samples])
+    intercept, slope = _least_squares(positions, means, weights)
+    index, drawn, kind = _redraw(samples, seed)
+    intercepts, slopes = _least_squares(positions[index], drawn, weights[index])
     spread = float(np.sum((means - means.mean()) ** 2))
     left = float(np.sum((means - intercept - slope * positions) ** 2))
     return Line(
-        slope=_estimate(slope, draws[:, 1]),
-        intercept=_estimate(intercept, draws[:, 0]),
+        slope=_estimate(slope, slopes),
+        intercept=_estimate(intercept, intercepts),
         explained=1 - left / spread if spread else 1.0,
         n_points=len(xs),
         n_trials=sum(len(ys) for ys in samples),
@@ -165,12 +157,9 @@ def ratio(measured: Groups, predicted: Mapping[float, float], seed: int = 0) -> 
     means = np.array([r.mean() for r in ratios])
     law = power_law({predicted[x]: ys for x, ys in zip(xs, samples, strict=True)}, seed)
 
-    def fit(drawn: list[np.ndarray], index: np.ndarray) -> tuple[float, float]:  # noqa: ARG001
-        return float(np.mean([r.mean() for r in drawn])), 0.0
-
-    draws, _ = _bootstrap(ratios, fit, seed)
+    _, drawn, _ = _redraw(ratios, seed)
     return Ratio(
-        mean=_estimate(float(means.mean()), draws[:, 0]),
+        mean=_estimate(means.mean(), drawn.mean(axis=1)),
         smallest=float(means.min()),
         largest=float(means.max()),
         exponent=law.exponent,
@@ -203,33 +192,29 @@ def _weights(samples: list[np.ndarray]) -> np.ndarray:
     return np.ones(len(samples)) if (variances <= 0).any() else 1.0 / variances
 
 
-def _least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    total = weights.sum()
-    cx, cy = (weights * x).sum() / total, (weights * y).sum() / total
-    spread = (weights * (x - cx) ** 2).sum()
-    if spread == 0:
-        return float("nan"), float("nan")  # a redraw of points that holds one x only
-    slope = float((weights * (x - cx) * (y - cy)).sum() / spread)
-    return float(cy - slope * cx), slope
+def _least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Any, Any]:
+    """(intercept, slope) along the last axis; NaN for a redraw that holds one x only."""
+    total = weights.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cx = (weights * x).sum(axis=-1, keepdims=True) / total
+        cy = (weights * y).sum(axis=-1, keepdims=True) / total
+        covariance = (weights * (x - cx) * (y - cy)).sum(axis=-1)
+        slope = covariance / (weights * (x - cx) ** 2).sum(axis=-1)
+    return cy[..., 0] - slope * cx[..., 0], slope
 
 
-def _bootstrap(samples: list[np.ndarray], fit: Any, seed: int) -> tuple[np.ndarray, str]:
+def _redraw(samples: list[np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """(index of the points, their means, what was drawn anew), each draw a row."""
     rng = np.random.default_rng(seed)
-    everything = np.arange(len(samples))
-    by_points = any(len(ys) < 2 for ys in samples)
-    draws = []
-    for _ in range(_DRAWS):
-        if by_points:
-            index = rng.integers(len(samples), size=len(samples))
-            draws.append(fit([samples[i] for i in index], index))
-        else:
-            drawn = [ys[rng.integers(len(ys), size=len(ys))] for ys in samples]
-            draws.append(fit(drawn, everything))
-    found = np.array(draws)
-    return found[np.isfinite(found).all(axis=1)], "points" if by_points else "trials"
+    count = len(samples)
+    if any(len(ys) < 2 for ys in samples):
+        index = rng.integers(count, size=(_DRAWS, count))
+        return index, np.array([ys.mean() for ys in samples])[index], "points"
+    means = [ys[rng.integers(len(ys), size=(_DRAWS, len(ys)))].mean(axis=1) for ys in samples]
+    return np.tile(np.arange(count), (_DRAWS, 1)), np.stack(means, axis=1), "trials"
 
 
-def _estimate(value: float, draws: np.ndarray) -> Estimate:
+def _estimate(value: Any, draws: np.ndarray) -> Estimate:
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    low, high = np.percentile(draws[np.isfinite(draws)], [tail, 100 - tail])
     return Estimate(float(value), float(min(low, value)), float(max(high, value)))

@@ -75,7 +75,10 @@ def render(
         if not len(good):
             raise ValueError(f"every trial failed, the first with: {table.records[0]['error']}")
         table = good
-    analysis = found.analyse(table)
+    try:
+        analysis = found.analyse(table)
+    except ValueError as error:  # a part of the grid may hold too few points
+        analysis = Analysis(f"No fit: {error}.")
     pictures = _pictures(found, table)
     record = _record(found, scale, sweep, ended, seconds, analysis)
     contents: dict[str, str | bytes] = {

@@ -1,0 +1,171 @@
+"""`sweep` and `reproduce` as a user types them."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from markupsafe import escape
+
+from ntkscope.cli.main import main
+from ntkscope.experiments.drawing import heat_map, make_axes
+from ntkscope.experiments.engine import Engine
+from ntkscope.experiments.figures import figure, figures
+from ntkscope.experiments.reproduce import render, reproduce
+from ntkscope.experiments.sweep import Sweep
+from ntkscope.experiments.table import Table, read_csv
+
+TOML = """
+name = "widths"
+seeds = 4
+data = "sphere:N=20,d=6"
+grid = { n = [20, 40, 80, 160] }
+network = { widths = [6, "n", 1], activation = "relu", init = "unit" }
+plot = { x = "n", log = true }
+fit = [{ x = "n", expected = 1.0 }]
+"""
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+@pytest.fixture
+def swept(tmp_path, capsys):
+    (tmp_path / "run.toml").write_text(TOML)
+    folder = tmp_path / "out"
+    code, out, _ = run(capsys, "sweep", tmp_path / "run.toml", "--out", folder, "--workers", 0)
+    assert code == 0, out
+    return folder, out
+
+
+def test_a_sweep_ends_in_a_table_a_figure_and_an_exponent(swept, capsys, tmp_path):
+    folder, out = swept
+    assert "16 of 16 done" in out
+    assert re.search(r"lambda_min ∝ n\^\S+ \[.*\], claimed 1: ", out)
+    assert (folder / "plot.png").stat().st_size > 5000
+    (fit,) = json.loads((folder / "fits.json").read_text())
+    assert fit["law"]["n_trials"] == 16
+    table = read_csv(folder / "table.csv")
+    assert len(table) == 16
+    assert table.to_csv() == (folder / "table.csv").read_text()
+    _, out, _ = run(capsys, "sweep", tmp_path / "run.toml", "--out", folder, "--workers", 0)
+    assert "in 0.0 s" in out
+
+
+def test_status_export_and_plot(swept, capsys):
+    folder, _ = swept
+    assert "16 of 16 done, 0 waiting" in run(capsys, "sweep", "status", folder)[1]
+    code, _, _ = run(capsys, "sweep", "export", folder, "--to", folder / "t.parquet", "--timings")
+    assert code == 0
+    import pandas
+
+    frame = pandas.read_parquet(folder / "t.parquet")
+    assert list(frame.columns[:2]) == ["n", "seed"]
+    assert (frame["seconds"] > 0).all()
+    code, _, _ = run(capsys, "sweep", "plot", folder, "--x", "n", "--to", folder / "a.pdf")
+    assert code == 0
+    assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_bad_input_is_one_line(swept, capsys, tmp_path):
+    folder, _ = swept
+    for arguments, message in [
+        (("sweep", "none.toml"), "no settings file"),
+        (("sweep", "status", tmp_path / "none"), "no sweep in"),
+        (("sweep", "export", folder, "--to", "t.xlsx"), "as .csv or .parquet"),
+        (("sweep", "plot", folder, "--x", "m"), "unknown column 'm'"),
+        (("sweep", "plot", folder, "--x", "n", "--to", "p.gif"), "as .png or .pdf"),
+        (("sweep", tmp_path / "run.toml", "--out", folder, "--no-resume"), "holds a sweep already"),
+        (("sweep", tmp_path / "run.toml", "--workers", "1", "--cluster", "x"), "leave it out"),
+        (("sweep", tmp_path / "run.toml", "--tls-files", "a,b"), "CA,CERTIFICATE,KEY"),
+        (("reproduce", "bombari2022-figur-1"), "did you mean 'bombari2022-figure-"),
+        (("reproduce",), "name a figure"),
+    ]:
+        code, _, err = run(capsys, *arguments)
+        assert code == 2, arguments
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_a_failed_trial_shows_in_status_and_exit_code(tmp_path, capsys):
+    folder = tmp_path / "out"
+    (tmp_path / "run.toml").write_text(
+        'name = "bad"\nmeasure = "experiments.trial_functions:fails"\nseeds = 2\n'
+        f'grid = {{ scale = [1.0] }}\narguments = {{ folder = "{tmp_path}" }}\n'
+    )
+    code, out, _ = run(capsys, "sweep", tmp_path / "run.toml", "--out", folder, "--workers", 0)
+    assert code == 1
+    assert "--retry-failed" in out
+    assert "1 × RuntimeError: no such luck" in run(capsys, "sweep", "status", folder)[1]
+
+
+def test_the_list_names_every_figure(capsys):
+    _, out, _ = run(capsys, "reproduce", "--list")
+    for found in figures():
+        assert found.id in out
+        assert found.claim in out
+
+
+@pytest.mark.parametrize("id", [f.id for f in figures()])
+def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
+    """At a tenth of the quick size: the pictures, files and verdicts, not the claims."""
+    found = figure(id)
+    values = found.settings("quick")
+    values["seeds"], values["batch"] = 2, 2 if "training" in values else 1
+    if "training" in values:
+        values["training"]["epochs"] = 200
+    values["grid"] = {k: v[:4] if k != "activation" else v for k, v in values["grid"].items()}
+    for point in values.get("points", []):
+        for name in point:
+            point[name] = max(8, point[name] // 4)
+    for name in ("N", "m"):
+        if name in values["grid"]:
+            values["grid"][name] = [20, 30, 40, 50]
+    sweep = Sweep(values)
+    ended = sweep.run(tmp_path, Engine(workers=0))
+    assert ended.failed == 0
+    made = render(found, "quick", tmp_path, sweep, ended)
+    names = {p.name for p in made.paths}
+    assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv", "json")} | {"index.html"}
+    record = json.loads((tmp_path / f"{id}.json").read_text())
+    assert record["analysis"]["summary"]
+    page = (tmp_path / "index.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    for choice in found.choices:
+        assert str(escape(choice)) in page
+
+
+def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):
+    part = "n <= 256 and N == 80"
+    made = reproduce("width", "quick", tmp_path, Engine(workers=0), only=part)
+    assert made.progress.total == 2 * 3 * 5
+    assert "--only" in json.loads((tmp_path / "width.json").read_text())["command"]
+    more = Sweep({**made.figure.settings("quick"), "where": "n <= 512"})
+    assert more.progress(tmp_path).ended == 30
+    small = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n < 100")
+    assert "No fit" in small.analysis.summary
+    with pytest.raises(ValueError, match="scale is"):
+        reproduce("depth", "huge")
+
+
+def test_a_zero_loss_has_a_place_in_the_heat_map():
+    records = tuple(
+        {"N": n, "d2": d, "loss": 0.0 if d == 4 else 1.0} for n in (1, 2) for d in (1, 4)
+    )
+    _, axes = make_axes()
+    heat_map(axes[0], Table(("N", "d2", "loss"), records), "N", "d2", "loss", "loss")
+    assert axes[0].collections
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; from ntkscope.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "reproduce" in out.stdout
