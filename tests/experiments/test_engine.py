@@ -104,9 +104,9 @@ def test_a_killed_worker_and_a_trial_that_kills_every_worker(tmp_path):
     ended = once.run(tmp_path / "once", Engine(workers=2))
     assert (ended.done, ended.failed) == (24, 0)
 
-    always = Sweep(settings("sometimes_dies", bad=4))
+    always = Sweep(settings("sometimes_dies", scales=1, bad=4))
     ended = always.run(tmp_path / "always", Engine(workers=2))
-    assert (ended.done, ended.failed) == (20, 4)
+    assert (ended.done, ended.failed) == (5, 1)
     bad = [r for r in always.table(tmp_path / "always").records if "error" in r]
     assert {r["seed"] for r in bad} == {4}
     assert all("WorkerDied" in r["error"] for r in bad)

@@ -24,8 +24,8 @@ Sink = Callable[[Sequence[Row]], None]
 
 _SLURM = ("jobs", "cores", "processes", "memory", "queue", "walltime", "account", "interface")
 _CONFIG: dict[str, Any] = {
-    # a trial that kills its worker may take others of the queue with it once; not more often
-    "distributed.scheduler.allowed-failures": 2,
+    # the dispatcher itself tries again, alone, what was on a worker that died
+    "distributed.scheduler.allowed-failures": 0,
     # it slows short torch trials by 15 to 40%
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.admin.log-length": 100,

@@ -96,6 +96,10 @@ def measure_of(settings: Settings) -> Measure:
         from ntkscope.experiments.training_trials import TrainingMeasure
 
         return TrainingMeasure()
+    if name == "statement":
+        from ntkscope.experiments.statement_trials import StatementMeasure
+
+        return StatementMeasure()
     if name == "call":
         return Call()
-    raise ValueError(unknown("measure", name, ("kernel", "training", "call")))
+    raise ValueError(unknown("measure", name, ("kernel", "training", "statement", "call")))

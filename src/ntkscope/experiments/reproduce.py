@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -40,7 +40,7 @@ class Reproduction:
 
 def reproduce(
     id: str,
-    scale: Scale = "quick",
+    scale: str = "quick",
     folder: Path | str | None = None,
     engine: Engine | None = None,
     *,
@@ -58,10 +58,11 @@ def reproduce(
     if scale not in ("quick", "full"):
         raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
     target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
-    settings = found.settings(scale)
+    size = cast("Scale", scale)
+    settings = found.settings(size)
     sweep = Sweep({**settings, "where": only} if only is not None else settings)
     ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
-    return render(found, scale, target, sweep, ended)
+    return render(found, size, target, sweep, ended)
 
 
 def render(

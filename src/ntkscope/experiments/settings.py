@@ -101,7 +101,8 @@ class Settings(_Strict):
     """A sweep: a grid or a list of points × seeds, and what to measure at each.
 
     name: names the sweep and its folder. measure: quantities of the kernel (``"lambda_min"``, …),
-    ``"final_loss"``, or ``"package.module:function"`` of your own. seeds: trials a point.
+    ``"final_loss"``, ``"check:nguyen2021.theorem-4.1"`` (a statement's scalings), or
+    ``"package.module:function"`` of your own. seeds: trials a point.
     grid: variable → values or range; points: a list of points instead, or besides (each point is
     then combined with the grid). define: variables computed from others. where: a point stays
     when this expression is positive.
@@ -233,9 +234,17 @@ def _trial_settings(settings: Settings, point: dict[str, Value]) -> dict[str, An
         extra["threads"] = settings.threads
     if settings.batch is not None:
         extra["batch"] = settings.batch
-    if any(":" in q for q in quantities):
-        if len(quantities) > 1:
-            raise ValueError("a function of your own is the only measure of its sweep")
+    if any(":" in q for q in quantities) and len(quantities) > 1:
+        raise ValueError("a statement or a function of your own is the only measure of its sweep")
+    if quantities[0].startswith("check:"):
+        statement = quantities[0].removeprefix("check:")
+        return {
+            "measure": "statement",
+            "statement": statement,
+            **_instance(settings, point),
+            **extra,
+        }
+    if ":" in quantities[0]:
         arguments = {k: _argument(v, point) for k, v in settings.arguments.items()}
         variables = {k: v for k, v in point.items() if k not in arguments}
         return {
