@@ -392,7 +392,7 @@ class Quadrature:
                 f"E φ² is not finite for {self.what} at variance {largest:.6g} (φ² grows as fast "
                 "as the Gaussian density falls); use a smaller variance or another activation"
             )
-        return max(10.0, math.ceil(float(z[last + 1])))
+        return max(10.0, float(math.ceil(float(z[last + 1]))))
 
 
 def _panels(
