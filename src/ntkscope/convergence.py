@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ntkscope._specs import unknown
 from ntkscope.kernels.empirical import Reduce, empirical_ntk
 from ntkscope.kernels.limiting import limiting_ntk
 from ntkscope.networks import MLP, Network
-from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 SCALES = (0.125, 0.25, 0.5, 1.0)
@@ -169,7 +169,28 @@ def width_limit(
         convergence = width_convergence(
             model.network, data[:max_samples], scales=scales, draws=draws, seed=seed, reduce=reduce
         )
-    return WidthLimit(smallest_eigenvalue(limit), distance, distance / size, convergence, note)
+    return WidthLimit(_smallest(model.network, limit), distance, distance / size, convergence, note)
+
+
+def _smallest(net: Network, limit: Tensor) -> Eigenvalue:
+    """λ_min(K̄), its interval widened by what the entries themselves may be wrong.
+
+    Entries hold to (d + 10L)u, and 1e-13 where no closed chain exists, relative to √(K_ii K_jj); so
+    ‖ΔK̄‖₂ is at most that times the trace.
+    """
+    found = smallest_eigenvalue(limit)
+    relative = (net.dim + 10 * net.depth) * torch.finfo(torch.float64).eps / 2
+    if net.activation.homogeneity != 1:
+        relative += 1e-13
+    bar = relative * float(limit.diagonal().sum())
+    lower, upper = found.lower - bar, found.upper + bar
+    status = found.status
+    if lower <= 0 and status is Status.OK:
+        status = Status.BELOW_NOISE
+    return replace(
+        found, lower=lower, upper=upper, status=status,
+        covers="the limiting kernel, its entries' own error included",
+    )  # fmt: skip
 
 
 def width_convergence(

@@ -130,6 +130,7 @@ def inspect(
     *,
     seed: int = 0,
     reduce: Reduce = "trace",
+    width_limit: bool = False,
     settings: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -140,6 +141,7 @@ def inspect(
     model: a sampled :class:`MLP`, or a :class:`Network`, which is sampled with ``seed``.
     X: (N, d) samples, N ≥ 2.
     reduce: for several outputs, as in :func:`empirical_ntk` ("trace" or an output index).
+    width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
 
@@ -174,6 +176,10 @@ def inspect(
     rungs = ladder(K, layers, smallest)
     memorizes = memorization(K, smallest, data)
     weak = weakest(vector, data)
+    extra = {}
+    if width_limit:
+        clock.step("infinite width", 0.95)
+        extra["width_limit"] = _width_limit(model, X, reduce)
     seconds = clock.done()
     return Inspection(
         settings={"seed": drawn_with, "reduce": reduce, **(settings or {})},
@@ -191,7 +197,17 @@ def inspect(
         warnings=_warnings(model, K, data, smallest, weak),
         seconds=seconds,
         peak_memory=_memory.peak(),
+        extra=extra,
     )
+
+
+def _width_limit(model: Any, X: Any, reduce: Reduce) -> dict[str, Any]:
+    from ntkscope.convergence import width_limit as compare
+    from ntkscope.report.width_limit import section
+
+    if not isinstance(model, MLP):
+        raise ValueError("the infinite-width limit is defined for an MLP; leave width_limit out")
+    return section(compare(model, X, reduce=reduce).to_dict())
 
 
 def _spectrum(K: HadamardKernel, smallest: Eigenvalue) -> tuple[Tensor | None, float, Tensor]:

@@ -131,3 +131,15 @@ def test_help_is_quick_and_does_not_import_torch():
     )  # fmt: skip
     assert helped.returncode == 0
     assert "--widths" in helped.stdout
+
+
+def test_width_limit_adds_the_limiting_kernel(capsys, tmp_path):
+    code, text, _ = run(
+        capsys, *GOOD, "--activation", "gelu", "--width-limit", "--out", str(tmp_path)
+    )
+    assert code == 0
+    assert "limiting λ_min" in text
+    assert "The infinite-width limit" in (tmp_path / "report.html").read_text()
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["settings"]["width_limit"] is True
+    assert record["extra"]["width_limit"]["convergence"]["exponent"] < 0

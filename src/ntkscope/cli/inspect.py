@@ -34,6 +34,12 @@ def run(
     reduce: Annotated[
         str | None, typer.Option(help="Several outputs: trace (default) or an output's index.")
     ] = None,
+    width_limit: Annotated[
+        bool | None,
+        typer.Option(
+            "--width-limit", help="Compare with the infinite-width kernel, over widths too."
+        ),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
     ] = None,
@@ -51,7 +57,7 @@ def run(
 
 _FIELDS = {
     "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
-    "bias_std", "residual", "seed", "dtype", "device", "reduce", "out",
+    "bias_std", "residual", "seed", "dtype", "device", "reduce", "width_limit", "out",
 }  # fmt: skip
 
 
@@ -74,6 +80,7 @@ def _inspect(settings: Any, as_json: bool) -> None:
             model,
             dataset.X.to(dtype=dtype),
             reduce=_reduce(settings.reduce),
+            width_limit=settings.width_limit,
             settings=settings.model_dump(),
             progress=progress,
         )

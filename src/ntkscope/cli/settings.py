@@ -41,6 +41,7 @@ class InspectSettings(NetworkSettings):
     dtype: str = "float64"
     device: str = "cpu"
     reduce: str = "trace"
+    width_limit: bool = False
     out: str | None = None
 
 

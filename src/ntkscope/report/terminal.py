@@ -62,6 +62,12 @@ def tables(record: Mapping[str, Any]) -> RenderableType:
         _ladder(record["ladder"]),
         _meaning(record),
     ]
+    for section in record.get("extra", {}).values():
+        if "lines" in section:
+            table = _grid(section["title"])
+            for label, text in section["lines"]:
+                table.add_row(label, text)
+            parts.append(table)
     parts += [Text(f"! {warning}", style="yellow") for warning in record["warnings"]]
     return Group(*parts)
 
