@@ -127,10 +127,13 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     elif len(verdicts) <= 3:
         typer.echo("\n\n".join(str(v) for v in verdicts))
     else:
-        table = Table("statement", "title", "outcome", "inequalities", "rates", "constants")
+        table = Table()
+        table.add_column("statement", no_wrap=True)
+        for name in ("outcome", "inequalities", "rates", "constants"):
+            table.add_column(name, justify="left" if name == "outcome" else "right")
         for v in verdicts:
             met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
-            cells = (v.id, v.title, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
+            cells = (v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
             table.add_row(*cells)
         Console(highlight=False).print(table)
     if out is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,7 +130,22 @@ _MATH = {
 
 
 def tex(text: str) -> str:
-    """Plain text as LaTeX, symbols in math mode."""
+    """Plain text as LaTeX, symbols and indices in math mode."""
+    out = []
+    # λ_min, F_(k+1) and Σ_k read as subscripts
+    pieces = re.split(r"([_^])(\([^()]*\)|min|max|op|Lip|ij|ii|\d+|[A-Za-z])", text)
+    for index in range(1, len(pieces), 3):
+        body = pieces[index + 1].strip("()")
+        out.append((index, f"${pieces[index]}{{\\mathrm{{{_plain_tex(body)}}}}}$"))
+    made = dict(out)
+    parts = [
+        made[n] if n in made else ("" if n % 3 == 2 else _plain_tex(piece))
+        for n, piece in enumerate(pieces)
+    ]
+    return "".join(parts)
+
+
+def _plain_tex(text: str) -> str:
     out = []
     for char in text:
         if char in _MATH:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -182,7 +183,7 @@ class Instance:
     @cached_property
     def lambda_K(self) -> Eigenvalue:
         """λ_min of the empirical NTK."""
-        return smallest_eigenvalue(self.kernel)
+        return least_eigenvalue(self.kernel)
 
     def gram(self, k: int) -> Tensor:
         """F_k F_kᵀ (N, N)."""
@@ -205,7 +206,7 @@ class Instance:
             names = [t.name for t in self.kernel.terms]
             term = self.kernel.term(names.index(f"W_{k + 1}"))
             rank = math.prod(f.width for f in term.terms[0].factors)
-            found = smallest_eigenvalue(term)
+            found = least_eigenvalue(term)
             return Quantity(0.0) if rank < self.N else Quantity(found.value, found.error)
 
         return self.held(("λ K_k", k), make)
@@ -309,10 +310,31 @@ class Instance:
         return float(values.std()) / math.sqrt(len(values))
 
 
+def least_eigenvalue(K: HadamardKernel | Tensor) -> Eigenvalue:
+    """λ_min at any scale: deep narrow networks have kernels of 1e-137, Hadamard powers of 1e120.
+
+    Outside 1e±100 the matrix is multiplied by a power of two, which is exact, and the result divided.
+    """
+    top = float(K.diagonal().abs().max())
+    if top == 0 or 1e-100 < top < 1e100:
+        return smallest_eigenvalue(K)
+    power = 2.0 ** max(-1000, min(1000, -round(math.log2(top))))
+    matrix = K.dense() if isinstance(K, HadamardKernel) else K
+    forming = K.forming_error() if isinstance(K, HadamardKernel) else 0.0
+    found = smallest_eigenvalue(matrix * power)
+    return replace(
+        found,
+        value=found.value / power,
+        lower=found.lower / power - forming,
+        upper=found.upper / power + forming,
+        note=f"computed after multiplying by {power:g}",
+    )
+
+
 def gram_eigenvalue(rows: Tensor, name: str = "F") -> Eigenvalue:
     """λ_min(F Fᵀ) with the error of forming it."""
     kernel = HadamardKernel([Term(name, Factor.symmetric(rows), None)], n_parameters=rows.shape[1])
-    return smallest_eigenvalue(kernel)
+    return least_eigenvalue(kernel)
 
 
 def power_eigenvalue(gram: Tensor, r: int, inner: int) -> Quantity:
@@ -323,5 +345,5 @@ def power_eigenvalue(gram: Tensor, r: int, inner: int) -> Quantity:
     """
     power = gram**r
     forming = r * (inner + 2) * U * float(power.diagonal().sum())
-    found = smallest_eigenvalue(power)
+    found = least_eigenvalue(power)
     return Quantity(found.value, found.error + forming)

@@ -11,7 +11,8 @@ import importlib
 import torch
 
 from ntkscope.theory.instance import Instance
-from ntkscope.theory.quantity import Quantity, quantity
+from ntkscope.theory.quantity import Quantity, U, quantity
+from ntkscope.theory.relu import natural_scale
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"
@@ -43,8 +44,9 @@ def gradient_bound(i: Instance, out: Findings) -> None:
             live = 0.5 * (i.model(i.X.to(i.model.dtype))[:, 0] - Y).square().sum()
             gradients = torch.autograd.grad(live, list(i.model.parameters()))
         gradient_sq = float(sum(g.square().sum() for g in gradients))
-        # rᵀKr and ‖Jᵀr‖² differ by the rounding of K and of the sums: both within this of exact
-        bar = 2 * (i.kernel.forming_error() + i.lambda_K.error) * 2 * loss
+        # rᵀKr and ‖Jᵀr‖² differ by the rounding of K, of φ′ and of the sums
+        forming = i.kernel.forming_error() + 8 * sum(i.n) * U * i.N * natural_scale(i)
+        bar = 2 * (forming + i.lambda_K.error) * 2 * loss
         measured = Quantity(gradient_sq, bar)
         through = Quantity(float(residual @ (i.K @ residual)), bar)
         out.equal(f"‖∇Φ‖² = rᵀKr, {name}", measured, through)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ntkscope.theory import assumptions, chains, needs, scales
 from ntkscope.theory.instance import Instance, NotComputable
-from ntkscope.theory.nguyen2021_finite import feature_bound
 from ntkscope.theory.quantity import Quantity, U, rounded, sample_mean
+from ntkscope.theory.relu import feature_bound
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"

@@ -10,8 +10,8 @@ from torch import Tensor
 from ntkscope.theory import assumptions, chains, chernoff, needs, scales
 from ntkscope.theory.expected import expected_gram
 from ntkscope.theory.instance import Instance, NotComputable, power_eigenvalue
-from ntkscope.theory.nguyen2021_finite import relu_coefficient, width_conditions
 from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+from ntkscope.theory.relu import relu_coefficient, width_conditions
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"

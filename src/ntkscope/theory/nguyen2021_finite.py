@@ -11,23 +11,17 @@ from torch import Tensor
 from ntkscope.theory import assumptions, chains, needs, scales
 from ntkscope.theory.instance import Instance, NotComputable
 from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+from ntkscope.theory.relu import (
+    feature_bound,
+    natural_scale,
+    relu_coefficient,
+    schur_sum,
+    width_conditions,
+)
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"
 SETTING = (needs.relu, needs.plain, needs.standard, needs.gaussian)
-
-
-def schur_sum(i: Instance) -> Quantity:
-    """Σ_k λ_min(F_k F_kᵀ) min_j ‖(B_{k+1})_j‖², the right side of eq. 26."""
-
-    def make() -> Quantity:
-        total = Quantity(0.0)
-        for k in range(i.L):
-            scale = i.network.scales[k] ** 2
-            total = total + i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * scale
-        return total
-
-    return i.held("schur sum", make)
 
 
 @statement(
@@ -81,31 +75,6 @@ def _lower(i: Instance, out: Findings, r: int, layers: list[int], which: str) ->
         out.scaling(name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…")
     else:
         out.note(f"The lower bound is empty ({which}): no layer is wide and XXᵀ is singular.")
-
-
-def relu_coefficient(r: int) -> float:
-    """μ_r(ReLU): eq. 8 for even r ≥ 2, 1/√(2π) and 1/2 for r = 0, 1, and 0 for odd r ≥ 3."""
-    if r in (0, 1):
-        return 1 / math.sqrt(2 * math.pi) if r == 0 else 0.5
-    if r % 2:
-        return 0.0
-    double_factorial = math.prod(range(r - 3, 0, -2))
-    sign = -1.0 if (r // 2) % 2 == 0 else 1.0
-    return sign * double_factorial / math.sqrt(2 * math.pi * math.factorial(r))
-
-
-def width_conditions(i: Instance, out: Findings, k: int) -> bool:
-    """Eq. 18-19 (27-28) for layer k, recorded; whether constant 1 will do."""
-    if i.N < 2:
-        raise NotComputable("with one sample log N = 0 and the width conditions are void")
-    wide = out.order_of(
-        f"n_{k} = Ω(N log N log(N/δ))", i.n[k], i.N * math.log(i.N) * math.log(i.N / i.delta),
-        at_least=True,
-    )  # fmt: skip
-    logs = math.prod(math.log(i.n[l]) for l in range(1, k - 1))
-    narrow = min(i.n[:k])
-    name = f"Π_(l≤{k - 2}) log n_l = o(min_(l<{k}) n_l)" if k > 2 else f"1 = o(min_(l<{k}) n_l)"
-    return out.order_of(name, logs, narrow, at_least=False) and wide
 
 
 def diagonal_quantity(i: Instance, value: float) -> Quantity:
@@ -250,9 +219,8 @@ def one_sample(i: Instance, out: Findings) -> None:
         output = i.model(i.X[:1])[0, 0]
         gradients: Any = torch.autograd.grad(output, list(i.model.parameters()))
     by_autograd = float(sum(g.square().sum() for g in gradients))
-    out.equal(
-        "K_11 = ‖∇f(x_1)‖² by autograd", first + Quantity(0.0, first.error * i.L), by_autograd
-    )
+    bar = first.error * i.L + 8 * sum(i.n) * U * natural_scale(i)
+    out.equal("K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd)
     if all(v > 0 for v in (value.value, float(diagonal.min()))):
         out.note(f"λ_min(K) is {value.value / float(diagonal.min()):.3g} of the smallest K_ii.")
 
@@ -276,30 +244,6 @@ def features_size(i: Instance, out: Findings) -> None:
             feature_bound(i, out, k)
     if i.relu:
         out.note("For ReLU the expected constant is 2^(−k) ‖x_1‖²/d at every width (Lemma C.1).")
-
-
-def feature_bound(i: Instance, out: Findings, k: int) -> None:
-    """max ‖f_k(x)‖²/‖x‖² ≤ Π M²‖W_l‖²: it holds for every network with φ(0) = 0, no biases."""
-    phi = i.network.activation
-    plain = i.network.bias_std is None and not i.network.residual
-    if phi.at_zero != 0 or phi.lipschitz is None or not plain:
-        out.note(
-            "No bound by operator norms: it needs φ(0) = 0, a known Lipschitz constant, no biases."
-        )
-        return
-    bound = Quantity(1.0)
-    for l in range(1, k + 1):
-        bound = bound * (i.op_norm(l) * phi.lipschitz) ** 2
-    sizes, inputs = i.norms_sq(i.F(k)), i.norms_sq(i.X)
-    alive = inputs > 0
-    if not bool(alive.any()):
-        return
-    growth = float((sizes[alive] / inputs[alive]).max())
-    length = sum(i.n[: k + 1]) + 4 * k
-    out.at_most(
-        f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
-        Quantity(growth, length * U * bound.value), bound,
-    )  # fmt: skip
 
 
 @statement(

@@ -25,8 +25,8 @@ from ntkscope.theory.instance import (
     power_eigenvalue,
 )
 from ntkscope.theory.nguyen2021_features import expected_lambda
-from ntkscope.theory.nguyen2021_finite import schur_sum
 from ntkscope.theory.quantity import Quantity, U, quantity
+from ntkscope.theory.relu import schur_sum
 from ntkscope.theory.statement import Findings, statement
 
 SOURCE = "Nguyen et al. 2021"

@@ -11,8 +11,8 @@ from ntkscope.hermite import Quadrature
 from ntkscope.networks import Network
 from ntkscope.theory import assumptions, needs
 from ntkscope.theory.instance import Instance, NotComputable, power_eigenvalue
-from ntkscope.theory.nguyen2021_finite import relu_coefficient
 from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+from ntkscope.theory.relu import relu_coefficient
 from ntkscope.theory.statement import Findings, statement
 from ntkscope.theory.wide import Wide, unit_error, unit_kernel, wide
 

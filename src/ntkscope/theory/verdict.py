@@ -254,6 +254,17 @@ class Verdict:
 
         return as_text(self)
 
+    def figure(self) -> Any:
+        """Both sides of every inequality on one log axis, as a Plotly figure."""
+        from ntkscope.report import verdicts
+
+        return verdicts.verdict(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
     def to_latex(self) -> str:
         """A table with the settings, the seed and the line that reproduces it."""
         from ntkscope.theory._render import as_latex
