@@ -1,9 +1,12 @@
 """A statement's scaling over a sweep."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ntkscope import Network
+from ntkscope.cli.main import main
 from ntkscope.experiments.claims import check_sweep, judge, sweep_settings
 from ntkscope.experiments.engine import Engine
 from ntkscope.experiments.statement_trials import MEASURED, ORDER, PREDICTED
@@ -69,3 +72,20 @@ def test_wrong_statements_and_networks():
         sweep_settings("nguyen2021.theorem-4.2", NET, "gaussian", 20)
     with pytest.raises(ValueError, match="infinite"):
         sweep_settings(ID, Network([8, float("inf"), 1]), "gaussian", 20)
+
+
+def test_check_sweep_on_the_command_line(tmp_path, capsys):
+    options = ["--widths", "8,40,10,1", "--sweep", "--seeds", "2", "--workers", "0"]
+    data = ["--data", "gaussian:N=20,d=8", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(["check", ID, *data, *options])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert f"{ID}: " in out
+    assert "slope" in out
+    (record,) = json.loads((tmp_path / "check-sweep.json").read_text())
+    assert record["trials"] == 10
+    with pytest.raises(SystemExit) as ended:
+        main(["check", ID, "--data", "digits", *options])
+    assert ended.value.code == 2
+    assert "give a distribution" in capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_failures_are_recorded_and_retried_on_request(tmp_path):
 
 
 def test_a_trial_too_large_is_refused_before_it_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(_memory, "available", lambda: 2_000_000)
+    monkeypatch.setattr(_memory, "available", lambda: 10_000_000)
     values = {**KERNELS, "seeds": 1, "grid": {"N": [30, 900], "d": [5]}}
     ended = Sweep(values).run(tmp_path, HERE)
     assert (ended.done, ended.failed) == (1, 1)
@@ -195,7 +195,7 @@ def test_a_cluster_by_client_and_one_that_is_not_there(tmp_path):
     sweep = Sweep(settings("normal"))
     sweep.run(tmp_path / "here", HERE)
     cluster = LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, host="127.0.0.1",
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", host="127.0.0.1",
         dashboard_address=None, worker_dashboard_address=None,
     )  # fmt: skip
     with cluster, Client(cluster, set_as_default=False) as client:

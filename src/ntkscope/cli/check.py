@@ -51,6 +51,11 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for check.html, check.json.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="The scaling, as N, d and all widths grow together.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="With --sweep: trials at each size.")] = 5,
+    workers: Annotated[int | None, typer.Option(help="With --sweep: local processes.")] = None,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
     from ntkscope.theory.statement import find, statements
@@ -67,6 +72,13 @@ def run(
         chosen = [s.id for s in statements(paper)]
     elif everything:
         raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
+    if sweep:
+        from ntkscope.cli import settings as settings_module
+        from ntkscope.cli.check_sweep import check_over_sweep
+
+        about = settings_module.read(settings_module.NetworkSettings, config, given)
+        check_over_sweep(chosen, about, seeds, workers, out, json)
+        return
     budget = {"samples": samples, "trials": trials, "delta": delta}
     verdicts = _check(chosen, config, given, budget)
     _show(verdicts, out, json, latex)

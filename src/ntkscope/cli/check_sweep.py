@@ -1,0 +1,59 @@
+"""``ntkscope check ID --sweep``: a statement's scaling as N, d and every width grow together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ntkscope.cli import options, running
+
+
+def check_over_sweep(
+    ids: list[str], settings: Any, seeds: int, workers: int | None, out: Path | None, as_json: bool
+) -> None:
+    """Run each statement's sweep (or the rest of it), print its verdict, and write check-sweep.json.
+
+    Raises ValueError for data that are no distribution: a sweep draws them at several sizes.
+    """
+    from ntkscope._specs import parse_spec
+    from ntkscope.data.loaders import distribution
+    from ntkscope.experiments.claims import check_sweep
+    from ntkscope.report.files import to_json, write_all
+
+    spec = parse_spec(settings.data)
+    N = spec.options.get("N")
+    try:
+        law = distribution(settings.data)
+    except ValueError:
+        law = None
+    if law is None or not isinstance(N, int):
+        raise ValueError(
+            f"--sweep draws data at several sizes: give a distribution with N and d, such as "
+            f"gaussian:N=200,d=50, got {settings.data!r}"
+        )
+    network = options.make_network(
+        settings.widths, settings.activation, settings.init, settings.parameterization,
+        settings.weights, settings.bias_std, settings.residual,
+    )  # fmt: skip
+    if law.dim != network.dim:
+        raise ValueError(f"the data have d = {law.dim}, the network takes {network.dim} inputs")
+    rest = ",".join(f"{k}={v}" for k, v in spec.options.items() if k not in ("N", "d", "seed"))
+    source = f"{spec.name}:{rest}" if rest else spec.name
+    folder = out or Path("out/check-sweep")
+    engine = running.make_engine(workers, None, None, None)
+    found = []
+    for id in ids:
+        with running.live(as_json) as progress:
+            found.append(
+                check_sweep(
+                    id, network, source, N, folder / id, engine, seeds=seeds, progress=progress
+                )
+            )
+        if not as_json:
+            typer.echo(str(found[-1]))
+    text = to_json([f.to_dict() for f in found])
+    write_all(folder, {"check-sweep.json": text})
+    if as_json:
+        typer.echo(text, nl=False)
