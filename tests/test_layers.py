@@ -18,6 +18,8 @@ FLOORS = [
     ("theory", "convergence"),
     ("training", "regression"),
     ("bounds", "meaning", "inspection", "experiments"),
+    ("training",),
+    ("bounds", "per_output", "meaning", "inspection", "experiments"),
     ("cli", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.networks import MLP
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One term of the kernel: the gradients with respect to one weight matrix or bias.
+    """One term of the kernel: the gradients with respect to one parameter, of ``shape``.
 
     trace_share: its part of tr K. rayleigh: vᵀK_t v at the eigenvector v of λ_min, its part of
     λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone.
@@ -25,6 +26,7 @@ class Layer:
     """
 
     name: str
+    shape: str
     width_in: int
     width_out: int
     trace: float
@@ -51,26 +53,33 @@ class Rung:
 
 
 def inspect_layers(
-    model: MLP,
+    shapes: Mapping[str, tuple[int, ...]],
     K: HadamardKernel,
     vector: Tensor,
     progress: Callable[[float], None] = lambda _: None,
+    n_outputs: int = 1,
 ) -> list[Layer]:
-    """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound."""
+    """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound.
+
+    ``shapes``: the parameter behind each term. ``n_outputs``: how many outputs a trace kernel sums.
+    """
     trace = K.trace()
-    v = vector.to(K.dtype)
-    whole = [float(v @ (K.term(i) @ v)) for i in range(len(K.terms))]
+    vector = vector.to(dtype=K.dtype, device=K.device)
+    whole = [float(vector @ (K.term(i) @ vector)) for i in range(len(K.terms))]
     layers = []
     for index, term in enumerate(K.terms):
         progress(index / len(K.terms))
         alone = K.term(index)
-        own = _own_smallest(model, alone, term)
+        # its rank is at most the entries of its own parameter, once for each output summed
+        alone.n_parameters = math.prod(shapes[term.name]) * n_outputs
+        own = smallest_eigenvalue(alone)
         features = _features_lower(term, K)
         signals = _signals_min(term)
         part = alone.trace()
         layers.append(
             Layer(
                 name=term.name,
+                shape="×".join(map(str, shapes[term.name])),
                 width_in=0 if term.features is None else term.features.width,
                 width_out=1 if term.signals is None else term.signals.width,
                 trace=part,
@@ -88,17 +97,7 @@ def inspect_layers(
     return layers
 
 
-def _own_smallest(model: MLP, alone: HadamardKernel, term: Term) -> Eigenvalue:
-    """λ_min of one term; its rank is at most the entries of its own weight matrix."""
-    index = int(term.name.split("_")[1]) - 1
-    size = (
-        model.weights[index].numel() if term.features is not None else model.biases[index].numel()
-    )
-    own = HadamardKernel(alone.terms, n_parameters=size, near_kinks=alone.near_kinks)
-    return smallest_eigenvalue(own)
-
-
-def _features_lower(term: Term, K: HadamardKernel) -> float:
+def _features_lower(term: Any, K: HadamardKernel) -> float:
     """A lower bound on λ_min(F Fᵀ) ≥ 0 that rounding cannot make too large."""
     if term.features is None or term.features.width < len(K):
         return 0.0
@@ -106,8 +105,10 @@ def _features_lower(term: Term, K: HadamardKernel) -> float:
     return max(0.0, smallest_eigenvalue(gram).lower)
 
 
-def _signals_min(term: Term) -> float:
+def _signals_min(term: Any) -> float:
     """min_i ‖B_i‖², rounded down by the error of the sum of squares; 1 for the output layer."""
+    if not term.factors:
+        return 0.0  # no Gram factors, so no Schur bound
     if term.signals is None:
         return 1.0
     rows = term.signals.rows

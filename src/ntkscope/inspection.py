@@ -11,21 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntkscope import _memory
 from ntkscope.bounds import Layer, Rung, inspect_layers, ladder
 from ntkscope.data.summary import DataSummary, summarize
 from ntkscope.kernels.empirical import Reduce, empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.module.build import count_outputs
+from ntkscope.kernels.module.subject import make_subject
 from ntkscope.meaning import Memorization, Training, Weakest, memorization, training, weakest
 from ntkscope.networks import MLP, Network
+from ntkscope.per_output import OutputSpectrum, inspect_outputs
 from ntkscope.report import files
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 Progress = Callable[[str, float], None]
 
+_SHOWN_OUTPUTS = 100  # the report's table of outputs
 _FULL_SPECTRUM = 6000  # above it all eigenvalues would take minutes on two cores
 
 
@@ -42,6 +46,7 @@ class Inspection:
     layers: what each term of the kernel contributes.
     ladder: bounds around λ_min in ascending order of what the theory says.
     training, memorization, weakest: what it means.
+    outputs: each output's own kernel, where a model has several (at most 100).
     warnings: in plain words.
     """
 
@@ -57,6 +62,7 @@ class Inspection:
     training: Training
     memorization: Memorization
     weakest: Weakest
+    outputs: list[OutputSpectrum]
     warnings: list[str]
     seconds: dict[str, float]
     peak_memory: int
@@ -83,6 +89,7 @@ class Inspection:
             "training": asdict(self.training),
             "memorization": asdict(self.memorization),
             "weakest": asdict(self.weakest),
+            "outputs": [asdict(output) for output in self.outputs],
             "warnings": self.warnings,
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
@@ -125,12 +132,13 @@ class Inspection:
 
 
 def inspect(
-    model: MLP | Network,
+    model: Network | nn.Module | Callable[..., Any],
     X: Any,
     *,
     seed: int = 0,
     reduce: Reduce = "trace",
     width_limit: bool = False,
+    params: Any = None,
     settings: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -138,9 +146,10 @@ def inspect(
 
     Parameters
     ----------
-    model: a sampled :class:`MLP`, or a :class:`Network`, which is sampled with ``seed``.
-    X: (N, d) samples, N ≥ 2.
-    reduce: for several outputs, as in :func:`empirical_ntk` ("trace" or an output index).
+    model: a sampled :class:`MLP`, a :class:`Network`, which is sampled with ``seed``, or any model
+        that :func:`empirical_ntk` takes.
+    X: (N, d) samples, N ≥ 2; for modules any shape (the report flattens it to describe it).
+    reduce, params: as in :func:`empirical_ntk` ("trace" or an output index).
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
@@ -157,7 +166,7 @@ def inspect(
             'inspect needs one kernel entry a sample pair; pass reduce="trace" or an index'
         )
     clock.step("forward and backward pass", 0.0)
-    K = empirical_ntk(model, X, reduce=reduce)
+    K = empirical_ntk(model, X, reduce=reduce, params=params)
     if len(K) < 2:
         raise ValueError("inspect needs at least 2 samples: the kernel of one sample is a number")
     _memory.require(
@@ -165,16 +174,29 @@ def inspect(
         "pass fewer samples, or a float32 model",
     )  # fmt: skip
     clock.step("data", 0.05)
-    data = summarize(X)
+    data = summarize(X if isinstance(model, MLP) else _rows(X))
     clock.step("smallest eigenvalue", 0.1)
     smallest = smallest_eigenvalue(K)
     clock.step("spectrum", 0.3)
     spectrum, largest, vector = _spectrum(K, smallest)
     clock.step("layers", 0.5)
-    layers = inspect_layers(model, K, vector, lambda f: clock.step("layers", 0.5 + 0.4 * f))
+    shapes = _shapes(model, params)
+    n_outputs = count_outputs(model, X, params) if reduce == "trace" else 1
+    layers = inspect_layers(
+        shapes, K, vector, lambda f: clock.step("layers", 0.5 + 0.3 * f), n_outputs
+    )
+    clock.step("outputs", 0.8)
+    outputs: list[OutputSpectrum] = []
+    if 1 < n_outputs <= _SHOWN_OUTPUTS:
+        each = empirical_ntk(model, X, reduce="diagonal", params=params, self_check=False)
+        outputs = inspect_outputs(each, lambda f: clock.step("outputs", 0.8 + 0.1 * f))
     clock.step("bounds", 0.9)
     rungs = ladder(K, layers, smallest)
-    memorizes = memorization(K, smallest, data)
+    memorizes = (
+        memorization(K, smallest, data)
+        if isinstance(model, MLP) and n_outputs == 1
+        else _memorizes(smallest, data, n_outputs)
+    )
     weak = weakest(vector, data)
     extra = {}
     if width_limit:
@@ -184,7 +206,7 @@ def inspect(
     return Inspection(
         settings={"seed": drawn_with, "reduce": reduce, **(settings or {})},
         data=data,
-        network=_describe(model, K),
+        network=_describe(model, K, shapes),
         smallest=smallest,
         largest=largest,
         trace=K.trace(),
@@ -194,6 +216,7 @@ def inspect(
         training=training(smallest, largest, len(K)),
         memorization=memorizes,
         weakest=weak,
+        outputs=outputs,
         warnings=_warnings(model, K, data, smallest, weak),
         seconds=seconds,
         peak_memory=_memory.peak(),
@@ -239,7 +262,53 @@ def _power_iteration(matrix: Tensor, steps: int = 300) -> float:
     return value
 
 
-def _describe(model: MLP, K: HadamardKernel) -> dict[str, Any]:
+def _rows(X: Any) -> Tensor:
+    """The samples as rows of numbers, whatever their shape (of several inputs the first)."""
+    first = torch.as_tensor(X[0] if isinstance(X, tuple) else X)
+    return first.detach().reshape(len(first), -1).to(torch.float64)
+
+
+def _shapes(model: Any, params: Any) -> dict[str, tuple[int, ...]]:
+    """The parameter behind each term."""
+    if isinstance(model, MLP) and params is None:
+        shapes = {f"W_{i}": tuple(w.shape) for i, w in enumerate(model.weights, 1)}
+        return shapes | {f"b_{i}": tuple(b.shape) for i, b in enumerate(model.biases, 1)}
+    subject = make_subject(model, params)
+    return {name: tuple(p.shape) for name, p in subject.parameters.items()}
+
+
+def _memorizes(smallest: Eigenvalue, data: DataSummary, n_outputs: int) -> Memorization:
+    """As for an MLP, without its construction of a wider network."""
+    if data.duplicate_rows and data.duplicate_example is not None:
+        i, j = data.duplicate_example
+        return Memorization(
+            False, f"samples {i} and {j} are equal: different labels on them cannot be fitted."
+        )
+    if n_outputs > 1:
+        return Memorization(
+            None,
+            'the trace kernel sums the outputs; λ_min of reduce="full" decides for all of them, '
+            "and the table of outputs for each alone.",
+        )
+    if smallest.lower > 0:
+        return Memorization(
+            True, "λ_min > 0 is certain: the model linearised here fits any labels exactly."
+        )
+    return Memorization(
+        None, "λ_min cannot be told from zero at this precision, so full rank is not established."
+    )
+
+
+def _describe(model: Any, K: HadamardKernel, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    if not isinstance(model, MLP):
+        name = getattr(model, "__name__", type(model).__name__)
+        return {
+            "text": f"{name} ({len(shapes)} parameter tensors)",
+            "n_parameters": sum(math.prod(shape) for shape in shapes.values()),
+            "dtype": str(K.dtype).removeprefix("torch."),
+            "device": str(K.device),
+            "near_kinks": K.near_kinks,
+        }
     network = model.network
     return {
         **network.to_dict(),
@@ -253,7 +322,7 @@ def _describe(model: MLP, K: HadamardKernel) -> dict[str, Any]:
 
 
 def _warnings(
-    model: MLP, K: HadamardKernel, data: DataSummary, smallest: Eigenvalue, weak: Weakest
+    model: Any, K: HadamardKernel, data: DataSummary, smallest: Eigenvalue, weak: Weakest
 ) -> list[str]:
     found = []
     if not smallest.status.trustworthy:
@@ -268,7 +337,7 @@ def _warnings(
         found.append(f"{data.zero_rows} rows are zero; without biases the network cannot see them.")
     narrow = [
         f"layer {k} has {n} neurons"
-        for k, n in enumerate(model.network.widths[1:-1], 1)
+        for k, n in enumerate(model.network.widths[1:-1] if isinstance(model, MLP) else (), 1)
         if n < len(K)
     ]
     if narrow:
@@ -278,7 +347,7 @@ def _warnings(
         )
     if K.near_kinks:
         found.append(
-            f"{K.near_kinks} pre-activations lie so near a kink of {model.network.activation} that "
+            f"{K.near_kinks} pre-activations lie so near a kink of the activation that "
             "rounding decides their derivative; no error bar covers that."
         )
     if data.norm_max > 3 * max(data.norm_min, 1e-300) and data.norm_min > 0:

@@ -29,6 +29,23 @@ def run(
     bias_std: options.BiasStd = None,
     residual: options.Residual | None = None,
     seed: options.Seed | None = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own model in place of --widths: file.py:build or package.module:name. "
+            "This runs that code."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors."),
+    ] = None,
+    params: Annotated[
+        str | None,
+        typer.Option(
+            help="Parameters of --model to differentiate: patterns such as layer4.*,head.*"
+        ),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float64 (default) or float32.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:1, …")] = None,
     reduce: Annotated[
@@ -57,7 +74,8 @@ def run(
 
 _FIELDS = {
     "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
-    "bias_std", "residual", "seed", "dtype", "device", "reduce", "width_limit", "out",
+    "bias_std", "residual", "seed", "model", "checkpoint", "params", "dtype", "device", "reduce",
+    "width_limit", "out",
 }  # fmt: skip
 
 
@@ -68,19 +86,16 @@ def _inspect(settings: Any, as_json: bool) -> None:
     from ntkscope.inspection import inspect
     from ntkscope.report import files, terminal
 
-    network = options.make_network(
-        settings.widths, settings.activation, settings.init, settings.parameterization,
-        settings.weights, settings.bias_std, settings.residual,
-    )  # fmt: skip
     dtype, device = as_dtype(settings.dtype), as_device(settings.device)
     dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
-    model = network.sample(settings.seed, dtype, device)
+    model = _model(settings, dtype, device)
     with terminal.ProgressBar() as progress:
         report = inspect(
             model,
             dataset.X.to(dtype=dtype),
             reduce=_reduce(settings.reduce),
             width_limit=settings.width_limit,
+            params=settings.params.split(",") if settings.params else None,
             settings=settings.model_dump(),
             progress=progress,
         )
@@ -91,6 +106,28 @@ def _inspect(settings: Any, as_json: bool) -> None:
     Console(highlight=False).print(terminal.tables(report.to_dict()))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
+
+
+def _model(settings: Any, dtype: Any, device: Any) -> Any:
+    """The network that the settings describe, or the user's model."""
+    if settings.model is not None:
+        from ntkscope.cli.models import load_model
+
+        if settings.widths is not None:
+            raise ValueError("--widths describes a network and --model names one; give one of them")
+        return load_model(
+            settings.model, settings.checkpoint, dtype=dtype, device=device, seed=settings.seed
+        )
+    if settings.widths is None:
+        raise ValueError("--widths is needed, or --model file.py:build")
+    for name in ("checkpoint", "params"):
+        if getattr(settings, name) is not None:
+            raise ValueError(f"--{name} belongs to --model file.py:build")
+    network = options.make_network(
+        settings.widths, settings.activation, settings.init, settings.parameterization,
+        settings.weights, settings.bias_std, settings.residual,
+    )  # fmt: skip
+    return network.sample(settings.seed, dtype, device)
 
 
 def _reduce(text: str) -> Any:

@@ -36,8 +36,12 @@ class NetworkSettings(BaseModel):
 
 
 class InspectSettings(NetworkSettings):
-    """What `ntkscope inspect` takes."""
+    """What `ntkscope inspect` takes: a network by its widths, or a model."""
 
+    widths: str | None = None  # type: ignore[assignment]  # needed only where no model is named
+    model: str | None = None
+    checkpoint: str | None = None
+    params: str | None = None
     dtype: str = "float64"
     device: str = "cpu"
     reduce: str = "trace"

@@ -160,7 +160,8 @@ def _one_output(passed: Backprop, output: int) -> Backprop:
 def _kernel(model: MLP, rows: Backprop, columns: Backprop, reduce: Reduce) -> HadamardKernel:
     return HadamardKernel(
         _terms(model, rows, columns, reduce),
-        n_parameters=model.n_parameters,
+        # the trace kernel's rank may be that of the outputs' Jacobians together
+        n_parameters=model.n_parameters * (len(rows.signals[0]) if reduce == "trace" else 1),
         near_kinks=_near_kinks(model, rows),
         labels=("sample", "output") if reduce == "full" else ("sample",),
     )

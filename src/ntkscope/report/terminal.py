@@ -68,6 +68,8 @@ def tables(record: Mapping[str, Any]) -> RenderableType:
             for label, text in section["lines"]:
                 table.add_row(label, text)
             parts.append(table)
+    if record["outputs"]:
+        parts.insert(2, _outputs(record["outputs"]))
     parts += [Text(f"! {warning}", style="yellow") for warning in record["warnings"]]
     return Group(*parts)
 
@@ -121,11 +123,24 @@ def _layers(layers: list[Mapping[str, Any]]) -> Table:
     for heading in ("term", "shape", "of tr K", "of λ_min", "its own λ_min", "Schur bound"):
         table.add_column(heading, justify="left" if heading == "term" else "right")
     for layer in layers:
-        shape = f"{layer['width_in']}×{layer['width_out']}" if layer["width_in"] else "bias"
         own = number(layer["smallest"]) if layer["smallest_status"] == "OK" else "0"
         table.add_row(
-            layer["name"], shape, f"{100 * layer['trace_share']:.1f}%",
+            layer["name"], layer["shape"], f"{100 * layer['trace_share']:.1f}%",
             f"{100 * layer['rayleigh_share']:.1f}%", own, number(layer["schur"]),
+        )  # fmt: skip
+    return table
+
+
+def _outputs(outputs: list[Mapping[str, Any]]) -> Table:
+    table = Table(title="Each output's kernel", title_justify="left", title_style="bold")
+    for heading in ("output", "λ_min", "λ_max", "of tr K", "status"):
+        table.add_column(heading, justify="right")
+    for output in outputs:
+        table.add_row(
+            str(output["index"]),
+            interval(output["lower"], output["smallest"], output["upper"]),
+            number(output["largest"]), f"{100 * output['trace_share']:.1f}%",
+            output["status"].replace("_", " ").lower(),
         )  # fmt: skip
     return table
 

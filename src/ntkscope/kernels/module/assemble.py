@@ -69,12 +69,16 @@ class Recipe:
             terms |= {name: GeneralTerm(name, source) for name in self.survey.general}
         ordered = [terms[name] for name in self.subject.parameters if name in terms]
         labels = ("sample", "output") if self.full else ("sample",)
-        count = self.subject.n_parameters
+        summed = 1 if self.full else len(self.outputs)
+        count = self.subject.n_parameters * summed  # a bound on the rank
         gram = [t for t in ordered if isinstance(t, Term)]
         if len(gram) == len(ordered) and not self.strict:
-            return HadamardKernel(gram, n_parameters=count, labels=labels)
+            return HadamardKernel(
+                gram, n_parameters=count, near_kinks=left.near_kinks, labels=labels
+            )
         return ModuleKernel(
-            ordered, n_parameters=count, labels=labels, chunk=self.chunk,
+            ordered, n_parameters=count, near_kinks=left.near_kinks, labels=labels,
+            chunk=self.chunk,
             limit=self.limit if self.strict else None,
         )  # fmt: skip
 

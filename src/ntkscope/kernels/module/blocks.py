@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ class WeightBlock:
     """Σ_c ⟨∂f_c(x_i)/∂W, ∂f_c(x_j)/∂W⟩ for one parameter W of shape ``parameter``.
 
     ``full`` keeps the pairs of outputs apart: (N·C, M·C), the output index fastest. ``budget`` is
-    what a contraction may take in bytes beyond its result.
+    what a contraction may take in bytes beyond its result. ``held`` keeps what was computed once:
+    the diagonals, and the whole block where :meth:`add_dense` was told to.
     """
 
     name: str
@@ -47,6 +48,8 @@ class WeightBlock:
     full: bool
     budget: float
     scale: float = 1.0
+
+    held: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     # a block has no Gram factors of its own
     features: Factor | None = None
@@ -120,14 +123,17 @@ class WeightBlock:
             Use(u.operation, (move(u.x[0]), move(u.x[1])), (move(u.g[0]), move(u.g[1])))
             for u in self.uses
         )
-        return replace(self, uses=uses)
+        return replace(self, uses=uses, held={})
 
     @property
     def T(self) -> WeightBlock:
-        return replace(self, uses=tuple(Use(u.operation, u.x[::-1], u.g[::-1]) for u in self.uses))
+        uses = tuple(Use(u.operation, u.x[::-1], u.g[::-1]) for u in self.uses)
+        return replace(self, uses=uses, held={})
 
     def tile(self, rows: Index, cols: Index) -> Tensor:
         """K[rows, cols]."""
+        if "dense" in self.held:
+            return self.held["dense"][rows][:, cols]
         left, keep_rows = self._to_samples(rows, self.samples[0])
         right, keep_cols = self._to_samples(cols, self.samples[1])
         n, m = (_length(i, N) for i, N in zip((left, right), self.samples, strict=True))
@@ -136,10 +142,18 @@ class WeightBlock:
         self._add(out, left, right)
         return out if not self.full else out[keep_rows][:, keep_cols]
 
-    def add_dense(self, out: Tensor) -> None:
-        """Add the block to ``out``; of a symmetric one the upper panels only (see ``mirror``)."""
-        N, M = self.samples
-        self._add(out, slice(0, N), slice(0, M), upper=self.symmetric)
+    def add_dense(self, out: Tensor, keep: bool = False) -> None:
+        """Add the block to ``out``; ``keep`` holds on to it for the next time."""
+        if "dense" not in self.held:
+            N, M = self.samples
+            made = torch.zeros_like(out) if keep else out
+            self._add(made, slice(0, N), slice(0, M), upper=self.symmetric)
+            if not keep:
+                return
+            if self.symmetric:
+                mirror(made)
+            self.held["dense"] = made
+        out += self.held["dense"]
 
     def _to_samples(self, index: Index, n: int) -> tuple[Index, Index]:
         """The samples that hold the rows ``index``, and where those rows are among theirs."""
@@ -275,16 +289,33 @@ class WeightBlock:
 
     # --- diagonal, products -------------------------------------------------------------------------
 
-    def diagonal(self, absolute: bool = False) -> Tensor:
-        """K_ii; ``absolute`` with |x| and |g|, which bounds what rounding can act on."""
-        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
-        for part in self._slices(self.samples[0])[1]:
-            for rows, gradients in self._panels(0, part, absolute):
-                total[rows] += torch.linalg.vecdot(gradients, gradients)
-        return total
+    def diagonal(self) -> Tensor:
+        """K_ii, computed once."""
+        if "dense" in self.held:
+            return self.held["dense"].diagonal()
+        if "diagonal" not in self.held:
+            total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+            for part in self._slices(self.samples[0])[1]:
+                for rows, gradients in self._panels(0, part):
+                    total[rows] += torch.linalg.vecdot(gradients, gradients)
+            self.held["diagonal"] = total
+        return self.held["diagonal"]
+
+    def magnitude(self) -> float:
+        """Σ_i (Σ_t ‖x_it‖ ‖g_it‖)² over samples and outputs: what rounding can act on.
+
+        At least the trace, and more where the positions' contributions cancel.
+        """
+        total: Tensor | float = 0.0
+        for use in self.uses:
+            total = total + use.operation.magnitude(use.x[0], use.g[0])
+        assert isinstance(total, Tensor)
+        return float(total.square().sum())
 
     def apply(self, V: Tensor) -> Tensor:
         """K V for V: (M, k), a slice of the parameter at a time."""
+        if "dense" in self.held:
+            return self.held["dense"] @ V
         out = torch.zeros(self.shape[0], V.shape[1], dtype=self.dtype, device=self.device)
         for part in self._slices(max(self.samples))[1]:
             core: Tensor | None = None
@@ -296,16 +327,12 @@ class WeightBlock:
                 out[rows] += gradients @ core
         return out
 
-    def _panels(
-        self, side: int, part: slice, absolute: bool = False
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def _panels(self, side: int, part: slice) -> Iterator[tuple[slice, Tensor]]:
         """Rows ``part`` of the parameter's gradient, for as many samples at a time as fit."""
         lead = self.n_outputs if self.full else 1
         step = self._slices(max(self.samples))[0]
         for i in range(0, self.samples[side], step):
             held = [u.samples(side, slice(i, i + step)) for u in self.uses]
-            if absolute:
-                held = [(x.abs(), g.abs()) for x, g in held]
             made = self._gradients(held, slice(None), part)
             yield slice(i * lead, i * lead + len(made)), made
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ntkscope import _memory
 from ntkscope._specs import unknown
 from ntkscope.kernels.hadamard import HadamardKernel
@@ -18,8 +20,9 @@ from ntkscope.kernels.module.outputs import OutputKernels
 from ntkscope.kernels.module.selfcheck import check_against_autograd
 from ntkscope.kernels.module.subject import Inputs, Subject, as_inputs, make_subject, take
 from ntkscope.kernels.module.survey import Survey, survey
+from ntkscope.networks import MLP
 
-_BUDGET = 64e6  # bytes of one contraction's gradients: more is no faster once it leaves the cache
+_BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
 
 
@@ -108,7 +111,7 @@ def prepare(
     chunk = max(1, min(_MOST_IN_A_PASS, int(limit / 8 / in_pass)))
     recipe = Recipe(
         subject, found, outputs, reduce == "full", min(chunk, chunk_size or chunk),
-        min(_BUDGET, limit / 8), limit, loop, chunk_size, max_memory is not None,
+        min(max(_BUDGET, 8.0 * itemsize * len(rows[0]) ** 2), limit / 8), limit, loop, chunk_size, max_memory is not None,
     )  # fmt: skip
     held = float(samples * each)
     # the factors, and for "full" their copies for each output
@@ -130,6 +133,15 @@ def chosen_outputs(reduce: Reduce, n_outputs: int) -> tuple[int, ...]:
     if not 0 <= reduce < n_outputs:
         raise ValueError(f"reduce={reduce} names no output: the model has {n_outputs}")
     return (reduce,)
+
+
+def count_outputs(model: Any, X: Any, params: Any = None) -> int:
+    """C, the outputs of ``model`` for one sample of ``X``."""
+    if isinstance(model, MLP):
+        return model.network.n_outputs
+    subject = make_subject(model, params)
+    with torch.no_grad():
+        return int(subject({}, take(as_inputs(X, subject, "X"), slice(0, 1))).shape[1])
 
 
 def _limit(max_memory: float | int | None) -> float:

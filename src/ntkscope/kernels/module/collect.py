@@ -24,6 +24,7 @@ class Passed:
 
     n: int
     n_outputs: int
+    near_kinks: int = 0
     x: dict[int, Tensor] = field(default_factory=dict)
     g: dict[int, Tensor] = field(default_factory=dict)
     ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
@@ -37,7 +38,7 @@ class Passed:
         """The same for one of the outputs."""
         one = slice(index, index + 1)
         return Passed(
-            self.n, 1, self.x,
+            self.n, 1, self.near_kinks, self.x,
             {k: v[:, one].contiguous() for k, v in self.g.items()},
             {k: v[:, one].contiguous() for k, v in self.ready.items()},
         )  # fmt: skip
@@ -100,6 +101,7 @@ def _collect_rows(
     }
     part = take(inputs, rows)
     trace = record(lambda: subject(leaves, part), leaves, survey.clone)
+    passed.near_kinks += trace.near_kinks
     calls = _matching(trace.calls, survey)
     if trace.changed_in_place() - survey.clone:
         raise ValueError("the forward pass writes over different tensors from batch to batch")

@@ -50,7 +50,8 @@ class ModuleKernel(HadamardKernel):
     ``terms`` holds :class:`Term` where the layer is dense (or its gradient small), ``WeightBlock``
     for convolutions, layers on sequences, embeddings and shared matrices, and ``GeneralTerm`` for
     parameters without a structured form: these run the model again (at the parameters it had when
-    the kernel was made) for tiles, and :meth:`dense` keeps their sum.
+    the kernel was made) for tiles. :meth:`dense` keeps their sum, and the blocks where they take
+    less than one 64th of the memory.
     """
 
     terms: tuple[Summand, ...]  # type: ignore[assignment]  # more kinds than the base's
@@ -214,13 +215,22 @@ class ModuleKernel(HadamardKernel):
             self._gram.dense(out)
         else:
             out.zero_()
+        # a block costs far more to form than to hold, and spectra ask for the same one repeatedly
+        room = _memory.available() if self._limit is None else self._limit
+        keep = len(self._blocks) * self.nbytes_dense <= room / 64
         for block in self._blocks:
-            block.add_dense(out)
+            block.add_dense(out, keep)
         if self._general is not None:
             out += self._general_sum()
         if self.symmetric and (self._blocks or self._general is not None):
             mirror(out)
         return out
+
+    def release(self) -> None:
+        """Forget what :meth:`dense` kept; it is formed again when needed."""
+        self._general_dense = None
+        for block in self._blocks:
+            block.held.clear()
 
     def _general_sum(self) -> Tensor:
         """The general terms' sum, formed once and kept."""
@@ -249,7 +259,7 @@ class ModuleKernel(HadamardKernel):
         """A bound on ‖fl(K) − K‖₂ for the held inputs and gradients (and the computed gradients).
 
         An entry of a block is a sum of products of sums over positions, which may cancel: the
-        bound is taken with absolute values, u · length · Σ_i ‖ |x_i|ᵀ|g_i| ‖². For general terms it
+        bound is taken with norms, u · length · Σ_i (Σ_t ‖x_it‖ ‖g_it‖)². For general terms it
         covers the product of the per-sample gradients as torch computed them, not their own error.
         """
         self._require_square("forming error")
@@ -260,7 +270,7 @@ class ModuleKernel(HadamardKernel):
             error += self._gram.forming_error() * (1 + extra * u)
         for block in self._blocks:
             gamma = (block.inner + extra) * u
-            error += gamma / (1 - gamma) * float(block.diagonal(absolute=True).sum())
+            error += gamma / (1 - gamma) * block.magnitude()
         if self._general is not None:
             lengths = [t.inner for t in self.terms if isinstance(t, GeneralTerm)]
             gamma = (sum(lengths) + extra) * u

@@ -49,7 +49,8 @@ class LazyKernel(HadamardKernel):
         used = [n for n in recipe.subject.parameters if n not in found.unused]
         self._names = tuple(used if names is None else names)
         self._lead = len(recipe.outputs) if recipe.full else 1
-        self.n_parameters = recipe.subject.n_parameters
+        summed = 1 if recipe.full else len(recipe.outputs)
+        self.n_parameters = recipe.subject.n_parameters * summed
         self.near_kinks = 0
         self.labels = ("sample", "output") if recipe.full else ("sample",)
         other = rows if cols is None else cols

@@ -44,6 +44,18 @@ class Operation(ABC):
         del x, g
         return math.inf
 
+    def magnitude(self, x: Tensor, g: Tensor) -> Tensor:
+        """(n, C): at least Σ_t ‖x_t‖ ‖g_t‖, the size of the sums behind the gradient's entries."""
+        left, right = self.pairs(x, g) or ([], [])
+        if not left:
+            return torch.linalg.vector_norm(g.flatten(2), dim=2)
+        total = g.new_zeros(g.shape[:2])
+        for a, b in zip(left, right, strict=True):
+            one = self.kind == "embedding"  # its rows are unit vectors
+            norms = 1.0 if one else torch.linalg.vector_norm(a, dim=2)[:, None]
+            total += (norms * torch.linalg.vector_norm(b, dim=3)).sum(dim=2)
+        return total
+
     def forming_flops(self, g: Tensor, size: int) -> float:
         """Flops of one sample's :meth:`gradient`, for a parameter of ``size`` entries."""
         del size

@@ -66,6 +66,7 @@ class Trace:
     calls: list[Call] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
     depends_on_data: str = ""
+    near_kinks: int = 0
     handles: dict[int, Handle] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
 
@@ -123,6 +124,8 @@ class _Watcher(TorchFunctionMode):
         _refuse_batch_statistics(func, args, kwargs)
         if func in _READS_VALUES and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
+        if func in _KINKED and args and isinstance(args[0], Tensor):
+            self.trace.near_kinks += _near_zero(args[0].detach())
         met = self._met([*args, *kwargs.values()])
         reading = _READERS.get(func)
         bound = reading and reading.bind(args, kwargs)
@@ -384,6 +387,25 @@ _READS_VALUES = {
     Tensor.tolist, Tensor.numpy, Tensor.nonzero, torch.nonzero, torch.equal, torch.allclose,
     Tensor.equal, Tensor.allclose, Tensor.__contains__, torch.unique, Tensor.unique,
 }  # fmt: skip
+
+
+# a derivative that jumps at 0
+_KINKED = {
+    F.relu, torch.relu, Tensor.relu, F.leaky_relu, F.prelu, F.relu6, F.rrelu, F.threshold,
+    torch.relu_, Tensor.relu_, torch.abs, Tensor.abs,
+}  # fmt: skip
+
+
+def _near_zero(x: Tensor) -> int:
+    """Entries that rounding may have moved across 0: within n·u of the sample's largest, n entries.
+
+    Exact zeros are left out: they come from zero inputs, not from cancellation.
+    """
+    if x.ndim < 2 or not x.is_floating_point():
+        return 0
+    flat = x.reshape(len(x), -1).abs()
+    reach = flat.shape[1] * torch.finfo(x.dtype).eps / 2 * flat.amax(dim=1, keepdim=True)
+    return int(((flat <= reach) & (flat > 0)).sum())
 
 
 def _opened(function: Any) -> Any:

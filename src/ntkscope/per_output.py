@@ -1,0 +1,47 @@
+"""The kernel of each output of a model on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scipy.sparse.linalg import eigsh
+
+from ntkscope.kernels.module.kernel import ModuleKernel
+from ntkscope.kernels.module.outputs import OutputKernels
+from ntkscope.spectra.smallest import smallest_eigenvalue
+
+
+@dataclass(frozen=True)
+class OutputSpectrum:
+    """λ_min of one output's kernel as an interval, its λ_max, and its share of the trace kernel."""
+
+    index: int
+    smallest: float
+    lower: float
+    upper: float
+    status: str
+    largest: float
+    trace: float
+    trace_share: float
+
+
+def inspect_outputs(
+    kernels: OutputKernels, progress: Callable[[float], None] = lambda _: None
+) -> list[OutputSpectrum]:
+    """The spectrum's ends for each output."""
+    traces = [kernel.trace() for kernel in kernels]
+    found = []
+    for index, kernel in enumerate(kernels):
+        progress(index / len(kernels))
+        least = smallest_eigenvalue(kernel)
+        largest = float(eigsh(kernel.dense().cpu().numpy(), k=1, which="LA")[0][0])
+        if isinstance(kernel, ModuleKernel):
+            kernel.release()
+        found.append(
+            OutputSpectrum(
+                index, least.value, least.lower, least.upper, least.status.name, largest,
+                traces[index], traces[index] / sum(traces) if sum(traces) else 0.0,
+            )
+        )  # fmt: skip
+    return found
