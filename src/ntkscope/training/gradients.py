@@ -19,7 +19,8 @@ from ntkscope.networks import MLP
 class GradientStep:
     """One step of full-batch gradient descent on ½‖F − Y‖², in place on ``model``'s weights.
 
-    The buffers (2N·Σ n_l numbers) are allocated once; a step allocates what φ and φ′ do.
+    The buffers (2N·Σ n_l numbers) are allocated once; a step allocates what φ and φ′ do, and for
+    ReLU, which works in the buffers, nothing.
     Results do not depend on what ran before: the same weights give the same step in every bit.
     """
 
@@ -36,6 +37,7 @@ class GradientStep:
             )  # fmt: skip
         self._g = [X.new_empty(len(X), n) for n in hidden]
         self._d = [X.new_empty(len(X), n) for n in hidden]
+        self._relu = network.activation.name == "relu"
         self._features: list[Tensor] = []
         self.residual = X.new_empty(len(X), 1)
 
@@ -46,7 +48,8 @@ class GradientStep:
         self._features = [f]
         for index, g in enumerate(self._g):
             self._preactivation(f, index, g)
-            activated = network.activation(g)
+            # max(z, 0) in place: its derivative is read off the feature itself
+            activated = g.clamp_min_(0.0) if self._relu else network.activation(g)
             f = f + network.residual * activated if network.residual else activated
             self._features.append(f)
         output = self.model._last(f)
@@ -86,6 +89,11 @@ class GradientStep:
                 self.model.biases[index].detach().add_(signal.sum(dim=0), alpha=-eta)
             if through is None:
                 break
+            if self._relu and not network.residual:
+                signal = torch.ops.aten.threshold_backward.grad_input(
+                    through, self._g[index - 1], 0.0, grad_input=through
+                )
+                continue
             slope = network.activation.derivative(self._g[index - 1])
             if network.residual:
                 # through stays ∂f/∂f_l for the skip; the signal is a product of its own
