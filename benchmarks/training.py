@@ -51,7 +51,7 @@ def _products(dim: int) -> Callable[[], None]:
     return run
 
 
-def step(activation: str, dim: int = WIDTH, rounds: int = 40) -> dict[str, Any]:
+def step(activation: str, dim: int = WIDTH, rounds: int = 30) -> dict[str, Any]:
     """One gradient step at N = 1000, widths dim-512-512-1, float64."""
     net = ntk.Network([dim, WIDTH, WIDTH, 1], activation)
     X = ntk.data.gaussian(n_samples=N, dim=dim, seed=0)

@@ -32,7 +32,7 @@ EPS = torch.finfo(torch.float64).eps
 SHAPES = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["plain", "ntk", "biases", "residual", "paired"]),
-        "activation": st.sampled_from(["relu", "tanh", "softplus:beta=2", "identity"]),
+        "activation": st.sampled_from(["relu", "tanh", "sigmoid", "softplus:beta=2", "identity"]),
         "d": st.integers(1, 6),
         "hidden": st.lists(st.integers(2, 9), min_size=1, max_size=3),
     }
@@ -334,3 +334,15 @@ def test_integer_labels_are_numbers():
     as_int = train(model, X, [0, 1, 2, 1, 0], Recipe(steps=3))
     as_float = train(model, X, [0.0, 1.0, 2.0, 1.0, 0.0], Recipe(steps=3))
     assert torch.equal(as_int.losses, as_float.losses)
+
+
+def test_the_prediction_is_that_of_linearized_training():
+    from ntkscope.training.linearized import LinearizedTraining
+
+    model, X, Y = sample(ntk.Network([5, 40, 1], "tanh", "he", "ntk"), 9, 1)
+    result = train(model, X, Y, Recipe(steps=20, probes=3))
+    with torch.no_grad():
+        kernel = LinearizedTraining(ntk.empirical_ntk(model, X), Y, f0=model(X)[:, 0])
+    for t in (0, 7, 20):
+        expected = 0.5 * float(((kernel.descent(t, result.eta).train - Y) ** 2).sum())
+        assert float(result.predicted()[t]) == pytest.approx(expected, rel=1e-10)

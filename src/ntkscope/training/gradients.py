@@ -7,6 +7,8 @@ the products of one forward and one backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,12 +17,28 @@ from ntkscope import _memory
 from ntkscope.kernels.empirical import Backprop
 from ntkscope.networks import MLP
 
+_aten = torch.ops.aten
+
+# name → (φ in place, signal ∘ φ′ in place with φ′ read off the feature φ(g)). tanh's 1 − φ² and the
+# sigmoid's φ(1 − φ) are good to rounding relative to 1, which is what a gradient needs.
+_FUSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (
+        lambda g: g.clamp_min_(0.0),
+        lambda b, f: _aten.threshold_backward.grad_input(b, f, 0.0, grad_input=b),
+    ),
+    "tanh": (Tensor.tanh_, lambda b, f: _aten.tanh_backward.grad_input(b, f, grad_input=b)),
+    "sigmoid": (
+        Tensor.sigmoid_,
+        lambda b, f: _aten.sigmoid_backward.grad_input(b, f, grad_input=b),
+    ),
+}
+
 
 class GradientStep:
     """One step of full-batch gradient descent on ½‖F − Y‖², in place on ``model``'s weights.
 
-    The buffers (2N·Σ n_l numbers) are allocated once; a step allocates what φ and φ′ do, and for
-    ReLU, which works in the buffers, nothing.
+    The buffers (2N·Σ n_l numbers) are allocated once; a step allocates what φ and φ′ do, and nothing
+    for ReLU, tanh and the sigmoid, which work in the buffers.
     Results do not depend on what ran before: the same weights give the same step in every bit.
     """
 
@@ -37,7 +55,8 @@ class GradientStep:
             )  # fmt: skip
         self._g = [X.new_empty(len(X), n) for n in hidden]
         self._d = [X.new_empty(len(X), n) for n in hidden]
-        self._relu = network.activation.name == "relu"
+        # a skip connection needs the pre-activations beside the features
+        self._fused = None if network.residual else _FUSED.get(network.activation.name)
         self._features: list[Tensor] = []
         self.residual = X.new_empty(len(X), 1)
 
@@ -48,8 +67,7 @@ class GradientStep:
         self._features = [f]
         for index, g in enumerate(self._g):
             self._preactivation(f, index, g)
-            # max(z, 0) in place: its derivative is read off the feature itself
-            activated = g.clamp_min_(0.0) if self._relu else network.activation(g)
+            activated = self._fused[0](g) if self._fused else network.activation(g)
             f = f + network.residual * activated if network.residual else activated
             self._features.append(f)
         output = self.model._last(f)
@@ -89,10 +107,8 @@ class GradientStep:
                 self.model.biases[index].detach().add_(signal.sum(dim=0), alpha=-eta)
             if through is None:
                 break
-            if self._relu and not network.residual:
-                signal = torch.ops.aten.threshold_backward.grad_input(
-                    through, self._g[index - 1], 0.0, grad_input=through
-                )
+            if self._fused:
+                signal = self._fused[1](through, self._g[index - 1])
                 continue
             slope = network.activation.derivative(self._g[index - 1])
             if network.residual:
