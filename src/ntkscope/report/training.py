@@ -257,6 +257,10 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         ("too narrow", number(record["too_narrow"])),
         (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
         ("asked for", number(record["threshold"])),
+        (
+            "λ_min of the limit predicted from N, d and the norms alone",
+            f"{number(record['predicted']['value'])} ± {number(record['predicted']['error'], 2)}",
+        ),
     ]
     law, points = record["concentration"], record["points"]
     figure = go.Figure()

@@ -22,6 +22,7 @@ from ntkscope._checks import as_data
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting import limiting_ntk
 from ntkscope.networks import Network
+from ntkscope.theory.prediction import Prediction, predict_smallest_eigenvalue
 from ntkscope.training.probes import extremes
 
 _FINE = 1.15  # the answer is known to this factor
@@ -76,11 +77,20 @@ class Goal:
 
 @dataclass(frozen=True)
 class WidthPoint:
-    """The goal's quantity on sampled networks of one width; ``limit`` is that of the limiting kernel."""
+    """The goal's quantity on sampled networks of one width, each value with its error.
+
+    limit: that of the limiting kernel.
+    """
 
     width: int
     values: tuple[float, ...]
+    errors: tuple[float, ...]
     limit: float
+
+    @property
+    def certain(self) -> float:
+        """What the worst of the networks certainly reaches: its value less its error."""
+        return min(v - e for v, e in zip(self.values, self.errors, strict=True))
 
     @property
     def mean(self) -> float:
@@ -95,8 +105,8 @@ class WidthPoint:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "width": self.width, "values": list(self.values), "mean": self.mean,
-            "spread": self.spread, "limit": self.limit,
+            "width": self.width, "values": list(self.values), "errors": list(self.errors),
+            "mean": self.mean, "spread": self.spread, "limit": self.limit,
         }  # fmt: skip
 
 
@@ -120,7 +130,8 @@ class WidthAdvice:
 
     width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
     the limiting kernel there. too_narrow: the widest width that failed. points: everything
-    measured. conditions: (theorem, formula, width it would ask for with its constant set to 1).
+    measured. predicted: λ_min of the limiting kernel from N, d and the rows' norms alone, as if their
+    directions were uniform. conditions: (theorem, formula, width it would ask for with its constant set to 1).
     """
 
     goal: Goal
@@ -128,6 +139,7 @@ class WidthAdvice:
     too_narrow: int | None
     network: Network | None
     limit: float
+    predicted: Prediction
     points: tuple[WidthPoint, ...]
     concentration: Concentration | None
     conditions: tuple[tuple[str, str, int], ...]
@@ -138,6 +150,7 @@ class WidthAdvice:
     def __str__(self) -> str:
         lines = [f"goal: {self.goal} on {self.n_samples} samples"]
         lines.append(f"limiting kernel: {self.goal.name} = {self.limit:.6g}")
+        lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
         for p in self.points:
             lines.append(
                 f"  width {p.width}: {p.mean:.5g} ± {p.spread:.2g} ({p.mean / p.limit:.1%} of the "
@@ -162,6 +175,7 @@ class WidthAdvice:
             "too_narrow": self.too_narrow,
             "network": None if self.network is None else self.network.to_dict(),
             "limit": self.limit,
+            "predicted": self.predicted.to_dict(),
             "points": [p.to_dict() for p in self.points],
             "concentration": None
             if self.concentration is None
@@ -242,16 +256,17 @@ class _Search:
         if width not in self.points:
             if self.progress:
                 self.progress(f"width {width}", min(1.0, len(self.points) / _ROUNDS))
-            values = []
+            values, errors = [], []
             for k in range(self.networks):
                 kernel = empirical_ntk(self.at(width).sample(self.seed + k), self.X)
                 least, most = extremes(kernel, kernel.dense())
                 values.append(self.goal.quantity(least.value, most.value))
-            self.points[width] = WidthPoint(width, tuple(values), self.limit(width))
+                errors.append(values[-1] - self.goal.quantity(least.lower, most.upper))
+            self.points[width] = WidthPoint(width, tuple(values), tuple(errors), self.limit(width))
         return self.points[width]
 
     def meets(self, width: int) -> bool:
-        return min(self.measure(width).values) >= self.goal.threshold
+        return self.measure(width).certain >= self.goal.threshold
 
     def run(self) -> WidthAdvice:
         limit = self.limit(self.max_width)
@@ -335,6 +350,10 @@ class _Search:
         error = math.sqrt(residual / max(1, len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
         return Concentration(math.exp(intercept), -float(slope), error, len(x))
 
+    def _predict(self, width: int) -> Prediction:
+        norms = torch.linalg.vector_norm(self.X, dim=1).numpy()
+        return predict_smallest_eigenvalue(self.at(width), len(self.X), data=norms)
+
     def _found(self, passed: int, failed: int | None) -> str:
         tried = f"all {self.networks} sampled networks of width {passed} meet the goal"
         if failed is None:
@@ -346,7 +365,7 @@ class _Search:
         failed, _ = self._bracket()
         return WidthAdvice(
             self.goal, width, failed, None if width is None else self.at(width),
-            self.limit(width or self.max_width),
+            self.limit(width or self.max_width), self._predict(width or self.max_width),
             tuple(sorted(self.points.values(), key=lambda p: p.width)), self.concentration(),
             theorem_widths(len(self.X), self.net.depth), reason, len(self.X),
             time.perf_counter() - self.started,
