@@ -74,14 +74,18 @@ def feature_matrix(i: Instance, out: Findings) -> None:
 def expected_to_sampled(i: Instance, out: Findings) -> None:
     if i.network.bias_std is not None or i.network.residual:
         raise NotComputable("the features are no φ(F_{k-1} W_k)")
+    widest = max(i.n[1 : i.L])
+    out.hypothesis("n_k ≥ N at some layer", widest >= i.N, widest, i.N)
     for k in range(1, i.L):
         lam = expected_lambda(i, k)
         if lam.value <= lam.error:
             out.note(f"λ of layer {k} is 0 to rounding ({lam.value:.2g}): the bound is empty.")
             continue
+        if i.n[k] < i.N:
+            out.note(f"n_{k} = {i.n[k]} < N: F_{k} is singular and the lemma does not speak of it.")
+            continue
         Q = i.beta[k] ** 2 * float(i.F(k - 1).square().sum()) / lam.value
         needed = Q * max(1.0, math.log(4 * Q)) * math.log(i.N / i.delta)
-        out.hypothesis(f"n_{k} ≥ N", i.n[k] >= i.N, i.n[k], i.N)
         out.order_of(f"n_{k} ≥ c Q max(1, log 4Q) log(N/δ)", i.n[k], needed, at_least=True)
         tail = chernoff.Tail(i.F(k - 1), i.beta[k], lam.value, i.network.activation)
         failure = tail.failure(i.n[k])
@@ -115,8 +119,6 @@ def expected_lambda(i: Instance, k: int) -> Quantity:
 
 def _successes(i: Instance, k: int, threshold: float, trials: int) -> int:
     """Redraws of W_k whose features have λ_min of at least ``threshold``."""
-    if i.n[k] < i.N:
-        return 0
     count = 0
     for trial in range(trials):
         W = chains.gaussian_like(i, k, (i.n[k - 1], i.n[k]), f"W_{k} trial {trial}")
