@@ -1,19 +1,10 @@
-"""Jacobians, gradients and Hessians one sample at a time, by autograd."""
+"""Gradient steps and Hessians by autograd."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, hessian
-
-
-def jacobian(model, X: Tensor) -> Tensor:
-    """(N, p): a row is ∂f(x_i)/∂θ in the order of ``model.parameters()``."""
-    rows = []
-    for x in X:
-        grads = torch.autograd.grad(model(x[None])[0, 0], list(model.parameters()))
-        rows.append(torch.cat([g.reshape(-1) for g in grads]))
-    return torch.stack(rows)
 
 
 def descent_step(model, X: Tensor, Y: Tensor, eta: float) -> list[Tensor]:

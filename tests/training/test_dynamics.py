@@ -24,7 +24,8 @@ from ntkscope.training.dynamics import (
 from ntkscope.training.gradients import GradientStep, jacobian_transpose
 from ntkscope.training.probes import jacobian_change
 from ntkscope.training.rates import fit_rate, linearised_modes
-from oracles.gradients import descent_step, jacobian
+from oracles.gradients import descent_step
+from oracles.jacobian import jacobian
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -80,7 +81,7 @@ def test_a_step_is_autograds(shape, N, seed):
 def test_jacobian_transpose_and_change_are_autograds(shape, N, seed):
     net = network(shape)
     model, X, Y = sample(net, N, seed)
-    J = jacobian(model, X)
+    J = jacobian(model, X)[:, 0]
     alpha = Y
     got = torch.cat(
         [t.reshape(-1) for t in jacobian_transpose(model, backprop(model, X, [0]), alpha)]
@@ -91,7 +92,7 @@ def test_jacobian_transpose_and_change_are_autograds(shape, N, seed):
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.sin(torch.arange(p.numel(), dtype=p.dtype)).reshape(p.shape))
-    expected = float(torch.linalg.matrix_norm(jacobian(model, X) - J, 2))
+    expected = float(torch.linalg.matrix_norm(jacobian(model, X)[:, 0] - J, 2))
     change = jacobian_change(
         before, backprop(model, X, [0]), [s * s for s in net.scales], bool(len(model.biases))
     )
@@ -346,3 +347,25 @@ def test_the_prediction_is_that_of_linearized_training():
     for t in (0, 7, 20):
         expected = 0.5 * float(((kernel.descent(t, result.eta).train - Y) ** 2).sum())
         assert float(result.predicted()[t]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_nothing_to_do_and_nothing_that_can_be_done():
+    net = ntk.Network([3, 8, 6, 1], "relu", "bombari2022-paired")
+    X = ntk.data.gaussian(n_samples=4, dim=3, seed=0)
+    fitted = train(net.sample(0), X, torch.zeros(4), Recipe(steps=5))
+    assert fitted.status == "converged"
+    assert fitted.steps == 0
+    assert fitted.mismatch is None
+    fitted.to_dict()
+    dead = ntk.MLP.from_weights([torch.zeros(3, 4), torch.zeros(4, 1)], "relu")
+    with pytest.raises(ValueError, match="the kernel is zero"):
+        train(dead, X.float(), [1.0, 2.0, 3.0, 4.0], Recipe(steps=5))
+
+
+def test_more_samples_than_parameters_trains_without_a_rate_of_lambda_min():
+    model, X, Y = sample(ntk.Network([2, 4, 1]), 50, 0)
+    result = train(model, X, Y, Recipe(steps=20))
+    assert result.probes[0].lambda_min.status is ntk.Status.RANK_DEFICIENT
+    assert result.rate_lambda_min() is None
+    assert result.condition().radius == math.inf
+    assert not result.condition().holds

@@ -7,6 +7,7 @@ import torch
 
 import ntkscope as ntk
 from ntkscope.training.tracker import Tracker
+from oracles.jacobian import kernel
 
 
 def setting(seed=0):
@@ -15,7 +16,7 @@ def setting(seed=0):
     return model, X, torch.sign(X[:, :1])
 
 
-def steps(model, X, Y, optimizer, count, after=float):
+def steps(model, X, Y, optimizer, count, after=id):
     for _ in range(count):
         optimizer.zero_grad()
         loss = 0.5 * ((model(X) - Y) ** 2).sum()
@@ -83,3 +84,17 @@ def test_bad_input():
         Tracker(model, X, every=0)
     with pytest.raises(ValueError, match="features"):
         Tracker(model, X[:, :2])
+
+
+def test_a_module_of_several_outputs_counts_by_its_trace():
+    torch_model = torch.nn.Sequential(
+        torch.nn.Linear(4, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3)
+    ).double()
+    X = ntk.data.gaussian(n_samples=5, dim=4, seed=0)
+    tracker = Tracker(torch_model, X, every=1)
+    optimizer = torch.optim.SGD(torch_model.parameters(), lr=1e-2)
+    steps(torch_model, X, torch.zeros(5, 3), optimizer, 2, after=tracker)
+    expected = torch.linalg.eigvalsh(kernel(torch_model, X))
+    assert tracker.history[-1]["lambda_min"] == pytest.approx(float(expected[0]), rel=1e-9)
+    assert tracker.history[-1]["lambda_max"] == pytest.approx(float(expected[-1]), rel=1e-12)
+    assert all(p.grad is not None for p in torch_model.parameters())

@@ -98,3 +98,10 @@ def test_bad_networks():
     ):  # fmt: skip
         with pytest.raises(ValueError, match="plain networks of one output"):
             advise_width(net, X, Goal(lambda_min=1.0))
+
+
+def test_one_sample_has_a_width_and_no_prediction():
+    advice = advise_width(TANH, X[:1], Goal(lambda_min=0.01))
+    assert advice.width is not None
+    assert advice.predicted is None
+    assert advice.to_dict()["predicted"] is None

@@ -257,11 +257,11 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         ("too narrow", number(record["too_narrow"])),
         (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
         ("asked for", number(record["threshold"])),
-        (
-            "λ_min of the limit predicted from N, d and the norms alone",
-            f"{number(record['predicted']['value'])} ± {number(record['predicted']['error'], 2)}",
-        ),
     ]
+    guess = record["predicted"]
+    if guess is not None:
+        value = f"{number(guess['value'])} ± {number(guess['error'], 2)}"
+        tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
     law, points = record["concentration"], record["points"]
     figure = go.Figure()
     figure.add_scatter(

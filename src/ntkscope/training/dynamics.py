@@ -152,6 +152,11 @@ class _Run:
         residual = self.closed.residual[:, 0]
         self.start = Start(self.model, self.X, residual + self.Y)
         self.coefficients = self.start.coefficients(residual)
+        if not self.start.ends[1].value > 0:
+            raise ValueError(
+                "the kernel is zero on these data, so no gradient moves the outputs; "
+                "sample the weights anew"
+            )
         self.limit = self.rule.stability / self.start.ends[1].value
         self.eta = step_size(recipe.eta, self.rule, model.network, len(data), self.limit)
         self.loss_steps: list[int] = []

@@ -61,7 +61,8 @@ class Tracker:
         """Count one optimizer step; measure when its number is a multiple of ``every``."""
         self.steps_seen += 1
         if self.steps_seen % self.every == 0:
-            self._measure(math.nan if loss is None else float(loss))
+            known = loss.detach() if isinstance(loss, Tensor) else loss
+            self._measure(math.nan if known is None else float(known))
 
     __call__ = step
 

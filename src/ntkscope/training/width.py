@@ -131,7 +131,7 @@ class WidthAdvice:
     width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
     the limiting kernel there. too_narrow: the widest width that failed. points: everything
     measured. predicted: λ_min of the limiting kernel from N, d and the rows' norms alone, as if their
-    directions were uniform. conditions: (theorem, formula, width it would ask for with its constant set to 1).
+    directions were uniform (``None`` for a single sample). conditions: (theorem, formula, width it would ask for with its constant set to 1).
     """
 
     goal: Goal
@@ -139,7 +139,7 @@ class WidthAdvice:
     too_narrow: int | None
     network: Network | None
     limit: float
-    predicted: Prediction
+    predicted: Prediction | None
     points: tuple[WidthPoint, ...]
     concentration: Concentration | None
     conditions: tuple[tuple[str, str, int], ...]
@@ -150,7 +150,8 @@ class WidthAdvice:
     def __str__(self) -> str:
         lines = [f"goal: {self.goal} on {self.n_samples} samples"]
         lines.append(f"limiting kernel: {self.goal.name} = {self.limit:.6g}")
-        lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
+        if self.predicted is not None:
+            lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
         for p in self.points:
             lines.append(
                 f"  width {p.width}: {p.mean:.5g} ± {p.spread:.2g} ({p.mean / p.limit:.1%} of the "
@@ -175,7 +176,7 @@ class WidthAdvice:
             "too_narrow": self.too_narrow,
             "network": None if self.network is None else self.network.to_dict(),
             "limit": self.limit,
-            "predicted": self.predicted.to_dict(),
+            "predicted": None if self.predicted is None else self.predicted.to_dict(),
             "points": [p.to_dict() for p in self.points],
             "concentration": None
             if self.concentration is None
@@ -350,7 +351,9 @@ class _Search:
         error = math.sqrt(residual / max(1, len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
         return Concentration(math.exp(intercept), -float(slope), error, len(x))
 
-    def _predict(self, width: int) -> Prediction:
+    def _predict(self, width: int) -> Prediction | None:
+        if len(self.X) < 2:
+            return None
         norms = torch.linalg.vector_norm(self.X, dim=1).numpy()
         return predict_smallest_eigenvalue(self.at(width), len(self.X), data=norms)
 
