@@ -15,7 +15,7 @@ FLOORS = [
     ("initialization", "networks"),
     ("kernels", "lipschitz"),
     ("spectra",),
-    ("theory", "convergence"),
+    ("theory", "chain", "convergence"),
     ("training", "regression"),
     ("bounds", "meaning", "inspection", "experiments"),
     ("training",),
