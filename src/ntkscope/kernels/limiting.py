@@ -259,13 +259,16 @@ class LimitingKernel:
         self._finish(made, later, mirror=False)
         return self._answer(made)
 
-    def whole(self) -> Any:
+    def whole(self, out: Tensor | None = None) -> Any:
         """Everything that ``get`` names, the halves of a symmetric kernel computed once."""
         N, M = self.shape
         if not self.symmetric:
             return self.parts(slice(0, N), slice(0, M))
-        self._require(N, M)
-        made = {n: [self._empty(N, N) for _ in range(self._count(n))] for n in self.names}
+        if out is None:
+            self._require(N, M)
+            made = {n: [self._empty(N, N) for _ in range(self._count(n))] for n in self.names}
+        else:
+            made = {self.names[0]: [out]}
         later: list[Outside] = []
         for i in range(0, N, _TILE[0]):
             rows = slice(i, min(i + _TILE[0], N))
@@ -327,9 +330,19 @@ class LimitingKernel:
         """The entries K[rows, cols]."""
         return self._first(self.parts(rows, cols))
 
-    def dense(self) -> Float[Tensor, "N M"]:
-        """The matrix. Raises NotEnoughMemoryError when it does not fit."""
-        return self._first(self.whole())
+    def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
+        """The matrix; ``out`` reuses an (N, N) float64 tensor of a symmetric kernel.
+
+        Raises NotEnoughMemoryError when it does not fit.
+        """
+        if out is not None:
+            if not self.symmetric or self.names not in (("ntk",), ("nngp",)):
+                raise ValueError('out= is for one symmetric kernel, get="ntk" or "nngp"')
+            if out.shape != self.shape or out.dtype != self.dtype:
+                raise ValueError(
+                    f"out must be {self.shape} {self.dtype}, got {out.shape} {out.dtype}"
+                )
+        return self._first(self.whole(out))
 
     def diagonal(self) -> Float[Tensor, N]:
         """K_ii, without forming K, from one-dimensional integrals."""
