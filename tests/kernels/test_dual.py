@@ -126,6 +126,8 @@ def test_bad_input():
     wrong = ntk.activations.custom(lambda z: z if z.numel() < 20 else z[:3])
     with pytest.raises(ValueError, match="keep the shape"):
         ntk.dual_activation(wrong, 1.0, 1.0, rho=0.5)
-    spoiled = ntk.activations.custom(lambda z: torch.where(z.abs() > 4, z * float("nan"), z))
+    spoiled = ntk.activations.custom(
+        lambda z: torch.where(z.abs() > 4, torch.full_like(z, math.nan), z)
+    )
     with pytest.raises(ValueError, match="not finite"):
         ntk.dual_activation(spoiled, 1.0, 1.0, rho=0.5)
