@@ -14,9 +14,14 @@ import torch
 
 from benchmarks._common import record
 from ntkscope.experiments.engine import Engine
+from ntkscope.experiments.engine import _client as started
 from ntkscope.experiments.figures import figure
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.experiments.trial import Trial, execute, units
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
 
 
 def nap(seed: int, seconds: float, point: int) -> float:
@@ -36,7 +41,7 @@ def overhead(trials: int = 10_000, seconds: float = 0.001) -> dict[str, Any]:
             "arguments": {"seconds": seconds},
         }
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with _folder() as folder:
         start = time.perf_counter()
         ended = sweep.run(folder, Engine(workers=2))
         wall = time.perf_counter() - start
@@ -61,16 +66,13 @@ def two_ways(N: int, d: int, count: int = 4) -> dict[str, Any]:
     }
     seconds = []
     for workers, threads in ((2, 1), (1, 2)):
-        sweep = Sweep({**base, "threads": threads})
-        warm = Sweep({**base, "name": "warm", "data": f"gaussian:N=20,d={d}", "seeds": 4})
-        with tempfile.TemporaryDirectory() as folder:
-            engine = Engine(workers=workers)
-            start = time.perf_counter()
-            warm.run(f"{folder}/warm", engine)
-            idle = time.perf_counter() - start
-            start = time.perf_counter()
-            sweep.run(f"{folder}/sweep", engine)
-            seconds.append(time.perf_counter() - start - idle)
+        with started(Engine(workers=workers), workers) as (client, _), _folder() as folder:
+            engine = Engine(cluster=client)
+            Sweep({**base, "name": "warm", "data": f"gaussian:N=20,d={d}"}).run(
+                f"{folder}/warm", engine
+            )
+            sweep = Sweep({**base, "threads": threads})
+            seconds.append(sweep.run(f"{folder}/sweep", engine).seconds)
     return {
         "case": f"N = {N}, d = {d}, {count} trials",
         "seconds_2_processes": seconds[0],

@@ -147,6 +147,8 @@ def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):
     assert "--only" in json.loads((tmp_path / "width.json").read_text())["command"]
     more = Sweep({**made.figure.settings("quick"), "where": "n <= 512"})
     assert more.progress(tmp_path).ended == 30
+    seen = reproduce("width", "quick", tmp_path, run=False)
+    assert (seen.progress.done, seen.progress.total) == (30, 50)
     small = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n < 100")
     assert "No fit" in small.analysis.summary
     with pytest.raises(ValueError, match="scale is"):

@@ -28,6 +28,9 @@ def run(
     only: Annotated[
         str | None, typer.Option(help='A part of the grid, such as "N <= 2000 and i <= 10".')
     ] = None,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Draw what the folder holds; run nothing.")
+    ] = False,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
@@ -45,10 +48,11 @@ def run(
 
     scale: Scale = "full" if full else "quick"
     engine = running.make_engine(workers, cluster, tls, tls_files)
-    with running.live(quiet) as progress:
+    with running.live(quiet or draw) as progress:
         made = reproduce(
-            figure, scale, out, engine, only=only, retry_failed=retry_failed, progress=progress
-        )
+            figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,
+            progress=progress,
+        )  # fmt: skip
     typer.echo(f"{made.figure.title}\n  claim: {made.figure.claim}")
     typer.echo(f"  {made.analysis.summary}")
     for verdict in made.analysis.verdicts:

@@ -46,12 +46,14 @@ def reproduce(
     *,
     only: str | None = None,
     retry_failed: bool = False,
+    run: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Reproduction:
     """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
 
     ``only`` keeps the points of the grid where an expression holds, such as ``"N <= 2000"``: a part
-    of a figure too large for the machine; the same folder takes the rest later. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
+    of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
+    the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
     """
     found = find_figure(id)
@@ -61,7 +63,10 @@ def reproduce(
     size = cast("Scale", scale)
     settings = found.settings(size)
     sweep = Sweep({**settings, "where": only} if only is not None else settings)
-    ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
+    if run:
+        ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
+    else:
+        ended = sweep.progress(target)
     return render(found, size, target, sweep, ended)
 
 
