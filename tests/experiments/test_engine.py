@@ -56,7 +56,7 @@ def write(path: Path, values: dict) -> Path:
     return path
 
 
-def wait_for_rows(folder: Path, count: int, seconds: float = 90) -> int:
+def wait_for_rows(folder: Path, count: int, seconds: int = 240) -> int:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

@@ -136,11 +136,11 @@ def _client(engine: Engine, workers: int) -> Iterator[tuple[Any, int]]:
             stack.callback(_close_local, cluster)
         elif parse_spec(str(engine.cluster)).name == "slurm":
             cluster = _slurm_cluster(parse_spec(engine.cluster), engine.tls)
-            stack.callback(cluster.close, timeout=2)
+            stack.callback(_close, cluster, 2)
         else:
             cluster = None
         client = _connect(engine, cluster)
-        stack.callback(client.close, timeout=1)
+        stack.callback(_close, client, 1)
         yield client, workers if engine.cluster is None else 0
 
 
@@ -202,7 +202,13 @@ def _close_local(cluster: Any) -> None:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    cluster.close(timeout=2)
+    _close(cluster, 2)
+
+
+def _close(what: Any, seconds: int) -> None:
+    """Close a client or a cluster; a slow goodbye must not hide why the run ended."""
+    with contextlib.suppress(TimeoutError, OSError, RuntimeError):
+        what.close(timeout=seconds)
 
 
 def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
