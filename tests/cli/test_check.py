@@ -84,3 +84,15 @@ def test_help_does_not_load_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_inspect_shows_the_statements_that_apply(capsys, tmp_path):
+    network = ["--data", "gaussian:N=6,d=4", "--widths", "4,8,5,1", "--activation", "tanh"]
+    with pytest.raises(SystemExit) as stop:
+        main(["inspect", *network, "--statements", "--out", str(tmp_path)])
+    assert not stop.value.code
+    out = capsys.readouterr().out
+    assert "nguyen2021.eq-26" in out
+    assert "nguyen2021.theorem-4.1" not in out  # it asks for ReLU
+    ids = {r["id"] for r in json.loads((tmp_path / "check.json").read_text())}
+    assert "nguyen2021.eq-27" in ids

@@ -11,6 +11,8 @@ import typer
 from ntkscope.cli import options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ntkscope.theory.verdict import Verdict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -126,7 +128,6 @@ def _options(settings: Any, budget: dict[str, Any]) -> str:
 
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from ntkscope.report import files
     from ntkscope.report import verdicts as pages
@@ -139,16 +140,23 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     elif len(verdicts) <= 3:
         typer.echo("\n\n".join(str(v) for v in verdicts))
     else:
-        table = Table()
-        table.add_column("statement", no_wrap=True)
-        for name in ("outcome", "inequalities", "rates", "constants"):
-            table.add_column(name, justify="left" if name == "outcome" else "right")
-        for v in verdicts:
-            met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
-            cells = (v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
-            table.add_row(*cells)
-        Console(highlight=False).print(table)
+        Console(highlight=False).print(outcomes(verdicts))
     if out is not None:
         page = pages.page(records, verdicts[0].settings)
         files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
         typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
+
+
+def outcomes(verdicts: list[Verdict]) -> Table:
+    """One row a statement."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("statement", no_wrap=True)
+    for name in ("outcome", "inequalities", "rates", "constants"):
+        table.add_column(name, justify="left" if name == "outcome" else "right")
+    for v in verdicts:
+        met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
+        cells = (v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
+        table.add_row(*cells)
+    return table

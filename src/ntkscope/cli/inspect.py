@@ -57,6 +57,10 @@ def run(
             "--width-limit", help="Compare with the infinite-width kernel, over widths too."
         ),
     ] = None,
+    statements: Annotated[
+        bool | None,
+        typer.Option("--statements", help="Run the papers' statements that apply to the network."),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
     ] = None,
@@ -75,7 +79,7 @@ def run(
 _FIELDS = {
     "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
     "bias_std", "residual", "seed", "model", "checkpoint", "params", "dtype", "device", "reduce",
-    "width_limit", "out",
+    "width_limit", "statements", "out",
 }  # fmt: skip
 
 
@@ -99,13 +103,52 @@ def _inspect(settings: Any, as_json: bool) -> None:
             settings=settings.model_dump(),
             progress=progress,
         )
+        verdicts = _verdicts(settings, model, dataset, progress) if settings.statements else []
     page = report.save(settings.out) if settings.out else None
+    records = [v.to_dict() for v in verdicts]
+    if verdicts and settings.out:
+        from ntkscope.report import verdicts as pages
+
+        files.write_all(
+            Path(settings.out),
+            {
+                "check.html": pages.page(records, verdicts[0].settings),
+                "check.json": files.to_json(records),
+            },
+        )
     if as_json:
-        typer.echo(files.to_json(report.to_dict()), nl=False)
+        found = report.to_dict() | ({"statements": records} if verdicts else {})
+        typer.echo(files.to_json(found), nl=False)
         return
     Console(highlight=False).print(terminal.tables(report.to_dict()))
+    if verdicts:
+        from ntkscope.cli.check import outcomes
+
+        Console(highlight=False).print(outcomes(verdicts))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
+
+
+def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
+    """The statements whose hypotheses on the network hold, run on it."""
+    from ntkscope.networks import MLP
+    from ntkscope.theory.instance import Instance
+    from ntkscope.theory.statement import check_all
+    from ntkscope.theory.statement import statements as all_statements
+
+    if not isinstance(model, MLP) or str(settings.dtype) != "float64":
+        raise ValueError("--statements needs a network given by --widths, in float64")
+    instance = Instance(model, dataset.X, seed=settings.seed, distribution=dataset.distribution)
+    applying = [
+        s.id
+        for s in all_statements()
+        if all(h.holds is not False for h in s.applies_to(model.network))
+    ]
+    verdicts = []
+    for done, id in enumerate(applying):
+        progress(id, done / len(applying))
+        verdicts += check_all(instance, [id], {"data": dataset.source})
+    return verdicts
 
 
 def _model(settings: Any, dtype: Any, device: Any) -> Any:

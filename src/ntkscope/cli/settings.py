@@ -46,6 +46,7 @@ class InspectSettings(NetworkSettings):
     device: str = "cpu"
     reduce: str = "trace"
     width_limit: bool = False
+    statements: bool = False
     out: str | None = None
 
 
