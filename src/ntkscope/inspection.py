@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ntkscope import _memory
+from ntkscope._checks import as_data
 from ntkscope.bounds import Layer, Rung, inspect_layers, ladder
 from ntkscope.data.summary import DataSummary, summarize
 from ntkscope.kernels.empirical import Reduce, empirical_ntk
@@ -26,6 +27,7 @@ from ntkscope.per_output import OutputSpectrum, inspect_outputs
 from ntkscope.report import files
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
+from ntkscope.theory.for_sample import SamplePrediction, predict_for_sample
 
 Progress = Callable[[str, float], None]
 
@@ -47,6 +49,7 @@ class Inspection:
     ladder: bounds around λ_min in ascending order of what the theory says.
     training, memorization, weakest: what it means.
     outputs: each output's own kernel, where a model has several (at most 100).
+    prediction: λ_min of the limiting kernel from N, d and the norms alone, or why it is refused.
     warnings: in plain words.
     """
 
@@ -63,6 +66,7 @@ class Inspection:
     memorization: Memorization
     weakest: Weakest
     outputs: list[OutputSpectrum]
+    prediction: SamplePrediction
     warnings: list[str]
     seconds: dict[str, float]
     peak_memory: int
@@ -90,6 +94,7 @@ class Inspection:
             "memorization": asdict(self.memorization),
             "weakest": asdict(self.weakest),
             "outputs": [asdict(output) for output in self.outputs],
+            "predicted": self.prediction.to_dict(),
             "warnings": self.warnings,
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
@@ -198,6 +203,8 @@ def inspect(
         else _memorizes(smallest, data, n_outputs)
     )
     weak = weakest(vector, data)
+    clock.step("prediction", 0.94)
+    predicted = _predict(model, X, reduce, data)
     extra = {}
     if width_limit:
         clock.step("infinite width", 0.95)
@@ -217,6 +224,7 @@ def inspect(
         memorization=memorizes,
         weakest=weak,
         outputs=outputs,
+        prediction=predicted,
         warnings=_warnings(model, K, data, smallest, weak),
         seconds=seconds,
         peak_memory=_memory.peak(),
@@ -231,6 +239,17 @@ def _width_limit(model: Any, X: Any, reduce: Reduce) -> dict[str, Any]:
     if not isinstance(model, MLP):
         raise ValueError("the infinite-width limit is defined for an MLP; leave width_limit out")
     return section(compare(model, X, reduce=reduce).to_dict())
+
+
+def _predict(model: Any, X: Any, reduce: Reduce, data: DataSummary) -> SamplePrediction:
+    """λ_min from N, d, the norms and the widths alone, or why not."""
+    if not isinstance(model, MLP):
+        return SamplePrediction(None, None, "the predictor covers fully connected networks")
+    network = model.network
+    if isinstance(reduce, int):
+        network = network.with_widths((*network.widths[:-1], 1))
+    samples = as_data(X, dtype=torch.float64).cpu()
+    return predict_for_sample(network, samples, data.nearest_angle)
 
 
 def _spectrum(K: HadamardKernel, smallest: Eigenvalue) -> tuple[Tensor | None, float, Tensor]:

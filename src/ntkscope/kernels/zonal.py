@@ -28,15 +28,24 @@ def zonal_ntk(
     Raises ValueError for a residual network, whose kernel also depends on the sums of the inputs'
     coordinates, for a kinked activation without a closed form, and where ``limiting_ntk`` raises.
     """
+    scales = scales_of(net, net.n_outputs)
+    return assemble(scales, zonal_layers(net, norms_sq, theta), ("ntk",))["ntk"][0][:, :-1]
+
+
+def zonal_layers(
+    net: Network, norms_sq: Float[Tensor, T], theta: Float[Tensor, n]
+) -> Iterator[Layer]:
+    """A_0, then (Ė^l, A_l) for l = 1, …, L−1, each (T, n+1) with θ = 0 in the last column.
+
+    Raises as :func:`zonal_ntk` does.
+    """
     if net.residual:
         raise ValueError(
             "a residual network's kernel depends on more than norms and angles (the sums of the "
             "coordinates enter through the skip connections), so it has no expansion by degree; "
             "compute limiting_ntk on data instead"
         )
-    scales = scales_of(net, net.n_outputs)
-    layers = _layers(scales, net.activation, norms_sq[:, None], theta)
-    return assemble(scales, layers, ("ntk",))["ntk"][0][:, :-1]
+    return _layers(scales_of(net, net.n_outputs), net.activation, norms_sq[:, None], theta)
 
 
 def _layers(scales: Scales, phi: Activation, norms_sq: Tensor, theta: Tensor) -> Iterator[Layer]:

@@ -115,7 +115,19 @@ def _result(record: Mapping[str, Any]) -> Table:
     table.add_row("", f"by {smallest['method']}; covers {smallest['covers']}")
     table.add_row("λ_max", number(record["largest_eigenvalue"], 6))
     table.add_row("condition number", number(record["condition_number"]))
+    table.add_row("in the wide limit", _limit(record))
     return table
+
+
+def _limit(record: Mapping[str, Any]) -> str:
+    """λ_min of the limiting kernel, predicted from sizes and norms."""
+    predicted = record["predicted"]
+    if predicted["prediction"] is None:
+        return f"no prediction: {predicted['refused']}"
+    found = predicted["prediction"]
+    text = f"predicted {number(found['value'])} ± {number(found['error'], 2)} ({found['regime']})"
+    share = record["smallest_eigenvalue"]["value"] / found["value"] if found["value"] else None
+    return text + (f"; this network has {number(share, 3)} of it" if share is not None else "")
 
 
 def _layers(layers: list[Mapping[str, Any]]) -> Table:

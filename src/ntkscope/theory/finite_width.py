@@ -1,0 +1,317 @@
+"""λ_min of the empirical NTK from the widths alone: a deterministic equivalent, part by part.
+
+K = Σ_k (F_k F_kᵀ) ∘ (B_{k+1} B_{k+1}ᵀ). Features and signals split into what all neurons share (a
+constant in x), what is linear in the layer's input, and the rest, in which neurons are independent.
+A product of such parts is a Gram matrix of p random features with a zonal limit Σ_r c_{g,r} P_r, so
+by the Marchenko-Pastur argument applied to features of unequal strength u,
+
+    C_r = Σ_g c_{g,r} E[u/(1 + u δ_g)],    δ_g = (N m/p_g) Σ_r c_{g,r}/(1 + γ_r C_r m),
+
+and K has the resolvent of the zonal kernel Σ_r C_r P_r (compare Fan and Wang 2020, whose iterated
+Marchenko-Pastur law is the case of a single part). ‖f_k‖²‖b_{k+1}‖² also varies from row to row by
+the neurons' fourth moments; that spread enters as row scales, log-normal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm
+
+from ntkscope.activations import Activation
+from ntkscope.hermite import hermite_coefficients
+from ntkscope.kernels.zonal import zonal_layers
+from ntkscope.networks import Network
+from ntkscope.theory import gegenbauer
+from ntkscope.theory.resolvent import Resolvent
+
+Array = NDArray[np.float64]
+
+_SURE = 1e18  # "features" of a part that is not random
+_QUANTILES = 40
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of a layer's Gram matrix.
+
+    values: on the quadrature nodes, θ = 0 last. count: independent features. random: whether they
+    are drawn. strengths: squared sizes of the features, of mean 1. spread: relative variance of the
+    squared norm from row to row.
+    """
+
+    values: Array
+    count: float
+    random: bool
+    strengths: Array
+    spread: float
+
+
+@dataclass(frozen=True)
+class FiniteWidth:
+    """What the widths do to the smallest eigenvalue.
+
+    value: λ_min of the empirical kernel. share: value / λ_min of the limiting kernel by the same
+    solver. spread: relative variance of the rows' scale. parameters: how many there are.
+    """
+
+    value: float
+    share: float
+    spread: float
+    parameters: int
+
+
+def finite_width(net: Network, n_samples: int | float) -> FiniteWidth:
+    """λ_min of ``empirical_ntk`` on N inputs uniform on the sphere of radius √d.
+
+    Raises ValueError for infinite widths and networks without an expansion by degree.
+    """
+    if not net.finite:
+        raise ValueError(f"finite_width needs finite widths, got {net}")
+    N = float(n_samples)
+    parameters = net.n_parameters
+    if parameters < N:
+        return FiniteWidth(0.0, 0.0, 0.0, parameters)
+    groups = _groups(net, N)
+    solver = _Solver(net.dim, N, groups)
+    value, spread = solver.smallest()
+    wide = _Solver(net.dim, N, [_Part(sum_values(groups), _SURE, False, np.ones(1), 0.0)])
+    limit, _ = wide.smallest()
+    return FiniteWidth(value, value / limit, spread, parameters)
+
+
+def sum_values(parts: list[_Part]) -> Array:
+    """The limiting kernel: the sum of all parts."""
+    return np.asarray(np.sum([part.values for part in parts], axis=0))
+
+
+def _groups(net: Network, N: float) -> list[_Part]:
+    """The parts of every term of the kernel."""
+    d = net.dim
+    theta, weight, _ = gegenbauer._rule(d, gegenbauer.degrees_needed(d, N))
+
+    def constant(values: Array) -> float:
+        return float(weight @ values[:-1])
+
+    size = torch.tensor([float(d)], dtype=torch.float64)
+    layers = list(zonal_layers(net, size, torch.from_numpy(theta)))
+    A = [layer.features[0].numpy() for layer in layers]
+    slopes = [layer.slope[0].numpy() for layer in layers[1:] if layer.slope is not None]
+    widths = [float(n) for n in net.widths]
+    features = _features(net, A, widths, constant)
+    signals = _signals(net, A, slopes, widths, constant)
+    groups = []
+    for k in range(net.depth):
+        for f in features[k]:
+            for b in signals[k]:
+                groups.append(_product(f, b))
+    return groups
+
+
+def _product(f: _Part, b: _Part) -> _Part:
+    values = f.values * b.values
+    if not (f.random or b.random):
+        return _Part(values, _SURE, False, np.ones(1), 0.0)
+    u = np.outer(f.strengths, b.strengths).reshape(-1)
+    if len(u) > _QUANTILES:
+        u = np.array([part.mean() for part in np.array_split(np.sort(u), _QUANTILES)])
+    return _Part(values, f.count * b.count, True, u, f.spread + b.spread)
+
+
+def _features(
+    net: Network, A: list[Array], widths: list[float], constant: Any
+) -> list[list[_Part]]:
+    """F_0, …, F_{L−1}, each as a constant, a linear and a remaining part."""
+    one = np.ones(1)
+    out = [[_Part(A[0], widths[0], False, one, 0.0)]]
+    for k in range(1, net.depth):
+        n = widths[k]
+        variance = net.betas[k - 1] ** 2 * float(A[k - 1][-1])
+        rho = A[k - 1] / A[k - 1][-1]
+        mean = constant(A[k])
+        first = float(hermite_coefficients(net.activation, 1, variance).values[0, 1]) ** 2
+        unit = float(A[k][-1]) / _moment(net.activation, variance)
+        linear = unit * first * (rho - constant(rho))
+        if k == 1:
+            linear = unit * first * rho
+        count = min(widths[k - 1], n)
+        rest = A[k] - mean - linear
+        out.append(
+            [
+                _Part(np.full_like(rho, mean), 1.0, False, one, 0.0),
+                _Part(
+                    linear, count, True, _marchenko_pastur(count / max(widths[k - 1], n)), 2.0 / n
+                ),
+                _Part(
+                    rest,
+                    n,
+                    True,
+                    one,
+                    _fourth(net.activation, variance, constant(rho), False)[0] / n,
+                ),
+            ]
+        )
+    return out
+
+
+def _signals(
+    net: Network, A: list[Array], slopes: list[Array], widths: list[float], constant: Any
+) -> list[list[_Part]]:
+    """B_1, …, B_L: a constant part and those that vary with the input."""
+    one = np.ones(1)
+    chi = _chi_squared()
+    out = [[_Part(np.ones_like(A[0]), 1.0, False, one, 0.0)]]
+    for l in range(net.depth - 1, 0, -1):
+        n = widths[l]
+        size = net.betas[l] ** 2 * (n if net.parameterization == "standard" else 1.0)
+        fixed = sum_values([p for p in out[0] if not p.random])
+        moving = [p for p in out[0] if p.random]
+        variance = net.betas[l - 1] ** 2 * float(A[l - 1][-1])
+        shared = constant(A[l - 1] / A[l - 1][-1])
+        frozen, drawn = _fourth(net.activation, variance, shared, True)
+        mean = constant(slopes[l - 1])
+        vary = slopes[l - 1] - mean
+        parts = [
+            _Part(size * fixed * mean, 1.0, False, one, 0.0),
+            _Part(size * fixed * vary, n, True, chi, 3.0 * frozen / n),
+        ]
+        if moving:
+            kernel = sum_values(moving)
+            share = np.array([p.values[-1] for p in moving]) / kernel[-1]
+            below = float(share @ np.array([p.spread for p in moving]))
+            count = min(n, max(p.count for p in moving))
+            strengths = chi if count < n or widths[l + 1] <= n else one
+            parts += [
+                _Part(size * kernel * mean, count, True, strengths, 2.0 / n + below),
+                _Part(size * kernel * vary, n, True, one, (3.0 * drawn - 1.0) / n + below),
+            ]
+        out.insert(0, parts)
+    return out
+
+
+def _moment(phi: Activation, variance: float) -> float:
+    return float(hermite_coefficients(phi, 1, variance).second_moment[0])
+
+
+def _fourth(phi: Activation, variance: float, shared: float, slope: bool) -> tuple[float, float]:
+    """(E Var_x ψ²/(E ψ²)², E ψ⁴/(E ψ²)²) of ψ = φ or φ′ less its mean over x.
+
+    A share of a neuron's variance is the same for all inputs: its own mean, which is drawn.
+    """
+    z, w = np.polynomial.hermite_e.hermegauss(80)
+    w = w / w.sum()
+    shared = min(max(shared, 0.0), 1.0)
+    at = math.sqrt(variance) * (
+        math.sqrt(shared) * z[:, None] + math.sqrt(1.0 - shared) * z[None, :]
+    )
+    f = phi.derivative if slope else phi.phi
+    values = f(torch.from_numpy(at)).numpy()
+    values = values - (values @ w)[:, None]
+    if not slope:
+        values = values - ((values * z) @ w)[:, None] * z
+    second, fourth = (values**2) @ w, (values**4) @ w
+    total = float(w @ second)
+    if total <= 1e-14 * float(w @ (f(torch.from_numpy(at)).numpy() ** 2 @ w)):
+        return 0.0, 1.0
+    return float(w @ (fourth - second**2)) / total**2, float(w @ fourth) / total**2
+
+
+def _chi_squared() -> Array:
+    """Quantiles of the square of a Gaussian weight, of mean 1."""
+    u = chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, 1)
+    return np.asarray(u / u.mean())
+
+
+def _marchenko_pastur(ratio: float) -> Array:
+    """Quantiles of the nonzero eigenvalues of a Wishart matrix of this aspect ratio, of mean 1."""
+    low, high = (1.0 - math.sqrt(ratio)) ** 2, (1.0 + math.sqrt(ratio)) ** 2
+    angle = (np.arange(2000) + 0.5) / 2000 * math.pi
+    x = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
+    mass = np.cumsum(np.sin(angle) ** 2 / x)
+    u = np.interp((np.arange(_QUANTILES) + 0.5) / _QUANTILES, mass / mass[-1], x)
+    return np.asarray(u / u.mean())
+
+
+class _Solver:
+    """C_r and δ_g at a given m, and the edge over rows of unequal scale."""
+
+    def __init__(self, dim: int, N: float, parts: list[_Part]) -> None:
+        found = [gegenbauer.expand_values(part.values, dim, N) for part in parts]
+        self.c = np.array([np.append(e.coefficients, e.tail) for e in found])
+        self.gamma = np.append(np.exp(math.log(N) - found[0].log_multiplicities), 0.0)
+        self.N = N
+        self.p = np.array([part.count for part in parts])
+        longest = max(len(part.strengths) for part in parts)
+        self.u = np.array(
+            [
+                np.resize(np.sort(p.strengths), longest)
+                if len(p.strengths) in (1, longest)
+                else np.interp(
+                    np.linspace(0, 1, longest),
+                    np.linspace(0, 1, len(p.strengths)),
+                    np.sort(p.strengths),
+                )
+                for p in parts
+            ]
+        )
+        self.spread = np.array([part.spread for part in parts])
+
+    def attenuated(self, m: float) -> tuple[Array, Array]:
+        """(C_r, what is left of every part)."""
+        delta = np.zeros(len(self.p))
+        left = np.ones(len(self.p))
+        C = left @ self.c
+        for step in range(400):
+            left = np.mean(self.u / (1.0 + self.u * delta[:, None]), axis=1)
+            C = left @ self.c
+            new = np.maximum(
+                self.N / self.p * m * (self.c @ (1.0 / (1.0 + self.gamma * C * m))), 1e-300
+            )
+            if step:  # alternating from above and below: the geometric mean settles
+                new = np.sqrt(new * delta)
+            if bool(np.all(np.abs(new - delta) <= 1e-8 * new)):
+                break
+            delta = new
+        return C, left
+
+    def smallest(self) -> tuple[float, float]:
+        """(λ_min, relative variance of the rows' scale at it)."""
+        scale = float(self.c.sum())
+        logs = np.linspace(math.log(0.3 / scale), math.log(1e5 / scale), 48)
+        states = [self.attenuated(math.exp(x)) for x in logs]
+        plain = [self._z(C, math.exp(x), None) for x, (C, _) in zip(logs, states, strict=True)]
+        best = int(np.argmax(plain))
+        C, left = states[best]
+        m = math.exp(logs[best])
+        parts = left * (self.c @ (1.0 / (1.0 + self.gamma * C * m)))
+        spread = float((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2
+        if spread < 1e-6:
+            return max(plain), 0.0
+        scales = _log_normal(spread, self.N)
+        values = [self._z(C, math.exp(x), scales) for x, (C, _) in zip(logs, states, strict=True)]
+        return max(values), spread
+
+    def _z(self, C: Array, m: float, scales: tuple[Array, Array] | None) -> float:
+        if scales is None:
+            return float(np.sum(C / (1.0 + self.gamma * C * m))) - 1.0 / m
+        t, w = scales
+        return Resolvent(self.N, self.gamma, t[:, None] * C, w, t).state(m).z
+
+
+def _log_normal(variance: float, N: float) -> tuple[Array, Array]:
+    """Row scales of mean 1: the smallest 16 of N alone, the rest by Gauss-Legendre in probability."""
+    s = math.sqrt(math.log1p(variance))
+    alone = int(min(16, N))
+    start = alone / N
+    q, w = (np.arange(alone) + 0.5) / N, np.full(alone, 1.0 / N)
+    if start < 1.0:
+        x, gauss = np.polynomial.legendre.leggauss(32)
+        q = np.append(q, start + 0.5 * (1.0 - start) * (x + 1.0))
+        w = np.append(w, 0.5 * (1.0 - start) * gauss)
+    t = np.exp(s * norm.ppf(q) - 0.5 * s * s)
+    return t / float(w @ t), w / w.sum()
