@@ -51,7 +51,12 @@ def run(
         )
     n_samples = _count(samples, "--samples")
     found = predict_smallest_eigenvalue(net, n_samples, net.dim, data)
-    record: dict[str, Any] = {"prediction": found.to_dict()}
+    record: dict[str, Any] = {"prediction": found.to_dict(), "empirical": None, "refused": ""}
+    try:
+        finite = predict_smallest_eigenvalue(net, n_samples, net.dim, data, kernel="empirical")
+        record["empirical"] = finite.to_dict()
+    except ValueError as error:
+        record["refused"] = str(error)
     picture = None
     if over is not None:
         axis, values = _axis(over)
@@ -116,9 +121,15 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     table.add_column(overflow="fold")
     table.add_row("network", found.network)
     table.add_row("data", f"N = {found.n_samples:.10g}, d = {found.dim}, {found.data}")
-    table.add_row("λ_min, predicted", f"{number(found.value, 6)} ± {number(found.error, 2)}")
+    table.add_row("λ_min, limiting", f"{number(found.value, 6)} ± {number(found.error, 2)}")
     table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")
     table.add_row("regime", f"{found.regime}: {found.reason}")
+    finite = record["empirical"]
+    if finite is not None:
+        span = f"{number(finite['lower'])} … {number(finite['upper'])}"
+        table.add_row("at these widths", f"{number(finite['value'])} in {span}: {finite['reason']}")
+    else:
+        table.add_row("at these widths", record["refused"])
     table.add_row("closest pair", f"about {number(found.pair_angle, 3)} rad")
     if found.degrees:
         parts = ", ".join(f"{d.degree}: {100 * d.share:.1f}%" for d in found.degrees)

@@ -10,7 +10,7 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"  # told apart by every kind of colour visi
 
 
 def prediction_png(
-    x: Sequence[float], records: Sequence[Mapping[str, Any]], label: str, title: str
+    x: Sequence[int | float], records: Sequence[Mapping[str, Any]], label: str, title: str
 ) -> bytes:
     """Predicted λ_min with its interval and the bulk's edge over ``x``, both axes logarithmic.
 

@@ -116,6 +116,10 @@ def _result(record: Mapping[str, Any]) -> Table:
     table.add_row("λ_max", number(record["largest_eigenvalue"], 6))
     table.add_row("condition number", number(record["condition_number"]))
     table.add_row("in the wide limit", _limit(record))
+    finite = record["predicted"]["empirical"]
+    if finite is not None:
+        text = f"predicted {number(finite['value'])} in {number(finite['lower'])} … {number(finite['upper'])}"
+        table.add_row("at these widths", f"{text}: {finite['reason']}")
     return table
 
 

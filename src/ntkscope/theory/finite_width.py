@@ -35,6 +35,14 @@ Array = NDArray[np.float64]
 _SURE = 1e18  # "features" of a part that is not random
 _QUANTILES = 40
 
+# lowest and highest mean of measured / predicted over the grid in docs/prediction.md, rounded out
+_MEASURED = {
+    ("smooth", 2): (0.90, 1.10),
+    ("smooth", 3): (0.75, 1.15),
+    ("kinked", 2): (0.90, 1.05),
+    ("kinked", 3): (0.70, 1.05),
+}
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -56,33 +64,69 @@ class _Part:
 class FiniteWidth:
     """What the widths do to the smallest eigenvalue.
 
-    value: λ_min of the empirical kernel. share: value / λ_min of the limiting kernel by the same
-    solver. spread: relative variance of the rows' scale. parameters: how many there are.
+    value: λ_min of the empirical kernel. limit: λ_min of the limiting kernel by the same solver.
+    spread: relative variance of the rows' scale.
+    lower, upper: the range of measured / predicted on the grid of docs/prediction.md, for networks
+        of this kind.
     """
 
     value: float
-    share: float
+    limit: float
     spread: float
-    parameters: int
+    lower: float
+    upper: float
 
 
-def finite_width(net: Network, n_samples: int | float) -> FiniteWidth:
-    """λ_min of ``empirical_ntk`` on N inputs uniform on the sphere of radius √d.
+def finite_width(
+    net: Network,
+    n_samples: int | float,
+    norm_sq: float | None = None,
+    log_variance: float = 0.0,
+) -> FiniteWidth:
+    """λ_min of ``empirical_ntk`` on N inputs uniform on the sphere of squared radius ``norm_sq`` (d).
 
-    Raises ValueError for infinite widths and networks without an expansion by degree.
+    ``log_variance`` is what unequal norms add to the variance of the logarithm of the rows' scale.
+
+    Raises ValueError outside the domain on which it was measured (:func:`outside`).
     """
-    if not net.finite:
-        raise ValueError(f"finite_width needs finite widths, got {net}")
+    reason = outside(net, n_samples)
+    if reason:
+        raise ValueError(f"no finite-width prediction: {reason}")
     N = float(n_samples)
-    parameters = net.n_parameters
-    if parameters < N:
-        return FiniteWidth(0.0, 0.0, 0.0, parameters)
-    groups = _groups(net, N)
-    solver = _Solver(net.dim, N, groups)
-    value, spread = solver.smallest()
-    wide = _Solver(net.dim, N, [_Part(sum_values(groups), _SURE, False, np.ones(1), 0.0)])
-    limit, _ = wide.smallest()
-    return FiniteWidth(value, value / limit, spread, parameters)
+    groups = _groups(net, N, float(net.dim) if norm_sq is None else norm_sq)
+    value, spread = _Solver(net.dim, N, groups).smallest(log_variance)
+    wide = _Part(sum_values(groups), _SURE, False, np.ones(1), 0.0)
+    limit, _ = _Solver(net.dim, N, [wide]).smallest(log_variance)
+    lower, upper = _MEASURED["kinked" if net.activation.kinks else "smooth", min(net.depth, 3)]
+    return FiniteWidth(value, limit, spread, lower, upper)
+
+
+def outside(net: Network, n_samples: int | float) -> str:
+    """Why ``net`` lies outside the domain in which the law was measured; empty inside it."""
+    if not net.finite:
+        return "it needs finite widths"
+    narrow = min(net.widths[1:-1])
+    faults = [
+        (net.depth > 4, f"measured for 2 to 4 layers, got {net.depth}"),
+        (net.dim < 50, f"measured for d ≥ 50, got {net.dim}"),
+        (narrow < 100, f"measured for hidden widths of at least 100, got {int(narrow)}"),
+        (net.n_outputs != 1, f"it needs a single output, got {net.n_outputs}"),
+        (net.weights != "gaussian", f"it needs Gaussian weights, got {net.weights}"),
+        (net.bias_std is not None, "it covers networks without biases"),
+        (bool(net.residual), "it covers plain networks, without residual connections"),
+        (net.paired, "it does not cover paired initializations"),
+    ]
+    if any(fault for fault, _ in faults):
+        return "; ".join(text for fault, text in faults if fault)
+    if net.n_parameters < 10 * n_samples:
+        return (
+            f"measured for at least ten parameters a sample, got {net.n_parameters} for "
+            f"N = {n_samples:.0f}"
+        )
+    harmonics = 0.5 * net.dim * (net.dim + 1)
+    if n_samples > 0.5 * harmonics:
+        return f"measured for N ≤ d²/4, got N = {n_samples:.0f} and d = {net.dim}"
+    return ""
 
 
 def sum_values(parts: list[_Part]) -> Array:
@@ -90,7 +134,7 @@ def sum_values(parts: list[_Part]) -> Array:
     return np.asarray(np.sum([part.values for part in parts], axis=0))
 
 
-def _groups(net: Network, N: float) -> list[_Part]:
+def _groups(net: Network, N: float, norm_sq: float) -> list[_Part]:
     """The parts of every term of the kernel."""
     d = net.dim
     theta, weight, _ = gegenbauer._rule(d, gegenbauer.degrees_needed(d, N))
@@ -98,7 +142,7 @@ def _groups(net: Network, N: float) -> list[_Part]:
     def constant(values: Array) -> float:
         return float(weight @ values[:-1])
 
-    size = torch.tensor([float(d)], dtype=torch.float64)
+    size = torch.tensor([norm_sq], dtype=torch.float64)
     layers = list(zonal_layers(net, size, torch.from_numpy(theta)))
     A = [layer.features[0].numpy() for layer in layers]
     slopes = [layer.slope[0].numpy() for layer in layers[1:] if layer.slope is not None]
@@ -279,7 +323,7 @@ class _Solver:
             delta = new
         return C, left
 
-    def smallest(self) -> tuple[float, float]:
+    def smallest(self, log_variance: float) -> tuple[float, float]:
         """(λ_min, relative variance of the rows' scale at it)."""
         scale = float(self.c.sum())
         logs = np.linspace(math.log(0.3 / scale), math.log(1e5 / scale), 48)
@@ -290,9 +334,10 @@ class _Solver:
         m = math.exp(logs[best])
         parts = left * (self.c @ (1.0 / (1.0 + self.gamma * C * m)))
         spread = float((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2
-        if spread < 1e-6:
-            return max(plain), 0.0
-        scales = _log_normal(spread, self.N)
+        log_variance += math.log1p(spread)
+        if log_variance < 1e-6:
+            return max(plain), spread
+        scales = _log_normal(log_variance, self.N)
         values = [self._z(C, math.exp(x), scales) for x, (C, _) in zip(logs, states, strict=True)]
         return max(values), spread
 
@@ -303,9 +348,9 @@ class _Solver:
         return Resolvent(self.N, self.gamma, t[:, None] * C, w, t).state(m).z
 
 
-def _log_normal(variance: float, N: float) -> tuple[Array, Array]:
+def _log_normal(log_variance: float, N: float) -> tuple[Array, Array]:
     """Row scales of mean 1: the smallest 16 of N alone, the rest by Gauss-Legendre in probability."""
-    s = math.sqrt(math.log1p(variance))
+    s = math.sqrt(log_variance)
     alone = int(min(16, N))
     start = alone / N
     q, w = (np.arange(alone) + 0.5) / N, np.full(alone, 1.0 / N)

@@ -18,12 +18,15 @@ class SamplePrediction:
     """λ_min of the limiting kernel predicted for a sample, or why there is none.
 
     prediction: None where it is refused. isotropy: the test of the sample's directions, None where
-    none was made. refused: the reason, empty with a prediction.
+    none was made. refused: the reason, empty with a prediction. empirical: the same at the
+    network's own widths, None where they are outside what was measured (``empirical_refused``).
     """
 
     prediction: Prediction | None
     isotropy: Isotropy | None
     refused: str = ""
+    empirical: Prediction | None = None
+    empirical_refused: str = ""
 
     def __str__(self) -> str:
         return str(self.prediction) if self.prediction is not None else f"refused: {self.refused}"
@@ -34,6 +37,8 @@ class SamplePrediction:
             "prediction": None if self.prediction is None else self.prediction.to_dict(),
             "isotropy": None if self.isotropy is None else self.isotropy.to_dict(),
             "refused": self.refused,
+            "empirical": None if self.empirical is None else self.empirical.to_dict(),
+            "empirical_refused": self.empirical_refused,
         }
 
 
@@ -53,8 +58,13 @@ def predict_for_sample(
     found = isotropy(X, nearest_angle)
     if not found.isotropic:
         return SamplePrediction(None, found, found.reason)
+    sizes = norms.cpu().numpy()
     try:
-        made = predict_smallest_eigenvalue(net, len(X), data=norms.cpu().numpy())
+        made = predict_smallest_eigenvalue(net, len(X), data=sizes)
     except ValueError as error:
         return SamplePrediction(None, found, str(error))
-    return SamplePrediction(made, found)
+    try:
+        finite = predict_smallest_eigenvalue(net, len(X), data=sizes, kernel="empirical")
+    except ValueError as error:
+        return SamplePrediction(made, found, empirical_refused=str(error))
+    return SamplePrediction(made, found, empirical=finite)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ntkscope._specs import unknown
 from ntkscope.kernels.zonal import zonal_ntk
 from ntkscope.networks import Network
 from ntkscope.theory import closest_pair, gegenbauer
+from ntkscope.theory.finite_width import finite_width
 from ntkscope.theory.norms import Norms, resolve
 from ntkscope.theory.resolvent import (
     TRACY_WIDOM_MEAN,
@@ -154,7 +156,11 @@ class _Kernel:
 
 
 def predict_smallest_eigenvalue(
-    net: Network, n_samples: int | float, dim: int | None = None, data: Any = "sphere"
+    net: Network,
+    n_samples: int | float,
+    dim: int | None = None,
+    data: Any = "sphere",
+    kernel: str = "limiting",
 ) -> Prediction:
     """The expected λ_min of ``limiting_ntk(net, X)`` for random X, in a few milliseconds.
 
@@ -165,14 +171,25 @@ def predict_smallest_eigenvalue(
     dim: d, the number of inputs; ``net.dim`` unless given, which replaces it.
     data: ``"sphere"`` (radius √d, or ``"sphere:radius=r"``), ``"gaussian"`` for N(0, I_d), or the
         rows' norms with directions uniform on the sphere.
+    kernel: ``"limiting"``, or ``"empirical"`` for λ_min of ``empirical_ntk(net.sample(seed), X)``
+        at the network's widths, within the range that was measured for it.
 
-    Raises ValueError for arguments outside their range, a network without a wide limit, or
-    coefficients that overflow; TypeError for arguments of the wrong type.
+    Raises ValueError for arguments outside their range, a network without a wide limit, widths
+    that the finite-width law does not cover, or coefficients that overflow; TypeError for
+    arguments of the wrong type.
     """
-    kernel = _kernel(net, n_samples, dim, data)
-    if kernel.expansion.rank < kernel.n_samples:
-        return _zero(kernel)
-    return _predict(kernel, kernel.resolvent.edge())
+    if kernel not in ("limiting", "empirical"):
+        raise ValueError(unknown("kernel", kernel, ("limiting", "empirical")))
+    made = _kernel(net, n_samples, dim, data)
+    if kernel == "empirical":
+        return _empirical(made)
+    return _limiting(made)
+
+
+def _limiting(made: _Kernel) -> Prediction:
+    if made.expansion.rank < made.n_samples:
+        return _zero(made)
+    return _predict(made, made.resolvent.edge())
 
 
 def predict_spectrum(
@@ -271,12 +288,12 @@ def _coefficients(
 
 
 def _zero(kernel: _Kernel) -> Prediction:
-    """κ is a polynomial with fewer harmonics than samples."""
+    """λ_min = 0, for κ a polynomial with fewer harmonics than samples unless told otherwise."""
     found = kernel.expansion
-    degree = int(np.flatnonzero(found.coefficients > found.noise)[-1])
+    live = np.flatnonzero(found.coefficients > found.noise)
     reason = (
-        f"the kernel is a polynomial of degree {degree} in the inputs, of rank {found.rank:.0f} < "
-        f"N = {kernel.n_samples:.0f}, so λ_min is exactly 0"
+        f"the kernel is a polynomial of degree {int(live[-1])} in the inputs, of rank "
+        f"{found.rank:.0f} < N = {kernel.n_samples:.0f}, so λ_min is exactly 0"
     )
     return Prediction(
         0.0, 0.0, 0.0, 0.0, 0.0, "zero", 0.0,
@@ -332,6 +349,49 @@ def _norm_spread(kernel: _Kernel, edge: Edge) -> tuple[float, float]:
         return 1.0, 0.0
     low, high = (r.edge().value / edge.value for r in (kernel.low, kernel.high))
     return (low + high + 1.0) / 3.0, 0.5 * (high - low)
+
+
+def _empirical(made: _Kernel) -> Prediction:
+    """The limiting prediction, times what the widths leave of it."""
+    net = made.network
+    if net.finite and net.n_parameters < made.n_samples:
+        reason = (
+            f"N = {made.n_samples:.0f} samples exceed the {net.n_parameters} parameters, so the "
+            "kernel is singular and λ_min is exactly 0"
+        )
+        return replace(_zero(made), reason=reason, kernel="empirical")
+    typical = float(made.norms.weights @ made.norms.t)
+    size, log_variance = _row_scales(made)
+    law = finite_width(net, made.n_samples, typical * made.dim, log_variance)
+    limit = _limiting(made)
+    value = size * law.value
+    share = value / limit.value
+    method = value * max(1.0 - law.lower, law.upper - 1.0)
+    return replace(
+        limit,
+        value=value,
+        error=math.hypot(share * limit.error, method),
+        lower=law.lower * share * limit.lower,
+        upper=law.upper * share * limit.upper,
+        edge=share * limit.edge,
+        reason=f"the widths leave {100 * share:.3g}% of the limiting kernel's; {limit.reason}",
+        validity=(
+            f"{limit.validity}; finite widths: measured / predicted was {law.lower:.2f} to "
+            f"{law.upper:.2f} on networks of this kind, and one draw of the weights varies besides"
+        ),
+        kernel="empirical",
+    )
+
+
+def _row_scales(made: _Kernel) -> tuple[float, float]:
+    """What unequal norms do to S: its mean relative to equal norms, and the variance of ln S."""
+    if made.norms.equal:
+        return 1.0, 0.0
+    state, w = made.resolvent.edge().state, made.norms.weights
+    mean = np.append(made.expansion.coefficients, made.expansion.tail)
+    equal = float(mean @ (1.0 / (1.0 + made.resolvent.gamma * state.a)))
+    logs = np.log(state.S)
+    return float(w @ state.S) / equal, float(w @ logs**2 - (w @ logs) ** 2)
 
 
 def _degrees(kernel: _Kernel, edge: Edge) -> tuple[Degree, ...]:

@@ -1,0 +1,81 @@
+"""λ_min of empirical kernels, measured / predicted from the widths: the table of docs/prediction.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+import ntkscope as ntk
+from benchmarks import _common
+
+TRIALS = 5
+INITS = {"sigmoid": "bombari2022", "tanh": "he", "relu": "he", "gelu": "he"}
+# widths without the output, N, activations, data
+CELLS: list[tuple[list[int], int, list[str], str]] = [
+    ([100, 200], 500, ["sigmoid", "tanh", "relu", "gelu"], "sphere"),
+    ([100, 1000], 500, ["sigmoid", "tanh", "relu", "gelu"], "sphere"),
+    ([200, 400], 500, ["sigmoid", "tanh", "relu"], "gaussian"),
+    ([100, 100, 100], 500, ["sigmoid", "tanh", "relu"], "sphere"),
+    ([200, 200, 200], 500, ["sigmoid", "tanh", "relu", "gelu"], "sphere"),
+    ([100, 400, 400], 500, ["sigmoid", "tanh", "relu", "gelu"], "sphere"),
+    ([50, 200, 200], 500, ["sigmoid", "tanh", "relu"], "sphere"),
+    ([100, 1000, 100], 500, ["sigmoid", "tanh", "relu"], "sphere"),
+    ([100, 100, 1000], 500, ["sigmoid", "tanh", "relu"], "sphere"),
+    ([100, 200, 200], 500, ["sigmoid", "tanh", "relu", "gelu"], "gaussian"),
+    ([100, 200, 200, 200], 500, ["sigmoid", "tanh", "relu"], "sphere"),
+    ([200, 400, 400, 400], 500, ["sigmoid", "tanh", "relu"], "gaussian"),
+    # Nguyen et al. 2021, Figure 2 on the right: He, n_1 = 8N
+    ([100, 1600, 100], 200, ["relu"], "gaussian"),
+    ([100, 3200, 100], 400, ["relu"], "gaussian"),
+    ([200, 3200, 200], 400, ["relu"], "gaussian"),
+    # Bombari et al. 2022, Figure 1: d = n_1 = n_2
+    ([150, 150, 150], 1000, ["sigmoid"], "gaussian"),
+    ([225, 225, 225], 1000, ["sigmoid"], "gaussian"),
+    ([400, 400, 400], 1000, ["sigmoid"], "gaussian"),
+    ([600, 600, 600], 1000, ["sigmoid"], "gaussian"),
+    ([970, 970, 970], 1000, ["sigmoid"], "gaussian"),
+    ([400, 400, 400], 2000, ["sigmoid"], "gaussian"),
+    ([600, 600, 600], 2000, ["sigmoid"], "gaussian"),
+]
+
+
+def cell(widths: list[int], N: int, activation: str, data: str, trials: int) -> dict[str, Any]:
+    """One row: mean ratio to the prediction at these widths, and to the limiting kernel's."""
+    net = ntk.Network([*widths, 1], activation, INITS[activation])
+    found = ntk.predict_smallest_eigenvalue(net, N, data=data, kernel="empirical")
+    limit = ntk.predict_smallest_eigenvalue(net, N, data=data)
+    draw = ntk.data.sphere if data == "sphere" else ntk.data.gaussian
+    values = []
+    for seed in range(trials):
+        K = ntk.empirical_ntk(net.sample(1000 + seed), draw(N, widths[0], seed=seed))
+        values.append(float(torch.linalg.eigvalsh(K.dense())[0]))
+    r = np.array(values) / found.value
+    return {
+        "widths": widths, "N": N, "activation": activation, "data": data, "trials": trials,
+        "predicted": found.value, "mean_ratio": float(r.mean()),
+        "standard_error": float(r.std(ddof=1) / math.sqrt(trials)), "sd": float(r.std(ddof=1)),
+        "limit_ratio": float(np.mean(values)) / limit.value,
+        "in_interval": float(np.mean([found.lower <= v <= found.upper for v in values])),
+    }  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    rows = []
+    for widths, N, activations, data in CELLS:
+        for activation in activations:
+            row = cell(widths, N, activation, data, TRIALS if N < 2000 else 3)
+            rows.append(row)
+            print(
+                f"| {'-'.join(map(str, widths))} | {N} | {activation} | {data} | "
+                f"{row['mean_ratio']:.3f} ± {row['standard_error']:.3f} | {row['limit_ratio']:.3f} |",
+                flush=True,
+            )
+    print(_common.record("finite_width", rows))
+
+
+if __name__ == "__main__":
+    main()
