@@ -126,7 +126,7 @@ def main() -> None:
             f"{row['regime']} | {row['given_norms'] or ''} |",
             flush=True,
         )
-    rows += speed()
+    rows += speed() if not quick else []
     print(_common.record("prediction", rows))
 
 
