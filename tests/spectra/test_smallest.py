@@ -322,7 +322,9 @@ def test_lanczos_agrees_with_lapack(seed, n, exponent):
     K = prescribed(10.0 ** (-exponent * np.random.default_rng(seed).random(n)), seed)
     engines = [Engine(as_source(K), Panels.empty(n), small=small) for small in (1, 256)]
     ends = [e.enclose(e.pairs(1), 1, certify=True) for e in engines]
-    assert abs(ends[0].values[0] - ends[1].values[0]) <= 8 * n * U
+    # eigenvalues nearer than rounding are not waited for: the residual is then at most 1e-13 λ
+    slack = 8 * n * U + 1e-12 * abs(ends[1].values[0])
+    assert abs(ends[0].values[0] - ends[1].values[0]) <= slack
     assert ends[0].lower[0] <= ends[1].upper[0]
     assert ends[1].lower[0] <= ends[0].upper[0]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.spectra._blas import transposed_product
 from ntkscope.spectra.certify import rayleigh
 from ntkscope.spectra.dense import Ends
 from ntkscope.spectra.krylov import norm_estimate, random_block
@@ -58,14 +59,15 @@ def davidson(
     n, p = start.shape
     columns = min(_COLUMNS, n)
     V, AV, m = start.new_empty(n, columns), start.new_empty(n, columns), 0
-    new, products = torch.linalg.qr(start)[0], 0
+    H, products = start.new_zeros(columns, columns), 0
+    new = torch.linalg.qr(start)[0]
     while True:
         width = new.shape[1]
         V[:, m : m + width] = new
         AV[:, m : m + width] = apply(new.contiguous())
+        H[: m + width, m : m + width] = transposed_product(V[:, : m + width], AV[:, m : m + width])
         m, products = m + width, products + width
-        H = V[:, :m].T @ AV[:, :m]
-        theta, S = torch.linalg.eigh((H + H.T) / 2)
+        theta, S = torch.linalg.eigh(H[:m, :m], UPLO="U")
         keep = min(m, p)
         X, AX = V[:, :m] @ S[:, :keep], AV[:, :m] @ S[:, :keep]
         R = AX - X * theta[:keep]
@@ -83,6 +85,7 @@ def davidson(
             held = min(m, max(2 * p, columns // 4))
             V[:, :held], AV[:, :held] = V[:, :m] @ S[:, :held], AV[:, :m] @ S[:, :held]
             m = held
+            H[:m, :m] = torch.diag(theta[:m])
         new = _orthonormal(T, V[:, :m])[:, : columns - m]
 
 
@@ -107,7 +110,7 @@ def _estimate(
 def _orthonormal(T: Tensor, V: Tensor) -> Tensor:
     T = T / torch.linalg.vector_norm(T, dim=0).clamp_min(1e-300)
     for _ in range(3):
-        T = torch.linalg.qr(T - V @ (V.T @ T))[0]
+        T = torch.linalg.qr(T - V @ transposed_product(V, T))[0]
     return T
 
 

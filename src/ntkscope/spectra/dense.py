@@ -26,6 +26,7 @@ SMALL = 256
 """Up to this size all eigenpairs are computed at once (LAPACK)."""
 
 _MAX_COLUMNS = 600
+_BLOCK = 4  # as quick as one vector: a solve waits for memory
 _MAX_BLOCK = 32
 _TOLERANCE = 1e-13  # of the value, wanted of the loss in Lehmann's bound
 
@@ -100,7 +101,7 @@ class Engine:
         if self.source.n <= self.small:
             return self._all_pairs()
         shift, floor = self._factor_base()
-        block, start, found = max(2, min(k, 8)), None, 0
+        block, start, found = max(_BLOCK, min(k, 8)), None, 0
         while True:
             pairs = self._inverse_lanczos(shift, floor, max(k, found + 1), block, start)
             cluster = self.multiplicity(pairs)
@@ -175,7 +176,7 @@ class Engine:
                 return True
         if len(lam) < k + 1:
             return False
-        return max(res[:k]) <= max(1e-11 * abs(lam[0]), noise)
+        return max(res[:k]) <= max(_TOLERANCE * abs(lam[0]), noise)
 
     def _polished(self, ritz: Ritz, shift: float, floor: float) -> Pairs:
         """One more solve, which damps what the Ritz vectors hold of large eigenvalues, and a

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntkscope.spectra._blas import transposed_product
+
 Apply = Callable[[Tensor], Tensor]
 
 
@@ -54,9 +56,9 @@ def block_lanczos(
     while True:
         W = apply(basis[:, m - p : m].contiguous())
         Q = basis[:, :m]
-        coefficients = Q.T @ W
+        coefficients = transposed_product(Q, W)
         W = W - Q @ coefficients
-        correction = Q.T @ W
+        correction = transposed_product(Q, W)
         W = W - Q @ correction
         projected[:m, m - p : m] = coefficients + correction
         new, between = torch.linalg.qr(W)
@@ -73,7 +75,7 @@ def block_lanczos(
             basis = _grown(basis, limit)
         # what rounding left of the old basis in the new block, taken out once more
         p = min(p, limit - m)
-        new = new[:, :p] - basis[:, :m] @ (basis[:, :m].T @ new[:, :p])
+        new = new[:, :p] - Q @ transposed_product(Q, new[:, :p])
         basis[:, m : m + p] = torch.linalg.qr(new)[0]
         m += p
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntkscope.spectra._blas import transposed_product
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import U, up
 
@@ -135,7 +136,7 @@ class Panels:
             w = panel.shape[1]
             right = y[j : j + w]
             if panel.shape[0] > w:
-                right = right - panel[w:].T @ y[j + w :]
+                right = right - transposed_product(panel[w:], y[j + w :])
             y[j : j + w] = torch.linalg.solve_triangular(panel[:w].T, right, upper=True)
         return y
 

@@ -134,7 +134,7 @@ def _product(A: Tensor, V: Tensor) -> tuple[Tensor, float]:
     """
     m, n = A.shape
     plain = float(torch.linalg.vector_norm(A) * torch.linalg.vector_norm(V)) * gamma(n + 4)
-    if plain <= 1e-9:
+    if plain <= 1e-7:
         return A @ V, up(plain * 1.001 + TINY)
     parts, errors = [], 0.0
     for columns in V.split(512, dim=1):
