@@ -445,6 +445,10 @@ def patterns(i: Instance, out: Findings) -> None:
     piecewise(i)
     if i.network.bias_std is not None:
         raise NotComputable("the counts are for hyperplanes through 0, without biases")
+    if not i.network.activation.kinks:
+        raise NotComputable("a linear network has no kinks and one pattern")
+    if i.at_kinks:
+        raise NotComputable("a pre-activation is 0 to rounding, so its sign is not known")
     basis = torch.linalg.qr(
         torch.randn(i.d, 2, generator=i.generator("plane"), dtype=torch.float64)
     )[0]
