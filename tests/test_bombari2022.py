@@ -57,6 +57,7 @@ def test_inequalities_hold_on_random_instances(instance):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(deadline=None, max_examples=500)
 @given(instances())
 def test_inequalities_hold_on_500_random_instances(instance):

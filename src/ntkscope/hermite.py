@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ def gaussian_expectation(
     return Expectation(total, error)
 
 
+@lru_cache(maxsize=1024)
 def second_moment(phi: Activation, variance: float) -> float:
     """c_{φ,σ} = E φ(z)² for z ~ N(0, σ²); Banerjee et al. 2023, Theorem 4.1."""
     return gaussian_expectation(lambda z: phi(z) ** 2, variance, phi.kinks).value

@@ -16,6 +16,7 @@ from ntkscope._specs import unknown
 # does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
+    "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
     "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
     "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
