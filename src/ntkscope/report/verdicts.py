@@ -90,6 +90,24 @@ def verdict(record: Record) -> go.Figure:
     return plots.style(figure, height=90 + 26 * max(3, len(record["inequalities"])))
 
 
+def curves(table: Record) -> go.Figure:
+    """The columns that a table asks to have drawn, over the first of them, on log axes."""
+    position = {name: k for k, name in enumerate(table["columns"])}
+    along, *names = table["plot"]
+    colours = (plots.GREY, plots.VERMILION, plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE)
+    figure = go.Figure()
+    for name, colour in zip(names, colours, strict=False):
+        pairs = [(row[position[along]], _positive(row[position[name]])) for row in table["rows"]]
+        figure.add_trace(go.Scatter(
+            x=[x for x, _ in pairs], y=[y for _, y in pairs], mode="lines+markers",
+            name=plots.subscripts(name), line={"color": colour, "width": 2},
+            hovertemplate="%{x:.4g}: %{y:.4g}<extra>%{fullData.name}</extra>",
+        ))  # fmt: skip
+    figure.update_xaxes(type="log", title=plots.subscripts(along))
+    figure.update_yaxes(type="log", exponentformat="power")
+    return plots.style(figure, height=420)
+
+
 def page(records: Sequence[Record], settings: Mapping[str, Any]) -> str:
     """The self-contained page of many verdicts on one instance."""
     counts: dict[str, int] = {}
@@ -99,7 +117,13 @@ def page(records: Sequence[Record], settings: Mapping[str, Any]) -> str:
         "inequalities": figure_html(inequalities(records), "tightness of every inequality"),
         "constants": figure_html(constants(records), "constants of every scaling statement"),
     }
+    drawn = {
+        (record["id"], index): figure_html(curves(table), table["title"])
+        for record in records
+        for index, table in enumerate(record["tables"])
+        if table.get("plot")
+    }
     return render_page(
         "check.html", "Statements on an instance", records=records, settings=settings,
-        counts=counts, figures=figures,
+        counts=counts, figures=figures, drawn=drawn,
     )  # fmt: skip

@@ -191,7 +191,9 @@ def remark_4_3(i: Instance, out: Findings) -> None:
 def tradeoff(i: Instance, out: Findings) -> None:
     require(i, out)
     rows = [tradeoff_row(i, sigma_sq) for sigma_sq in SIGMAS_SQ]
-    out.table("Trade-off over σ_0²", COLUMNS, [row[: len(COLUMNS)] for row in rows])
+    drawn = ("σ_0²", "1 + γ^{2L}", "printed c_0", "corrected c_0", "λ_1", "measured λ_min(K)")
+    shown = [row[: len(COLUMNS)] for row in rows]
+    out.table("Trade-off over σ_0²", COLUMNS, shown, plot=drawn)
     phi = i.network.activation
     slope = phi.lipschitz
     bounded = phi.at_zero == 0.0 and slope is not None and math.isfinite(slope)

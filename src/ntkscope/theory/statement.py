@@ -157,11 +157,23 @@ class Findings:
         if text not in self.notes:
             self.notes.append(text)
 
-    def table(self, title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-        """A table of plain values, printed below the verdict."""
-        self.tables.append(
-            {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
-        )
+    def table(
+        self,
+        title: str,
+        columns: Iterable[str],
+        rows: Iterable[Iterable[Any]],
+        plot: Iterable[str] = (),
+    ) -> None:
+        """A table of plain values, printed below the verdict.
+
+        ``plot`` names the columns that the page draws as curves, the first one along the axis.
+        """
+        made: dict[str, Any] = {
+            "title": title, "columns": list(columns), "rows": [list(row) for row in rows],
+        }  # fmt: skip
+        if plot:
+            made["plot"] = list(plot)
+        self.tables.append(made)
 
 
 Need = Callable[[Network], Hypothesis]
