@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ntkscope.kernels.hadamard import HadamardKernel
     from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
     from ntkscope.kernels.module.outputs import OutputKernels
+    from ntkscope.kernels.module.plan import KernelPlan, plan_kernel
     from ntkscope.kernels.module.selfcheck import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
@@ -76,14 +77,16 @@ _HOMES = {
     "Memorization": "ntkscope.training.memorization",
     "NTKRegressor": "ntkscope.regression",
     "Network": "ntkscope.networks",
+    "KernelPlan": "ntkscope.kernels.module.plan",
     "OutputKernels": "ntkscope.kernels.module.outputs",
+    "plan_kernel": "ntkscope.kernels.module.plan",
+    "Statement": "ntkscope.theory.statement",
     "Plan": "ntkscope.spectra.plan",
     "Prediction": "ntkscope.theory.prediction",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
     "SelfCheckError": "ntkscope.kernels.module.selfcheck",
     "SpectrumPrediction": "ntkscope.theory.prediction",
-    "Statement": "ntkscope.theory.statement",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.sweep",
     "Tracker": "ntkscope.training.tracker",
@@ -133,6 +136,7 @@ __all__ = [
     "HadamardKernel",
     "Inspection",
     "Instance",
+    "KernelPlan",
     "LimitingKernel",
     "LinearizedTraining",
     "LipschitzInterval",
@@ -173,6 +177,7 @@ __all__ = [
     "load_model",
     "memorize",
     "plan",
+    "plan_kernel",
     "predict_smallest_eigenvalue",
     "predict_spectrum",
     "reproduce",

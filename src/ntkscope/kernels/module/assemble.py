@@ -82,6 +82,10 @@ class Recipe:
             limit=self.limit if self.strict else None,
         )  # fmt: skip
 
+    def structured_terms(self, passed: Passed) -> dict[str, Summand]:
+        """The structured terms of a symmetric kernel, of whatever ``passed`` holds."""
+        return _Assembly(self, passed, passed).terms()
+
     def for_output(self, place: int) -> Recipe:
         """The same for one of the outputs."""
         return replace(self, outputs=(self.outputs[place],), full=False)
