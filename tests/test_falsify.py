@@ -16,6 +16,7 @@ from ntkscope.theory.instance import Instance
 from ntkscope.theory.statement import find
 
 
+@pytest.mark.slow
 def test_lemma_5_4_is_refuted_shrunk_and_proved():
     found = falsify("nguyen2021.lemma-5.4", trials=12, seconds=30.0)
     assert found.violated

@@ -53,7 +53,8 @@ def test_options_override_the_config(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["inspect"], ["--data is needed", "--widths is needed"]),
+        (["inspect"], ["--data is needed"]),
+        (["inspect", "--data", "gaussian:N=9,d=2"], ["--widths"]),
         (["inspekt"], ["did you mean 'inspect'"]),
         ([*GOOD, "--activation", "rellu"], ["did you mean 'relu'"]),
         ([*GOOD, "--activation", "leaky_relu:alpha=x"], ["must be a number"]),

@@ -12,11 +12,17 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+def heed_interrupts():
+    """A shell's background job is started deaf to SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_interrupt_leaves_nothing_behind(tmp_path):
     out = tmp_path / "out"
     run = subprocess.Popen(
-        [*ARGUMENTS, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*ARGUMENTS, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
     time.sleep(6)  # well inside a run that takes much longer, after the imports
     assert run.poll() is None, run.communicate()
     os.kill(run.pid, signal.SIGINT)

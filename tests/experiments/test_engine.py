@@ -40,6 +40,8 @@ def background(file: Path, folder: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(
         [*command, "--quiet", *options], env=environment, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # a shell's background job is started deaf to SIGINT, and its children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import ntkscope as ntk
@@ -12,6 +14,37 @@ from ntkscope._memory import NotEnoughMemoryError
 from ntkscope.kernels.module import operations
 from ntkscope.kernels.module.lazy import LazyKernel
 from oracles import models, module_ntk
+
+LAYERS = {
+    "linear": lambda c: nn.Linear(c, c),
+    "tanh": lambda _: nn.Tanh(),
+    "relu": lambda _: nn.ReLU(),
+    "norm": lambda c: nn.LayerNorm(c),
+    "rms": lambda c: nn.RMSNorm(c),
+    "prelu": lambda _: nn.PReLU(),
+    "encoder": lambda c: nn.TransformerEncoderLayer(c, 2, 6, dropout=0.0, batch_first=True),
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, max_size=4),
+    st.booleans(),
+    st.integers(0, 10_000),
+    st.sampled_from(["trace", "full", 0]),
+)
+def test_nets_drawn_at_random(names, shared, seed, reduce):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        body = [LAYERS[name](4) for name in names]
+        parts = [nn.Linear(3, 4), *body, *(body if shared else []), nn.Flatten(), nn.Linear(8, 2)]
+        model = nn.Sequential(*parts).double().eval()
+        X = torch.randn(5, 2, 3, dtype=torch.float64)
+    expected = module_ntk.kernel(module_ntk.jacobian(model, X), reduce=reduce)
+    scale = float(expected.abs().max())
+    for general in (False, True):
+        K = ntk.empirical_ntk(model, X, reduce=reduce, general=general)
+        assert float((K.dense() - expected).abs().max()) <= 1e-11 * scale
 
 
 def residual(dtype=torch.float64):

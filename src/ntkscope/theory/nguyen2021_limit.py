@@ -86,8 +86,11 @@ def matrix_form(i: Instance, out: Findings) -> None:
         "max|K by (15) − K by (17)|", float((recursion - total).abs().max()), Quantity(0.0, bar)
     )
     out.at_most("max|K by (17) − K^(L)|", float((total - limit.K).abs().max()), Quantity(0.0, bar))
+    inputs = _inputs(i)
     out.at_most(
-        "max|G^(1) − XXᵀ|/…", float((limit.G[0] - _inputs(i)).abs().max()), Quantity(0.0, bar)
+        "max|G^(1) − XXᵀ|/…",
+        float((limit.G[0] - inputs).abs().max()),
+        Quantity(0.0, limit.relative * float(inputs.diagonal().max())),
     )
     if limit.normalised:
         norms = i.norms_sq(i.X)

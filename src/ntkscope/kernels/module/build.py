@@ -103,7 +103,7 @@ def prepare(
     if general:
         found = found.all_general("asked for")
     outputs = chosen_outputs(reduce, found.n_outputs)
-    loop = batching_fails(subject, list(found.general), rows) if found.general else ""
+    loop = batching_fails(subject, list(found.general), rows, outputs) if found.general else ""
     samples = len(rows[0]) + (0 if cols is None else len(cols[0]))
     itemsize = subject.dtype.itemsize
     each = numbers_held(subject, found, len(outputs)) * itemsize
