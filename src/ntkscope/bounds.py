@@ -137,7 +137,7 @@ def ladder(K: HadamardKernel, layers: list[Layer], smallest: Eigenvalue) -> list
             "all layers, their λ_min", sum(own), "lower", "Σ_k λ_min(K_k)",
             "Weyl; K ⪰ K_{L−2} in Bombari et al. 2022, §3",
         ),
-        Rung("λ_min", smallest.value, "value", "λ_min(K)", smallest.method),
+        Rung("λ_min", smallest.value, "value", "λ_min(K)", smallest.method.split(";")[0]),
         Rung(
             "closest pair of gradients", _pair_bound(K, diagonal, up - 1.0), "upper",
             "min_{i<j} λ_min [K_ii K_ij; K_ij K_jj]", "Cauchy interlacing",
