@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import betainc
 
@@ -101,6 +101,7 @@ def test_equal_norms_are_one_class():
     assert scaled.value == pytest.approx(one.value, rel=1e-8)
 
 
+@example(g=[0.25], tail=1.0, spread=3.0)
 @given(
     g=st.lists(st.floats(0.01, 50), min_size=1, max_size=4),
     tail=st.floats(0.1, 2),

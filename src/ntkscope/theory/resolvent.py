@@ -127,10 +127,14 @@ class Resolvent:
 
     def _climb(self, start: float) -> State:
         """Maximise z over ln m; unequal norms turn earlier than their mean does."""
-        logs = math.log(start) + np.linspace(-4.0, 0.5, 13)
+        logs = list(math.log(start) + np.linspace(-4.0, 0.5, 13))
         states = [self.state(math.exp(logs[0]))]
         for x in logs[1:]:
             states.append(self.state(math.exp(x), states[-1]))
+        while states[-1].z > states[-2].z and len(states) < 60:
+            # by the plain trace, small rows can make m turn later than the mean does
+            logs.append(logs[-1] + 0.375)
+            states.append(self.state(math.exp(logs[-1]), states[-1]))
         best = int(np.argmax([state.z for state in states]))
         low, high = logs[max(best - 1, 0)], logs[min(best + 1, len(logs) - 1)]
         found = minimize_scalar(
