@@ -35,7 +35,8 @@ class Expansion:
     log_multiplicities: ln D_0, …, ln D_R.
     total: κ(1) = Σ_r c_r.
     tail: Σ_{r>R} c_r, from κ(1) by subtraction.
-    noise: bounds on the rounding errors of the coefficients, 4nu √(D_r E κ²) for n nodes.
+    noise: bounds on the rounding errors of the coefficients: 4nu √(D_r E κ²) for n nodes, and
+        that of D_r.
     error: bound on the rounding error of ``tail``: when it is not far below ``tail``, the tail
         has lost its digits and a prediction from it says so.
     complete: whether degree R + 1 has far more harmonics than there are samples.
@@ -63,16 +64,15 @@ class Expansion:
         return polynomials(self.dim, len(self.coefficients) - 1, np.cos(theta))
 
 
-def log_multiplicity(dim: int, degree: NDArray[np.int64] | int) -> Array:
-    """ln D_r, D_r = ((2r + d − 2)/r)·C(r + d − 3, r − 1), D_0 = 1; finite for any d ≥ 2."""
-    r = np.asarray(degree, dtype=np.float64)
-    safe = np.maximum(r, 1.0)
-    if dim == 2:
-        return np.where(r == 0, 0.0, np.log(2.0))
-    log_binomial = gammaln(safe + dim - 2) - gammaln(safe) - gammaln(dim - 1.0)
-    small = r * (dim + 0.0)  # D_1 = d exactly, where the difference of two gammaln would round
-    value = np.log((2 * safe + dim - 2) / safe) + log_binomial
-    return np.where(r == 0, 0.0, np.where(r == 1, np.log(np.maximum(small, 1.0)), value))
+def log_multiplicities(dim: int, degree: int) -> Array:
+    """ln D_0, …, ln D_degree; finite for any d ≥ 2.
+
+    D_r = ((2r + d − 2)/r)·C(r + d − 3, r − 1), D_0 = 1, summed from the ratios D_{r+1}/D_r: a
+    difference of two ln Γ would lose the digits that ln Γ(d) has before the point.
+    """
+    r = np.arange(1.0, degree)
+    grows = np.log1p(2.0 / (2 * r + dim - 2)) + np.log((r + dim - 2) / (r + 1))
+    return np.cumsum(np.concatenate(([0.0], [np.log(dim)], grows)))[: degree + 1]
 
 
 def polynomials(dim: int, degree: int, x: Array) -> Array:
@@ -91,7 +91,7 @@ def polynomials(dim: int, degree: int, x: Array) -> Array:
 
 def degrees_needed(dim: int, n_samples: int | float) -> int:
     """The degree beyond which D_r ≫ N, at most ``MAX_DEGREE``."""
-    logs = log_multiplicity(dim, np.arange(MAX_DEGREE + 1))
+    logs = log_multiplicities(dim, MAX_DEGREE)
     beyond = np.flatnonzero(logs > np.log(n_samples) + _ENOUGH)
     return int(beyond[0]) if len(beyond) else MAX_DEGREE
 
@@ -120,13 +120,15 @@ def expand_values(values: Array, dim: int, n_samples: int | float) -> Expansion:
     if not np.all(np.isfinite(values)):
         raise ValueError("the kernel is not finite at these norms: it overflows float64")
     at_nodes, total = values[:-1], float(values[-1])
-    logs = log_multiplicity(dim, np.arange(len(table)))
+    logs = log_multiplicities(dim, len(table) - 1)
     # √D_r P_r is orthonormal: scale before summing, so that no product under- or overflows
     root = np.exp(0.5 * logs)
     coefficients = root * ((root[:, None] * table) @ (weight * at_nodes))
     scale = float(np.sqrt(np.sum(weight * at_nodes**2)))
-    # a sum of n products with weights and polynomials that are each known to about n u
+    # a sum of n products with weights and polynomials that are each known to about n u,
+    # times D_r, known to about (r + ln D_r) u
     noise = 2.0 * len(at_nodes) * _EPS * scale * root
+    noise += (np.arange(len(logs)) + logs) * _EPS * np.abs(coefficients)
     return Expansion(
         dim=dim,
         coefficients=coefficients,
