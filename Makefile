@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow check bench clean
+.PHONY: install demo test test-slow explore check bench clean
 
 install: .venv/installed
 
@@ -20,6 +20,10 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# the properties again, on examples that were not drawn before
+explore: install
+	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=explore
 
 check: install
 	$(BIN)/ruff check .
