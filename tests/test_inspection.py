@@ -160,3 +160,22 @@ def test_plots_take_spectra_with_zeros():
     plots.ladder(
         [{"name": "a", "value": 0.0, "side": "lower", "formula": "", "source": ""}], 0.0, 0.0
     )
+
+
+def test_infinite_widths_are_inspected_at_their_limit():
+    net = ntk.Network([20, math.inf, math.inf, 1], "relu", "unit")
+    X = ntk.data.sphere(80, 20, seed=3)
+    found = ntk.inspect(net, X)
+    exact = torch.linalg.eigvalsh(ntk.limiting_ntk(net, X))
+    slack = 80 * 2.3e-16 * float(exact[-1])
+    assert found.smallest.lower - slack <= float(exact[0]) <= found.smallest.upper + slack
+    assert [layer.shape for layer in found.layers] == ["20×inf", "inf×inf", "inf×1"]
+    assert sum(x.rayleigh for x in found.layers) == pytest.approx(found.smallest.value, rel=1e-8)
+    assert found.prediction.prediction is not None
+    assert "∞ parameters" in str(found)
+    assert "∞" in found.to_html()
+    files.to_json(found.to_dict())
+    with pytest.raises(ValueError, match="limit already"):
+        ntk.inspect(net, X, width_limit=True)
+    with pytest.raises(ValueError, match="infinite"):
+        ntk.inspect(net, X, params=["W_1"])

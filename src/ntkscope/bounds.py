@@ -53,7 +53,7 @@ class Rung:
 
 
 def inspect_layers(
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int | float, ...]],
     K: HadamardKernel,
     vector: Tensor,
     progress: Callable[[float], None] = lambda _: None,
@@ -71,7 +71,8 @@ def inspect_layers(
         progress(index / len(K.terms))
         alone = K.term(index)
         # its rank is at most the entries of its own parameter, once for each output summed
-        alone.n_parameters = math.prod(shapes[term.name]) * n_outputs
+        size = math.prod(shapes[term.name]) * n_outputs
+        alone.n_parameters = None if math.isinf(size) else int(size)
         own = smallest_eigenvalue(alone)
         features = _features_lower(term, K)
         signals = _signals_min(term)

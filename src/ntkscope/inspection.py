@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ntkscope.kernels.empirical import Reduce, empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.module.build import count_outputs
 from ntkscope.kernels.module.subject import make_subject
+from ntkscope.kernels.summed import limiting_terms
 from ntkscope.meaning import Memorization, Training, Weakest, memorization, training, weakest
 from ntkscope.networks import MLP, Network
 from ntkscope.per_output import OutputSpectrum, inspect_outputs
@@ -151,8 +153,9 @@ def inspect(
 
     Parameters
     ----------
-    model: a sampled :class:`MLP`, a :class:`Network`, which is sampled with ``seed``, or any model
-        that :func:`empirical_ntk` takes.
+    model: a sampled :class:`MLP`, a :class:`Network`, which is sampled with ``seed`` (with
+        infinite widths its limiting kernel is measured), or any model that :func:`empirical_ntk`
+        takes.
     X: (N, d) samples, N ≥ 2; for modules any shape (the report flattens it to describe it).
     reduce, params: as in :func:`empirical_ntk` ("trace" or an output index).
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
@@ -163,15 +166,15 @@ def inspect(
     NotEnoughMemoryError where the dense kernel does not fit.
     """
     clock = _Clock(progress)
-    drawn_with = seed if isinstance(model, Network) else None
-    if isinstance(model, Network):
-        model = model.sample(seed)
+    drawn_with = None
+    if isinstance(model, Network) and model.finite:
+        drawn_with, model = seed, model.sample(seed)
     if reduce == "full":
         raise ValueError(
             'inspect needs one kernel entry a sample pair; pass reduce="trace" or an index'
         )
     clock.step("forward and backward pass", 0.0)
-    K = empirical_ntk(model, X, reduce=reduce, params=params)
+    K = _kernel(model, X, reduce, params)
     if len(K) < 2:
         raise ValueError("inspect needs at least 2 samples: the kernel of one sample is a number")
     _memory.require(
@@ -179,20 +182,21 @@ def inspect(
         "pass fewer samples, or a float32 model",
     )  # fmt: skip
     clock.step("data", 0.05)
-    data = summarize(X if isinstance(model, MLP) else _rows(X))
+    network = _network(model)
+    data = summarize(_rows(X) if network is None else X)
     clock.step("smallest eigenvalue", 0.1)
     smallest = smallest_eigenvalue(K)
     clock.step("spectrum", 0.3)
     spectrum, largest, vector = _spectrum(K, smallest)
     clock.step("layers", 0.5)
     shapes = _shapes(model, params)
-    n_outputs = count_outputs(model, X, params) if reduce == "trace" else 1
+    n_outputs = _count_outputs(model, X, params) if reduce == "trace" else 1
     layers = inspect_layers(
         shapes, K, vector, lambda f: clock.step("layers", 0.5 + 0.3 * f), n_outputs
     )
     clock.step("outputs", 0.8)
     outputs: list[OutputSpectrum] = []
-    if 1 < n_outputs <= _SHOWN_OUTPUTS:
+    if 1 < n_outputs <= _SHOWN_OUTPUTS and not isinstance(model, Network):
         each = empirical_ntk(model, X, reduce="diagonal", params=params, self_check=False)
         outputs = inspect_outputs(each, lambda f: clock.step("outputs", 0.8 + 0.1 * f))
     clock.step("bounds", 0.9)
@@ -232,10 +236,31 @@ def inspect(
     )
 
 
+def _network(model: Any) -> Network | None:
+    """The network that ``model`` is or was drawn from; None for modules."""
+    if isinstance(model, Network):
+        return model
+    return model.network if isinstance(model, MLP) else None
+
+
+def _kernel(model: Any, X: Any, reduce: Reduce, params: Any) -> HadamardKernel:
+    if not isinstance(model, Network):
+        return empirical_ntk(model, X, reduce=reduce, params=params)
+    if params is not None:
+        raise ValueError(f"params chooses weights, and {model} has none to choose: it is infinite")
+    return limiting_terms(model, X, reduce=reduce)
+
+
+def _count_outputs(model: Any, X: Any, params: Any) -> int:
+    return model.n_outputs if isinstance(model, Network) else count_outputs(model, X, params)
+
+
 def _width_limit(model: Any, X: Any, reduce: Reduce) -> dict[str, Any]:
     from ntkscope.convergence import width_limit as compare
     from ntkscope.report.width_limit import section
 
+    if isinstance(model, Network):
+        raise ValueError(f"{model} is at its limit already; leave width_limit out")
     if not isinstance(model, MLP):
         raise ValueError("the infinite-width limit is defined for an MLP; leave width_limit out")
     return section(compare(model, X, reduce=reduce).to_dict())
@@ -243,9 +268,9 @@ def _width_limit(model: Any, X: Any, reduce: Reduce) -> dict[str, Any]:
 
 def _predict(model: Any, X: Any, reduce: Reduce, data: DataSummary) -> SamplePrediction:
     """λ_min from N, d, the norms and the widths alone, or why not."""
-    if not isinstance(model, MLP):
+    network = _network(model)
+    if network is None:
         return SamplePrediction(None, None, "the predictor covers fully connected networks")
-    network = model.network
     if isinstance(reduce, int):
         network = network.with_widths((*network.widths[:-1], 1))
     samples = as_data(X, dtype=torch.float64).cpu()
@@ -287,8 +312,10 @@ def _rows(X: Any) -> Tensor:
     return first.detach().reshape(len(first), -1).to(torch.float64)
 
 
-def _shapes(model: Any, params: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Any, params: Any) -> dict[str, tuple[int | float, ...]]:
     """The parameter behind each term."""
+    if isinstance(model, Network):
+        return {f"W_{i}": pair for i, pair in enumerate(itertools.pairwise(model.widths), 1)}
     if isinstance(model, MLP) and params is None:
         shapes = {f"W_{i}": tuple(w.shape) for i, w in enumerate(model.weights, 1)}
         return shapes | {f"b_{i}": tuple(b.shape) for i, b in enumerate(model.biases, 1)}
@@ -297,7 +324,7 @@ def _shapes(model: Any, params: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _memorizes(smallest: Eigenvalue, data: DataSummary, n_outputs: int) -> Memorization:
-    """As for an MLP, without its construction of a wider network."""
+    """As for a sampled MLP, without its construction of a wider network."""
     if data.duplicate_rows and data.duplicate_example is not None:
         i, j = data.duplicate_example
         return Memorization(
@@ -318,24 +345,20 @@ def _memorizes(smallest: Eigenvalue, data: DataSummary, n_outputs: int) -> Memor
     )
 
 
-def _describe(model: Any, K: HadamardKernel, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    if not isinstance(model, MLP):
+def _describe(
+    model: Any, K: HadamardKernel, shapes: dict[str, tuple[int | float, ...]]
+) -> dict[str, Any]:
+    network = _network(model)
+    if network is not None:
+        what = {**network.to_dict(), "text": str(network), "depth": network.depth}
+    else:
         name = getattr(model, "__name__", type(model).__name__)
-        return {
-            "text": f"{name} ({len(shapes)} parameter tensors)",
-            "n_parameters": sum(math.prod(shape) for shape in shapes.values()),
-            "dtype": str(K.dtype).removeprefix("torch."),
-            "device": str(K.device),
-            "near_kinks": K.near_kinks,
-        }
-    network = model.network
+        what = {"text": f"{name} ({len(shapes)} parameter tensors)"}
     return {
-        **network.to_dict(),
-        "text": str(network),
-        "depth": network.depth,
-        "n_parameters": model.n_parameters,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(model.device),
+        **what,
+        "n_parameters": sum(math.prod(shape) for shape in shapes.values()),
+        "dtype": str(K.dtype).removeprefix("torch."),
+        "device": str(K.device),
         "near_kinks": K.near_kinks,
     }
 

@@ -170,6 +170,10 @@ def _model(settings: Any, dtype: Any, device: Any) -> Any:
         settings.widths, settings.activation, settings.init, settings.parameterization,
         settings.weights, settings.bias_std, settings.residual,
     )  # fmt: skip
+    if not network.finite:
+        if settings.dtype != "float64":
+            raise ValueError("the kernel of infinite widths is made in float64; leave --dtype out")
+        return network  # its limiting kernel is inspected
     return network.sample(settings.seed, dtype, device)
 
 

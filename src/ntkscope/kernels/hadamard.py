@@ -68,6 +68,8 @@ class HadamardKernel:
     the activation that rounding may decide on which side they lie.
     """
 
+    covers = "the exact kernel of the stored factors"
+
     def __init__(
         self,
         terms: Sequence[Term],

@@ -31,7 +31,10 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(math=math_html, number=terminal.number, human=human, steps=terminal.steps)
+    made.filters.update(
+        math=math_html, number=terminal.number, human=human, steps=terminal.steps,
+        count=terminal.count,
+    )  # fmt: skip
     made.globals.update(interval=terminal.interval, version=__version__)
     return made
 

@@ -16,6 +16,11 @@ from rich.text import Text
 from ntkscope._memory import human
 
 
+def count(value: float | int | str) -> str:
+    """A whole number with separators, or ∞ (as JSON holds it, the string inf)."""
+    return "∞" if float(value) == math.inf else f"{int(value):,}"
+
+
 def number(value: Any, digits: int = 4) -> str:
     """A number as people read it: 4 significant digits, ∞ and — for none."""
     if value is None:
@@ -92,7 +97,7 @@ def _subject(record: Mapping[str, Any]) -> Table:
     table.add_row("", f"row norms {norms}, norm of the mean row {number(data['mean_norm'])}")
     table.add_row("", f"{data['duplicate_rows']} duplicate rows, {_nearest(data)}")
     table.add_row("network", network["text"])
-    used = f"{network['n_parameters']:,} parameters, {network['dtype']} on {network['device']}"
+    used = f"{count(network['n_parameters'])} parameters, {network['dtype']} on {network['device']}"
     table.add_row("", f"{used}, seed {record['settings'].get('seed')}")
     spent = f"{number(record['seconds']['total'], 3)} s, peak memory"
     table.add_row("spent", f"{spent} {human(record['peak_memory_bytes'])}")

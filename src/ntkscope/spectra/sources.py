@@ -165,7 +165,7 @@ class KernelSource(Source):
         self._kernel = kernel.to(torch.float64)
         self.n = len(kernel)
         self.error = self._kernel.forming_error()
-        self.covers = "the exact kernel of the stored factors"
+        self.covers = kernel.covers
         self.semidefinite = all(t.scale >= 0 for t in kernel.terms)
         self.max_rank = kernel.n_parameters
         self._unit = torch.finfo(kernel.dtype).eps / 2
