@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -242,13 +243,18 @@ def _moment(phi: Activation, variance: float) -> float:
     return float(hermite_coefficients(phi, 1, variance).second_moment[0])
 
 
+@lru_cache(maxsize=4)
+def _gauss_hermite(n: int) -> tuple[Array, Array]:
+    z, w = np.polynomial.hermite_e.hermegauss(n)
+    return z, w / w.sum()
+
+
 def _fourth(phi: Activation, variance: float, shared: float, slope: bool) -> tuple[float, float]:
     """(E Var_x ψ²/(E ψ²)², E ψ⁴/(E ψ²)²) of ψ = φ or φ′ less its mean over x.
 
     A share of a neuron's variance is the same for all inputs: its own mean, which is drawn.
     """
-    z, w = np.polynomial.hermite_e.hermegauss(80)
-    w = w / w.sum()
+    z, w = _gauss_hermite(80)
     shared = min(max(shared, 0.0), 1.0)
     at = math.sqrt(variance) * (
         math.sqrt(shared) * z[:, None] + math.sqrt(1.0 - shared) * z[None, :]
@@ -305,16 +311,15 @@ class _Solver:
         )
         self.spread = np.array([part.spread for part in parts])
 
-    def attenuated(self, m: float) -> tuple[Array, Array]:
-        """(C_r, what is left of every part)."""
-        delta = np.zeros(len(self.p))
-        left = np.ones(len(self.p))
-        C = left @ self.c
+    def attenuated(self, m: Array) -> tuple[Array, Array]:
+        """(C_r, what is left of every part), each with one row for every m."""
+        load = self.N / self.p * m[:, None]
+        delta = np.zeros((len(m), len(self.p)))
         for step in range(400):
-            left = np.mean(self.u / (1.0 + self.u * delta[:, None]), axis=1)
+            left = np.mean(self.u / (1.0 + self.u * delta[:, :, None]), axis=2)
             C = left @ self.c
             new = np.maximum(
-                self.N / self.p * m * (self.c @ (1.0 / (1.0 + self.gamma * C * m))), 1e-300
+                load * ((1.0 / (1.0 + self.gamma * C * m[:, None])) @ self.c.T), 1e-300
             )
             if step:  # alternating from above and below: the geometric mean settles
                 new = np.sqrt(new * delta)
@@ -326,26 +331,22 @@ class _Solver:
     def smallest(self, log_variance: float) -> tuple[float, float]:
         """(λ_min, relative variance of the rows' scale at it)."""
         scale = float(self.c.sum())
-        logs = np.linspace(math.log(0.3 / scale), math.log(1e5 / scale), 48)
-        states = [self.attenuated(math.exp(x)) for x in logs]
-        plain = [self._z(C, math.exp(x), None) for x, (C, _) in zip(logs, states, strict=True)]
-        best = int(np.argmax(plain))
-        C, left = states[best]
-        m = math.exp(logs[best])
-        parts = left * (self.c @ (1.0 / (1.0 + self.gamma * C * m)))
+        ms = np.geomspace(0.3 / scale, 1e5 / scale, 48)
+        C, left = self.attenuated(ms)
+        z = np.sum(C / (1.0 + self.gamma * C * ms[:, None]), axis=1) - 1.0 / ms
+        best = int(np.argmax(z))
+        m = float(ms[best])
+        parts = left[best] * (self.c @ (1.0 / (1.0 + self.gamma * C[best] * m)))
         spread = float((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2
         log_variance += math.log1p(spread)
         if log_variance < 1e-6:
-            return max(plain), spread
-        scales = _log_normal(log_variance, self.N)
-        values = [self._z(C, math.exp(x), scales) for x, (C, _) in zip(logs, states, strict=True)]
+            return float(z[best]), spread
+        t, w = _log_normal(log_variance, self.N)
+        values = [
+            Resolvent(self.N, self.gamma, t[:, None] * row, w, t).state(float(x)).z
+            for x, row in zip(ms, C, strict=True)
+        ]
         return max(values), spread
-
-    def _z(self, C: Array, m: float, scales: tuple[Array, Array] | None) -> float:
-        if scales is None:
-            return float(np.sum(C / (1.0 + self.gamma * C * m))) - 1.0 / m
-        t, w = scales
-        return Resolvent(self.N, self.gamma, t[:, None] * C, w, t).state(m).z
 
 
 def _log_normal(log_variance: float, N: float) -> tuple[Array, Array]:

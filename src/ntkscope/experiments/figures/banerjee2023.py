@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ntkscope.experiments.drawing import curve, grouped
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.fits import power_law, upper_half
 from ntkscope.experiments.table import Table
+from ntkscope.networks import Network
 
 _ACTIVATIONS = ("sigmoid", "tanh")
+_INIT = "banerjee2023:sigma0_sq=1,v=gaussian"
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def _settings(scale: Scale) -> dict[str, Any]:
         "network": {
             "widths": [100, "m", "m", 1],
             "activation": "{activation}",
-            "init": "banerjee2023:sigma0_sq=1,v=gaussian",
+            "init": _INIT,
             "parameterization": "ntk",
         },
     }
@@ -38,10 +42,17 @@ def _settings(scale: Scale) -> dict[str, Any]:
 def _draw(table: Table, axes: list[Any]) -> None:
     for index, (ax, name) in enumerate(zip(axes, _ACTIVATIONS, strict=True)):
         curve(ax, grouped(table.where(activation=name), "m", "lambda_min"), name, index)
+        draw_predicted(ax, table.where(activation=name), "m", ("activation",), _case, index)
         ax.set_xlabel("width m = number of samples n")
         ax.set_ylabel(r"$\lambda_{\min}(K)$")
         ax.set_ylim(bottom=0)
         ax.legend(frameon=False, fontsize="small")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    m = int(record["m"])
+    net = Network([100, m, m, 1], record["activation"], init=_INIT, parameterization="ntk")
+    return Case(net, m, "gaussian")
 
 
 def _analyse(table: Table) -> Analysis:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ntkscope.experiments.drawing import curves, grouped
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.fits import line
 from ntkscope.experiments.table import Table
 from ntkscope.experiments.verdicts import scaling_verdict
+from ntkscope.networks import Network
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -27,8 +30,15 @@ def _settings(scale: Scale) -> dict[str, Any]:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(axes[0], table, "d2", "lambda_min", ("N",), lambda N: f"N = {N}")
+    draw_predicted(axes[0], table, "d2", ("N",), _case)
     axes[0].set_xlabel("$d^2$")
     axes[0].set_ylabel(r"$\lambda_{\min}(K)$")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    d = int(record["d"])
+    net = Network([d, d, d, 1], activation="sigmoid", init="bombari2022")
+    return Case(net, int(record["N"]), "gaussian")
 
 
 def _analyse(table: Table) -> Analysis:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ntkscope.experiments.drawing import curves, grouped
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.fits import power_law
 from ntkscope.experiments.table import Table
+from ntkscope.networks import Network
 
 _Y = "per_prediction"
 _WIDTH = 100
@@ -43,8 +46,16 @@ def _normalised(table: Table) -> Table:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(axes[0], _normalised(table), "L", _Y, ("d",), lambda d: f"d = {d}")
+    draw_predicted(axes[0], _normalised(table), "L", ("d",), _case)
     axes[0].set_xlabel("depth L")
     axes[0].set_ylabel(r"$\lambda_{\min}(K^{(L)})\,/\,(L\,d)$")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    d, L = int(record["d"]), int(record["L"])
+    net = Network([d, *[_WIDTH] * (L - 1), 1], activation="relu", init="unit")
+    unit = L * d * (_WIDTH / 2.0) ** (L - 1)
+    return Case(net, int(record["N"]), "sphere", kernel="limiting", unit=unit)
 
 
 def _analyse(table: Table) -> Analysis:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ntkscope.experiments.drawing import curves, grouped
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.fits import line
 from ntkscope.experiments.table import Table
 from ntkscope.experiments.verdicts import scaling_verdict
+from ntkscope.networks import Network
 
 _Y = "lambda_min_normalised"
 
@@ -44,8 +47,15 @@ def _draw(table: Table, axes: list[Any]) -> None:
         axes[0], _normalised(table), "d", _Y, ("N", "n_1", "n_2"),
         lambda N, a, b: f"N = {N}, $n_1$ = {a}, $n_2$ = {b}",
     )  # fmt: skip
+    draw_predicted(axes[0], _normalised(table), "d", ("N", "n_1", "n_2"), _case)
     axes[0].set_xlabel("input dimension d")
     axes[0].set_ylabel(r"$\lambda_{\min}\left(\frac{4}{n_1 n_2}\bar K\right)$")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    a, b = int(record["n_1"]), int(record["n_2"])
+    net = Network([int(record["d"]), a, b, 1], activation="relu", init="unit")
+    return Case(net, int(record["N"]), "gaussian", unit=a * b / 4.0)
 
 
 def _analyse(table: Table) -> Analysis:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ntkscope.experiments.drawing import curves, grouped
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.fits import line
 from ntkscope.experiments.table import Table
 from ntkscope.experiments.verdicts import scaling_verdict
+from ntkscope.networks import Network
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -30,8 +33,15 @@ def _settings(scale: Scale) -> dict[str, Any]:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(axes[0], table, "N", "lambda_min", ("d", "n_2"), lambda d, n: f"d = {d}, $n_2$ = {n}")
+    draw_predicted(axes[0], table, "N", ("d", "n_2"), _case)
     axes[0].set_xlabel("number of samples N  ($n_1 = 8N$)")
     axes[0].set_ylabel(r"$\lambda_{\min}(\bar K)$")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    N = int(record["N"])
+    net = Network([int(record["d"]), 8 * N, int(record["n_2"]), 1], activation="relu", init="he")
+    return Case(net, N, "gaussian")
 
 
 def _analyse(table: Table) -> Analysis:
