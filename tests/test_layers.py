@@ -17,8 +17,6 @@ FLOORS = [
     ("spectra",),
     ("theory", "chain", "convergence"),
     ("training", "regression"),
-    ("bounds", "meaning", "inspection", "experiments"),
-    ("training",),
     ("bounds", "per_output", "meaning", "inspection", "experiments"),
     ("cli", "__main__"),
 ]

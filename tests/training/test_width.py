@@ -103,5 +103,15 @@ def test_bad_networks():
 def test_one_sample_has_a_width_and_no_prediction():
     advice = advise_width(TANH, X[:1], Goal(lambda_min=0.01))
     assert advice.width is not None
-    assert advice.predicted is None
-    assert advice.to_dict()["predicted"] is None
+    assert advice.predicted.prediction is None
+    assert "N ≥ 2" in advice.predicted.refused
+    assert advice.to_dict()["predicted"]["prediction"] is None
+
+
+def test_data_far_from_isotropic_are_given_no_prediction():
+    stretched = ntk.data.gaussian(60, 12, seed=0)
+    stretched[:, 0] *= 30
+    advice = advise_width(ntk.Network([12, 50, 1], "relu", "he"), stretched, Goal(lambda_min=1e-3))
+    assert advice.predicted.prediction is None
+    assert advice.predicted.isotropy is not None
+    assert f"refused: {advice.predicted.refused}" in str(advice)

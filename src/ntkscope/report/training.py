@@ -258,10 +258,13 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
         ("asked for", number(record["threshold"])),
     ]
-    guess = record["predicted"]
-    if guess is not None:
-        value = f"{number(guess['value'])} ± {number(guess['error'], 2)}"
-        tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
+    guess = record["predicted"]["prediction"]
+    value = (
+        f"refused: {record['predicted']['refused']}"
+        if guess is None
+        else f"{number(guess['value'])} ± {number(guess['error'], 2)}"
+    )
+    tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
     law, points = record["concentration"], record["points"]
     figure = go.Figure()
     figure.add_scatter(

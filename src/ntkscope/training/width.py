@@ -22,7 +22,7 @@ from ntkscope._checks import as_data
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting import limiting_ntk
 from ntkscope.networks import Network
-from ntkscope.theory.prediction import Prediction, predict_smallest_eigenvalue
+from ntkscope.theory.for_sample import SamplePrediction, predict_for_sample
 from ntkscope.training.probes import extremes
 
 _FINE = 1.15  # the answer is known to this factor
@@ -130,8 +130,8 @@ class WidthAdvice:
 
     width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
     the limiting kernel there. too_narrow: the widest width that failed. points: everything
-    measured. predicted: λ_min of the limiting kernel from N, d and the rows' norms alone, as if their
-    directions were uniform (``None`` for a single sample). conditions: (theorem, formula, width it would ask for with its constant set to 1).
+    measured. predicted: λ_min of the limiting kernel from N, d and the rows' norms alone, or why
+    it is refused. conditions: (theorem, formula, width it would ask for with its constant set to 1).
     """
 
     goal: Goal
@@ -139,7 +139,7 @@ class WidthAdvice:
     too_narrow: int | None
     network: Network | None
     limit: float
-    predicted: Prediction | None
+    predicted: SamplePrediction
     points: tuple[WidthPoint, ...]
     concentration: Concentration | None
     conditions: tuple[tuple[str, str, int], ...]
@@ -150,8 +150,7 @@ class WidthAdvice:
     def __str__(self) -> str:
         lines = [f"goal: {self.goal} on {self.n_samples} samples"]
         lines.append(f"limiting kernel: {self.goal.name} = {self.limit:.6g}")
-        if self.predicted is not None:
-            lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
+        lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
         for p in self.points:
             lines.append(
                 f"  width {p.width}: {p.mean:.5g} ± {p.spread:.2g} ({p.mean / p.limit:.1%} of the "
@@ -176,7 +175,7 @@ class WidthAdvice:
             "too_narrow": self.too_narrow,
             "network": None if self.network is None else self.network.to_dict(),
             "limit": self.limit,
-            "predicted": None if self.predicted is None else self.predicted.to_dict(),
+            "predicted": self.predicted.to_dict(),
             "points": [p.to_dict() for p in self.points],
             "concentration": None
             if self.concentration is None
@@ -351,12 +350,6 @@ class _Search:
         error = math.sqrt(residual / max(1, len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
         return Concentration(math.exp(intercept), -float(slope), error, len(x))
 
-    def _predict(self, width: int) -> Prediction | None:
-        if len(self.X) < 2:
-            return None
-        norms = torch.linalg.vector_norm(self.X, dim=1).numpy()
-        return predict_smallest_eigenvalue(self.at(width), len(self.X), data=norms)
-
     def _found(self, passed: int, failed: int | None) -> str:
         tried = f"all {self.networks} sampled networks of width {passed} meet the goal"
         if failed is None:
@@ -368,7 +361,7 @@ class _Search:
         failed, _ = self._bracket()
         return WidthAdvice(
             self.goal, width, failed, None if width is None else self.at(width),
-            self.limit(width or self.max_width), self._predict(width or self.max_width),
+            self.limit(width or self.max_width), predict_for_sample(self.at(width or self.max_width), self.X),
             tuple(sorted(self.points.values(), key=lambda p: p.width)), self.concentration(),
             theorem_widths(len(self.X), self.net.depth), reason, len(self.X),
             time.perf_counter() - self.started,
