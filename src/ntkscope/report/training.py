@@ -258,19 +258,22 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
         ("asked for", number(record["threshold"])),
     ]
-    guess = record["predicted"]["prediction"]
-    value = (
-        f"refused: {record['predicted']['refused']}"
-        if guess is None
-        else f"{number(guess['value'])} ± {number(guess['error'], 2)}"
-    )
-    tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
+    guess, notes = record["predicted"]["prediction"], [f"{record['reason']}."]
+    if guess is None:
+        notes.append(f"No prediction from N, d and the norms: {record['predicted']['refused']}.")
+    else:
+        value = f"{number(guess['value'])} ± {number(guess['error'], 2)}"
+        tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
     law, points = record["concentration"], record["points"]
+    shown = [p for p in points if p["mean"] > 0]
+    if len(shown) < len(points):
+        lost = ", ".join(str(p["width"]) for p in points if p["mean"] <= 0)
+        notes.append(f"Not above 0, so not on the logarithmic axis: width {lost}.")
     figure = go.Figure()
     figure.add_scatter(
-        x=[p["width"] for p in points], y=[p["mean"] for p in points], mode="markers",
+        x=[p["width"] for p in shown], y=[p["mean"] for p in shown], mode="markers",
         name="sampled networks, mean ± one standard deviation",
-        error_y={"type": "data", "array": [p["spread"] for p in points]},
+        error_y={"type": "data", "array": [p["spread"] for p in shown]},
         marker={"color": BLACK, "size": 8},
     )  # fmt: skip
     if points:
@@ -286,7 +289,7 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         )
         figure.add_trace(_line(x, [record["threshold"]] * 100, "goal", VERMILION, "dot"))
     figure.update_xaxes(title="hidden width", type="log")
-    figure.update_yaxes(title=record["quantity"])
+    figure.update_yaxes(title=record["quantity"], type="log", exponentformat="power")
     rows = [
         [
             str(p["width"]), f"{number(p['mean'])} ± {number(p['spread'], 2)}",
@@ -295,7 +298,7 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         for p in points
     ]  # fmt: skip
     sections = [
-        Section("The curve", (f"{record['reason']}.",), figure_html(style(figure), "width")),
+        Section("The curve", tuple(notes), figure_html(style(figure), "width")),
         Section(
             "Measured",
             (),
