@@ -9,6 +9,7 @@ square of the widest layer, and the Jacobian of all parameters.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import subprocess
@@ -69,7 +70,7 @@ def measure(name: str, N: int, widths: str, options: str) -> dict[str, Any]:
                      for word in sorted({v["outcome"] for v in verdicts})},
         "slowest": {v["id"]: v["seconds"] for v in slowest},
         "khatri_rao_square_bytes": 8 * N * max(sizes) ** 2,
-        "jacobian_bytes": 8 * N * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)),
+        "jacobian_bytes": 8 * N * sum(a * b for a, b in itertools.pairwise(sizes)),
     }  # fmt: skip
 
 
