@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import chi2
 
 import ntkscope as ntk
 from ntkscope.theory.banerjee2023 import Setting, square_spread
@@ -64,8 +65,29 @@ def test_the_poincare_spread_bounds_the_variance_of_squares(bias):
 def test_opposite_samples_without_a_series_are_said_to_be_out_of_reach():
     phi = ntk.activations.activation("silu")
     rows = torch.tensor([[1e3], [-1e3]], dtype=torch.float64)
-    with pytest.raises(NotComputable, match="cannot reach"):
+    with pytest.raises(NotComputable, match="cannot be had accurately"):
         dual_matrix(phi, rows @ rows.T, 1)
+
+
+def test_lemma_4_2_promises_too_much_at_large_variance():
+    m = 10  # φ(z) = z, one sample: ‖α‖²/(c m) is χ²_m/m, and the printed condition holds
+    exact = chi2.cdf(1.5 * m, m) - chi2.cdf(0.5 * m, m)
+    assert exact < 0.77 < 1 - 2 / m**2
+    law = ntk.data.Sphere(20)
+    net = ntk.Network([20, m, 1], "identity", "banerjee2023:sigma0_sq=4", "ntk")
+    instance = Instance(net, law.sample(1, 0), distribution=law, samples=100, trials=10)
+    verdict = find("banerjee2023.lemma-4.2").check(instance)
+    printed = next(h for h in verdict.hypotheses if h.name.endswith("h_C from i = 1"))
+    scaled = next(h for h in verdict.hypotheses if "scales as c does" in h.name)
+    assert printed.holds
+    assert scaled.holds is False
+    (rate,) = verdict.rates
+    assert rate.erratum
+    assert rate.claimed == pytest.approx(0.98)
+    instance = Instance(net, law.sample(4, 0), distribution=law, samples=100, trials=10)
+    verdict = find("banerjee2023.lemma-4.2").check(instance)
+    assert verdict.rates[0].holds is False
+    assert verdict.outcome == "violated as printed"
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])

@@ -68,5 +68,9 @@ def violations(instance, paper, leave_out=()):
             for c in verdict.violations
             if not c.erratum
         ]
-        found += [f"{verdict.id}: {r.to_dict()}" for r in verdict.rates if r.holds is False]
+        found += [
+            f"{verdict.id}: {r.to_dict()}"
+            for r in verdict.rates
+            if r.holds is False and not r.erratum
+        ]
     return found

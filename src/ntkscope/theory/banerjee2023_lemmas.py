@@ -137,6 +137,7 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         out.hypothesis(
             f"max(8h_C²/c², 4h_C/c) ≤ √m, h_C from i = {first}", need <= root, need, root
         )
+    printed_condition = out.hypotheses[-1].holds
     _norm_recursion(i, out, k, s)
     rows = []
     for l in range(1, i.L):
@@ -159,9 +160,18 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         ratios = torch.cat([found[l] / (s.c * i.n[l]) for l in range(1, i.L)])
         met += bool((ratios >= 0.5).all() and (ratios <= 1.5).all())
     promised = 1 - 2 * i.N * sum(1 / i.n[l] ** 2 for l in range(1, i.L))
-    fits = out.hypotheses[-1].holds and as_printed(i)
+    # ‖φ(z)²‖_ψ1 is of the order of σ_0², which the printed condition takes to be 1
+    large = s.sigma_sq > 1
+    h = s.h(hidden, 0) * max(1.0, s.sigma_sq)
+    needed = max(8 * h**2 / s.c**2, 4 * h / s.c)
+    root = math.sqrt(min(i.n[1 : i.L]))
+    if large:
+        out.hypothesis("max(8h²/c², 4h/c) ≤ √m with h = σ_0² h_C, which scales as c does",
+                       needed <= root, needed, root)  # fmt: skip
+    fits = printed_condition and as_printed(i)
     out.rate("band of Lemma 4.2 with ‖x‖² = c d, over weights", met, trials,
-             promised if fits else None, "corrected: the first variance is then σ_0²")  # fmt: skip
+             promised if fits else None, "corrected: the first variance is then σ_0²",
+             erratum=large and needed > root)  # fmt: skip
 
 
 def _norm_recursion(i: Instance, out: Findings, k: Layers, s: Setting) -> None:
