@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,13 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-_FIELDS = {
-    "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
-    "bias_std", "residual", "seed",
-}  # fmt: skip
 
-
-@app.command()
 def run(
     ids: Annotated[
         list[str] | None, typer.Argument(help="Statements such as nguyen2021.theorem-4.1.")
@@ -36,17 +31,6 @@ def run(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with data and network settings.")
     ] = None,
-    data: options.Data | None = None,
-    center: options.Center | None = None,
-    scale: options.Scale | None = None,
-    widths: options.Widths | None = None,
-    activation: options.Activation | None = None,
-    init: options.Init | None = None,
-    parameterization: options.ParameterizationOption | None = None,
-    weights: options.Weights | None = None,
-    bias_std: options.BiasStd = None,
-    residual: options.Residual | None = None,
-    seed: options.Seed | None = None,
     samples: Annotated[int, typer.Option(help="Draws behind an expectation.")] = 4096,
     trials: Annotated[int, typer.Option(help="Repetitions behind a success rate.")] = 100,
     delta: Annotated[float, typer.Option(help="The failure probability δ.")] = 0.1,
@@ -58,11 +42,11 @@ def run(
     ] = False,
     seeds: Annotated[int, typer.Option(help="With --sweep: trials at each size.")] = 5,
     workers: Annotated[int | None, typer.Option(help="With --sweep: local processes.")] = None,
+    **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
     from ntkscope.theory.statement import find, statements
 
-    given = {key: value for key, value in locals().items() if key in _FIELDS}
     if listing:
         for s in statements(paper):
             typer.echo(f"{s.id:34} {s.title}  ({s.source})")
@@ -84,6 +68,9 @@ def run(
     budget = {"samples": samples, "trials": trials, "delta": delta}
     verdicts = _check(chosen, config, given, budget)
     _show(verdicts, out, json, latex)
+
+
+app.command()(options.takes(options.NETWORK, run))
 
 
 def _check(
@@ -131,16 +118,18 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
 
     from ntkscope.report import files
     from ntkscope.report import verdicts as pages
+    from ntkscope.theory._render import as_text
 
+    width = shutil.get_terminal_size((120, 24)).columns
     records = [v.to_dict() for v in verdicts]
     if as_json:
         typer.echo(files.to_json(records), nl=False)
     elif latex:
         typer.echo("\n\n".join(v.to_latex() for v in verdicts))
     elif len(verdicts) <= 3:
-        typer.echo("\n\n".join(str(v) for v in verdicts))
+        typer.echo("\n\n".join(as_text(v, width) for v in verdicts))
     else:
-        Console(highlight=False).print(outcomes(verdicts))
+        Console(highlight=False, width=width).print(outcomes(verdicts))
     if out is not None:
         page = pages.page(records, verdicts[0].settings)
         files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
@@ -149,14 +138,16 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
 
 def outcomes(verdicts: list[Verdict]) -> Table:
     """One row a statement."""
+    from rich import box
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("statement", no_wrap=True)
-    for name in ("outcome", "inequalities", "rates", "constants"):
-        table.add_column(name, justify="left" if name == "outcome" else "right")
+    table.add_column("outcome")
+    for name in ("met", "rates", "orders"):
+        table.add_column(name, justify="right", no_wrap=True)
     for v in verdicts:
         met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
-        cells = (v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
-        table.add_row(*cells)
+        table.add_row(v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
+    table.caption = "met: inequalities that stand; orders: Ω, O, Θ claims with their constant"
     return table

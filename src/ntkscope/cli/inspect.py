@@ -13,74 +13,59 @@ from ntkscope.cli import options
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
-def run(
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file with any of these settings.")
-    ] = None,
-    data: options.Data | None = None,
-    center: options.Center | None = None,
-    scale: options.Scale | None = None,
-    widths: options.Widths | None = None,
-    activation: options.Activation | None = None,
-    init: options.Init | None = None,
-    parameterization: options.ParameterizationOption | None = None,
-    weights: options.Weights | None = None,
-    bias_std: options.BiasStd = None,
-    residual: options.Residual | None = None,
-    seed: options.Seed | None = None,
-    model: Annotated[
-        str | None,
+_OWN: dict[str, Any] = {
+    "model": Annotated[
+        str,
         typer.Option(
             help="Your own model in place of --widths: file.py:build or package.module:name. "
             "This runs that code."
         ),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors."),
-    ] = None,
-    params: Annotated[
-        str | None,
+    ],
+    "checkpoint": Annotated[
+        str, typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors.")
+    ],
+    "params": Annotated[
+        str,
         typer.Option(
             help="Parameters of --model to differentiate: patterns such as layer4.*,head.*"
         ),
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float64 (default) or float32.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:1, …")] = None,
-    reduce: Annotated[
-        str | None, typer.Option(help="Several outputs: trace (default) or an output's index.")
-    ] = None,
-    width_limit: Annotated[
-        bool | None,
+    ],
+    "dtype": Annotated[str, typer.Option(help="float64 (default) or float32.")],
+    "device": Annotated[str, typer.Option(help="cpu (default), cuda, cuda:1, …")],
+    "reduce": Annotated[
+        str, typer.Option(help="Several outputs: trace (default) or an output's index.")
+    ],
+    "width_limit": Annotated[
+        bool,
         typer.Option(
             "--width-limit", help="Compare with the infinite-width kernel, over widths too."
         ),
-    ] = None,
-    statements: Annotated[
-        bool | None,
+    ],
+    "statements": Annotated[
+        bool,
         typer.Option("--statements", help="Run the papers' statements that apply to the network."),
-    ] = None,
-    out: Annotated[
-        str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+    ],
+    "out": Annotated[str, typer.Option(help="Folder for report.html, result.json, settings.toml.")],
+}
+
+
+def run(
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with any of these settings.")
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print result.json instead of tables.")
     ] = False,
+    **given: Any,
 ) -> None:
     """Measure a network's NTK on data: λ_min with its error, the layers, the bounds."""
     from ntkscope.cli import settings as settings_module
 
-    given = {key: value for key, value in locals().items() if key in _FIELDS}
     settings = settings_module.read(settings_module.InspectSettings, config, given)
     _inspect(settings, json)
 
 
-_FIELDS = {
-    "data", "center", "scale", "widths", "activation", "init", "parameterization", "weights",
-    "bias_std", "residual", "seed", "model", "checkpoint", "params", "dtype", "device", "reduce",
-    "width_limit", "statements", "out",
-}  # fmt: skip
+app.command()(options.takes(options.NETWORK | _OWN, run))
 
 
 def _inspect(settings: Any, as_json: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +45,34 @@ BiasStd = Annotated[
 ]
 Residual = Annotated[float, typer.Option(help="α of f_l = f_(l-1) + α φ(g_l); 0: a plain network.")]
 Seed = Annotated[int, typer.Option(help="Seed of the weights, and of synthetic data.")]
+
+# what a command with a settings file takes: an option that is not given leaves the file's value
+NETWORK: dict[str, Any] = {
+    "data": Data, "center": Center, "scale": Scale, "widths": Widths, "activation": Activation,
+    "init": Init, "parameterization": ParameterizationOption, "weights": Weights,
+    "bias_std": BiasStd, "residual": Residual, "seed": Seed,
+}  # fmt: skip
+
+
+def takes(kinds: dict[str, Any], run: Callable[..., None]) -> Callable[..., None]:
+    """``run`` with the options ``kinds`` in place of its ``**given``, each ``None`` by default."""
+
+    @functools.wraps(run)
+    def command(**arguments: Any) -> None:
+        run(**arguments)
+
+    signature = inspect.signature(run, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None,
+            annotation=Annotated[kind.__origin__ | None, *kind.__metadata__],
+        )
+        for name, kind in kinds.items()
+    ]  # fmt: skip
+    made = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    command.__signature__ = signature.replace(parameters=[*made, *shared])  # type: ignore[attr-defined]
+    return command
 
 
 def parse_widths(text: str) -> list[int | float]:

@@ -8,19 +8,21 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ntkscope.theory.verdict import Verdict
+    from ntkscope.theory.verdict import Claim, Rate, Verdict
 
 
 def short(x: float | None, digits: int = 5) -> str:
     """A number for a table; a dash where there is none."""
     if x is None or math.isnan(x):
         return "–"
-    return f"{x:.{digits}g}"
+    return f"{x + 0.0:.{digits}g}"  # no −0
 
 
-def mark(holds: bool | None) -> str:
+def mark(item: Claim | Rate) -> str:
     """yes, no or open."""
-    return "open" if holds is None else ("yes" if holds else "no")
+    if item.holds is None:
+        return "open"
+    return "yes" if item.holds else ("no (erratum)" if item.erratum else "no")
 
 
 def claim_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str, str]]:
@@ -28,7 +30,7 @@ def claim_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str, str]]:
     return [
         (
             c.name, short(c.left.value), c.relation, short(c.right.value), short(c.slack, 3),
-            mark(c.holds) + (" (erratum)" if c.erratum and c.holds is False else ""),
+            mark(c),
         )
         for c in verdict.claims
     ]  # fmt: skip
@@ -50,7 +52,7 @@ def rate_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str]]:
     return [
         (
             r.name, f"{r.successes}/{r.trials}", "{:.3f} … {:.3f}".format(*r.interval),
-            short(r.claimed), mark(r.holds),
+            short(r.claimed), mark(r),
         )
         for r in verdict.rates
     ]  # fmt: skip
@@ -75,12 +77,12 @@ SECTIONS = (
 )
 
 
-def as_text(verdict: Verdict) -> str:
-    """Tables for a terminal, 120 columns wide."""
+def as_text(verdict: Verdict, width: int = 120) -> str:
+    """Tables for a terminal of ``width`` columns."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=io.StringIO(), width=120, highlight=False, color_system=None)
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
     console.print(f"{verdict.id}: {verdict.title} ({verdict.source})", markup=False)
     console.print(verdict.sentence, markup=False)
     settings = verdict.settings

@@ -16,16 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
 from ntkscope import initialization as rules
 from ntkscope._specs import parse_spec
-from ntkscope.activations import Activation
 from ntkscope.hermite import Coefficients, hermite_coefficients, second_moment
-from ntkscope.kernels.dual import closed_form, dual_activation
-from ntkscope.kernels.series import Expansion
 from ntkscope.networks import Network
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.theory import needs
+from ntkscope.theory.expected import expected_gram
 from ntkscope.theory.instance import Instance, NotComputable, power_eigenvalue
 from ntkscope.theory.quantity import Quantity, U, quantity
 from ntkscope.theory.statement import Findings, statement
@@ -33,7 +30,6 @@ from ntkscope.theory.verdict import Hypothesis
 
 SOURCE = "Banerjee et al. 2023"
 ORDERS = (1, 2, 3, 4, 5, 6, 7)  # the r that are run; tanh has μ_r = 0 at even r
-_ACCURACY = 1e-13
 
 
 def smooth_activation(net: Network) -> Hypothesis:
@@ -109,33 +105,6 @@ class Setting:
         return sum(self.nu_sq**k for k in range(first, hidden + 1))
 
 
-def dual_matrix(
-    phi: Activation, covariance: Float[Tensor, "N N"], length: int
-) -> tuple[Float[Tensor, "N N"], float]:
-    """(E[φ(u_i)φ(u_j)], a bound on its 2-norm error) for u ~ N(0, C), C a Gram of ``length`` terms.
-
-    The error has the series' truncation, its rounding, and what the rounding of C moves: the
-    derivative in C_ij is at most M² = sup|φ′|².
-    """
-    a = covariance.diagonal().clone()
-    roots = torch.sqrt(a)
-    scale = torch.outer(roots, roots).clamp_min(1e-300)
-    rho = (covariance / scale).clamp(-1.0, 1.0)
-    rho.fill_diagonal_(0.0)
-    if closed_form(phi) is not None:
-        _memory.require(40.0 * 8 * a.numel() ** 2, "the expected Gram matrix", "use fewer samples")
-        value = dual_activation(phi, a[:, None], a[None, :], rho=rho).value
-    else:
-        everything = slice(0, len(a))
-        value = Expansion(phi, a, False, _ACCURACY).tile(rho, everything, everything)
-    moments = hermite_coefficients(phi, 0, a).second_moment
-    value = (value + value.T) / 2
-    value.diagonal().copy_(moments)
-    slope = phi.lipschitz if phi.lipschitz is not None and math.isfinite(phi.lipschitz) else 1.0
-    error = (4 * _ACCURACY + 64 * U) * float(moments.sum())
-    return value, error + (length + 8) * U * slope**2 * float(a.sum())
-
-
 class Layers:
     """λ_l, variances and Hermite coefficients of an instance, layer by layer."""
 
@@ -163,9 +132,7 @@ class Layers:
 
     def expected(self, l: int) -> tuple[Tensor, float]:
         """(E[φφᵀ] of layer l, its 2-norm error)."""
-        return self.i.held(
-            ("E φφ", l), lambda: dual_matrix(self.phi, self.covariance(l), self.i.n[l - 1])
-        )
+        return expected_gram(self.i, l)
 
     def smallest(self, l: int) -> Quantity:
         """λ_l."""
@@ -335,21 +302,45 @@ def lambda_one(i: Instance, out: Findings) -> None:
     out.at_most(
         "λ_1 ≤ min_i E φ(x_iᵀg/√d)²", value, Quantity(float(matrix.diagonal().min()), error)
     )
-    mean = monte_carlo(i, k, torch.linalg.eigh(matrix)[1][:, 0], "lambda-1")
-    out.equal("λ_1 = E_g ⟨φ(Xg/√d), v_min⟩² by Monte Carlo", value, mean)
+    vectors = torch.linalg.eigh(matrix)[1]
+    for name, v in (("v_min", vectors[:, 0]), ("v_max", vectors[:, -1])):
+        form = value if name == "v_min" else Quantity(float(v @ matrix @ v), error)
+        mean = monte_carlo(i, k, v, "lambda-1", form.value)
+        left = "λ_1" if name == "v_min" else "λ_max"
+        out.equal(f"{left} = E_g ⟨φ(Xg/√d), {name}⟩² by Monte Carlo", form, mean)
     for l in range(1, i.L):
         out.scaling(f"λ_{l}", k.smallest(l), "Θ", 1.0, "1")
 
 
-def monte_carlo(i: Instance, k: Layers, v: Tensor, purpose: str) -> Quantity:
-    """E_g⟨φ(Xg), v⟩² by ``i.samples`` draws of the first layer's column."""
+def monte_carlo(i: Instance, k: Layers, v: Tensor, purpose: str, expected: float) -> Quantity:
+    """E_g⟨φ(Xg), v⟩² by ``i.samples`` draws of the first layer's column, claimed ``expected``.
+
+    Near the null space a few large draws carry the mean, and the sample's own variance misses them.
+    """
     draws = torch.randn(i.d, i.samples, generator=i.generator(purpose), dtype=torch.float64)
     z = i.X @ draws * i.beta[1]
     bias = i.network.bias_std
     if bias:
         z = z + bias * torch.randn(i.samples, generator=i.generator(purpose + " b")).double()
     values = (v @ k.phi(z)).square()
-    return Quantity(float(values.mean()), 0.0, float(values.std()) / math.sqrt(len(values)))
+    sampled = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Quantity(float(values.mean()), 0.0,
+                    max(sampled, square_spread(i, 1, expected, len(values))))  # fmt: skip
+
+
+def square_spread(i: Instance, l: int, mean: float, draws: int) -> float:
+    """A bound on the standard error of a mean of h² over ``draws`` draws of W_l, E h² = ``mean``.
+
+    h is Λ-Lipschitz in the standard normal entries behind W_l and b_l, Λ² = M²(β_l²‖F_(l-1)‖² +
+    N s²): true of ⟨φ(F w), v⟩ at ‖v‖ = 1 and of σ_min(φ(F W)). The Gaussian Poincaré inequality
+    gives Var h² ≤ 4Λ² E h². inf where sup |φ′| is not known.
+    """
+    M = i.network.activation.lipschitz
+    if M is None or not math.isfinite(M):
+        return math.inf
+    norm_sq = float(torch.linalg.matrix_norm(i.F(l - 1), 2)) ** 2
+    slope_sq = M**2 * (i.beta[l] ** 2 * norm_sq + i.N * (i.network.bias_std or 0.0) ** 2)
+    return 2 * math.sqrt(slope_sq * max(mean, 0.0) / draws)
 
 
 @statement(

@@ -17,6 +17,7 @@ from ntkscope.theory.banerjee2023 import (
     as_printed,
     layers,
     require,
+    square_spread,
 )
 from ntkscope.theory.instance import Instance, gram_eigenvalue
 from ntkscope.theory.quantity import Quantity, U, quantity, rounded
@@ -92,11 +93,11 @@ def lemma_4_1(i: Instance, out: Findings) -> None:
         claimed = 1 - i.delta / (i.L - 1) if enough and i.n[l] >= i.N else None
         out.rate(f"λ_min(A^({l})A^({l})ᵀ) ≥ m_{l} λ_{l}/4 over W^({l})", met, trials, claimed,
                  "constants 1 for c_2, c_3")  # fmt: skip
-        if trials > 1:
-            sample = torch.tensor(minima)
-            bar = float(sample.std()) / math.sqrt(trials)
+        if trials:
+            # too few trials to estimate a variance: the bound that the claim itself implies
+            bar = square_spread(i, l, i.n[l] * value.value, trials)
             out.at_most(f"E λ_min(A^({l})A^({l})ᵀ) ≤ m_{l} λ_{l}",
-                        Quantity(float(sample.mean()), 0.0, bar), value * i.n[l])  # fmt: skip
+                        Quantity(sum(minima) / trials, 0.0, bar), value * i.n[l])  # fmt: skip
         ratio = i.lambda_features(l).value / (i.n[l] * value.value) if value.value else math.nan
         out.note(f"On this instance λ_min(A^({l})A^({l})ᵀ) = {ratio:.4g} m_{l} λ_{l}.")
 
@@ -136,6 +137,7 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         out.hypothesis(
             f"max(8h_C²/c², 4h_C/c) ≤ √m, h_C from i = {first}", need <= root, need, root
         )
+    printed_condition = out.hypotheses[-1].holds
     _norm_recursion(i, out, k, s)
     rows = []
     for l in range(1, i.L):
@@ -158,9 +160,18 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         ratios = torch.cat([found[l] / (s.c * i.n[l]) for l in range(1, i.L)])
         met += bool((ratios >= 0.5).all() and (ratios <= 1.5).all())
     promised = 1 - 2 * i.N * sum(1 / i.n[l] ** 2 for l in range(1, i.L))
-    fits = out.hypotheses[-1].holds and as_printed(i)
+    # ‖φ(z)²‖_ψ1 is of the order of σ_0², which the printed condition takes to be 1
+    large = s.sigma_sq > 1
+    h = s.h(hidden, 0) * max(1.0, s.sigma_sq)
+    needed = max(8 * h**2 / s.c**2, 4 * h / s.c)
+    root = math.sqrt(min(i.n[1 : i.L]))
+    if large:
+        out.hypothesis("max(8h²/c², 4h/c) ≤ √m with h = σ_0² h_C, which scales as c does",
+                       needed <= root, needed, root)  # fmt: skip
+    fits = printed_condition and as_printed(i)
     out.rate("band of Lemma 4.2 with ‖x‖² = c d, over weights", met, trials,
-             promised if fits else None, "corrected: the first variance is then σ_0²")  # fmt: skip
+             promised if fits else None, "corrected: the first variance is then σ_0²",
+             erratum=large and needed > root)  # fmt: skip
 
 
 def _norm_recursion(i: Instance, out: Findings, k: Layers, s: Setting) -> None:

@@ -99,11 +99,14 @@ class Centred:
 
     @cached_property
     def rounding(self) -> float:
-        """‖·‖₂ error of any of the kernels, and of the identities between them."""
+        """‖·‖₂ error of any of the kernels, and of the identities between them.
+
+        A row of J̃ is f̃ ⊗ b̃ − μ; μ is the larger of the two where the row's neurons are dead.
+        """
         f = torch.linalg.vector_norm(self.F, dim=1) + torch.linalg.vector_norm(self.F_mean)
         b = torch.linalg.vector_norm(self.B, dim=1) + torch.linalg.vector_norm(self.B_mean)
         length = self.F.shape[1] + self.B.shape[1] + 8
-        return 8 * length * U * float((f * b).square().sum())
+        return 8 * length * U * float((f * b + math.sqrt(self.product_mean_sq)).square().sum())
 
     def smallest(self, name: str) -> Quantity:
         """λ_min of a kernel, with the error of forming it."""

@@ -116,6 +116,7 @@ def _square_root_form(i: Instance, out: Findings, limit: Wide, l: int) -> None:
     covariance = limit.G[l - 1] * beta_sq
     values, vectors = torch.linalg.eigh(covariance)
     root = (vectors * values.clamp_min(0.0).sqrt()) @ vectors.T  # rounding below 0, if any
+    root[covariance.diagonal() == 0] = 0.0  # a kink sits at 0, and rounding would pick a side
     scale = float(values.abs().max())
     gap = float(torch.linalg.matrix_norm(root @ root - covariance, 2))
     noise = 64 * i.N * U * scale + limit.error(covariance)

@@ -32,6 +32,7 @@ How to add one. Write a function of an :class:`Instance` and a :class:`Findings`
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 import time
@@ -135,9 +136,10 @@ class Findings:
         trials: int,
         claimed: SupportsFloat | None = None,
         note: str = "",
+        erratum: bool = False,
     ) -> None:
         """A success rate over trials; ``claimed`` where the paper gives a number."""
-        self.rates.append(Rate(name, successes, trials, _float(claimed), note))
+        self.rates.append(Rate(name, successes, trials, _float(claimed), note, erratum))
 
     def scaling(
         self,
@@ -267,7 +269,14 @@ def find(id: str) -> Statement:
     """The statement of an id. Raises ValueError for an unknown one, suggesting the nearest."""
     _load()
     if id not in _REGISTRY:
-        raise ValueError(unknown("statement", id, _REGISTRY))
+        paper, dot, name = id.rpartition(".")
+        # a paper's own number without the paper means it in each paper that has it
+        near = [f"{p}.{name}" for p in PAPERS if not dot and f"{p}.{name}" in _REGISTRY]
+        if not near:
+            of = paper if paper in PAPERS else ""
+            near = difflib.get_close_matches(id, [k for k in _REGISTRY if of in k], n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"unknown statement {id!r}{hint} (ntkscope check --list shows all)")
     return _REGISTRY[id]
 
 

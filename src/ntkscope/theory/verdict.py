@@ -118,6 +118,7 @@ class Rate:
     """A statement that holds with a probability, run over Monte-Carlo trials.
 
     claimed: the probability that the statement promises, ``None`` when it hides a constant.
+    erratum: it is known not to hold as printed.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Rate:
     trials: int
     claimed: float | None = None
     note: str = ""
+    erratum: bool = False
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -150,7 +152,7 @@ class Rate:
         return {
             "name": self.name, "successes": self.successes, "trials": self.trials,
             "interval_99": list(self.interval), "claimed": self.claimed, "holds": self.holds,
-            "note": self.note,
+            "erratum": self.erratum, "note": self.note,
         }  # fmt: skip
 
 
@@ -225,7 +227,8 @@ class Verdict:
     def outcome(self) -> str:
         """One word or two for a table's column."""
         if self.holds is False:
-            errata = all(c.erratum for c in self.violations) and self.violations
+            failed = [c.erratum for c in self.violations]
+            errata = all(failed + [r.erratum for r in self.rates if r.holds is False])
             return "violated as printed" if errata else "violated"
         stands = "holds" if self.holds else ("measured" if self.scalings else "open")
         return stands if self.applies else f"{stands}; hypothesis fails"
