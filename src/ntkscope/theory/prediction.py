@@ -315,7 +315,8 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
     spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale, norms_sd * value)
     bulk = float(law.z[-1])
     # what the edge moved by is known to first order, and half of it is kept as an error
-    method = 0.5 * (above + edge.value - bulk) + 0.25 * min(bulk - law.mean, law.mean) + rounding
+    moved = (edge.value - bulk) * (1.0 - law.decided_by_pair)
+    method = 0.5 * (above + moved) + 0.25 * min(bulk - law.mean, law.mean) + rounding
     pull = 1.0 - law.mean / bulk if bulk > 0 else 1.0
     regime = "bulk" if pull < 0.02 else "mixed" if pull < 0.2 else "closest pair"
     reach = 1.645 * math.hypot(TRACY_WIDOM_SD * edge.scale, norms_sd * value) + method

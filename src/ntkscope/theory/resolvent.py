@@ -136,8 +136,10 @@ class Resolvent:
             logs.append(logs[-1] + 0.375)
             states.append(self.state(math.exp(logs[-1]), states[-1]))
         best = int(np.argmax([state.z for state in states]))
-        found = self.near(states[best], 0.2)
-        return self.near(found, 0.04)
+        found = states[best]
+        for step in (0.2, 0.04, 0.008):
+            found = self.near(found, step)
+        return found
 
     def near(self, state: State, step: float = 0.1) -> State:
         """Where z is largest near ``state``, by a parabola in ln m; a smaller z is not taken."""
