@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ntkscope.activations import Activation
 from ntkscope.hermite import hermite_coefficients
@@ -17,6 +18,7 @@ from ntkscope.networks import Network
 
 _FIRST_ORDER = 128
 _MAX_ORDER = 4096
+_BLOCK = 16
 _ACCURACY = 1e-13
 
 
@@ -70,14 +72,21 @@ def _dual(phi: Activation, variance: Tensor, delta: Tensor) -> tuple[Tensor, Ten
         return closed(variance.expand(delta.shape), variance.expand(delta.shape), delta)
     value, slope = _powers(phi, tuple(variance[:, 0].tolist()))
     rho = 1.0 - delta
-    return _horner(value, rho), _horner(slope, rho)
+    return _power_series(value, rho), _power_series(slope, rho)
 
 
-def _horner(coefficients: Tensor, rho: Tensor) -> Tensor:
-    total = coefficients[:, -1:].expand(rho.shape).clone()
-    for r in range(coefficients.shape[1] - 2, -1, -1):
-        total.mul_(rho).add_(coefficients[:, r : r + 1])
-    return total
+def _power_series(coefficients: Tensor, rho: Tensor) -> Tensor:
+    """Σ_r c_r ρ^r for each row, in blocks of 16 powers: a product each, and Horner's rule over them."""
+    rows = []
+    for c, x in zip(coefficients, rho, strict=True):
+        blocks = pad(c, (0, -len(c) % _BLOCK)).reshape(-1, _BLOCK)
+        powers = torch.cumprod(x.expand(_BLOCK - 1, -1), 0)
+        sums = blocks[:, :1] + blocks[:, 1:] @ powers
+        total, leap = sums[-1], powers[-1] * x
+        for part in sums[:-1].flip(0):
+            total = total * leap + part
+        rows.append(total)
+    return torch.stack(rows)
 
 
 @lru_cache(maxsize=64)

@@ -101,6 +101,13 @@ def nodes(dim: int, n_samples: int | float) -> Array:
     return np.append(_rule(dim, degrees_needed(dim, n_samples))[0], 0.0)
 
 
+def law_of_angle(dim: int, n_samples: int | float) -> tuple[Array, Array]:
+    """Quadrature nodes θ of the angle between two uniform points, and their weights (sum 1)."""
+    _check_dim(dim)
+    theta, weight, _ = _rule(dim, degrees_needed(dim, n_samples))
+    return theta, weight
+
+
 def expand(kappa: Kappa, dim: int, n_samples: int | float) -> Expansion:
     """The expansion of ``kappa`` on the sphere in R^dim, far enough for ``n_samples`` points.
 

@@ -313,8 +313,11 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
     value = (law.mean + above) * shift
     rounding = kernel.expansion.error
     spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale, norms_sd * value)
-    method = 0.5 * above + 0.25 * min(edge.value - law.mean, law.mean) + rounding
-    pull = 1.0 - law.mean / edge.value if edge.value > 0 else 1.0
+    bulk = float(law.z[-1])
+    # what the edge moved by is known to first order, and half of it is kept as an error
+    moved = (edge.value - bulk) * (1.0 - law.decided_by_pair)
+    method = 0.5 * (above + moved) + 0.25 * min(bulk - law.mean, law.mean) + rounding
+    pull = 1.0 - law.mean / bulk if bulk > 0 else 1.0
     regime = "bulk" if pull < 0.02 else "mixed" if pull < 0.2 else "closest pair"
     reach = 1.645 * math.hypot(TRACY_WIDOM_SD * edge.scale, norms_sd * value) + method
     angle = closest_pair.expected_angle(kernel.dim, kernel.n_samples)
@@ -328,12 +331,12 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
         error=math.hypot(spread, method),
         lower=max(shift * law.quantile(0.05) - reach, 0.0),
         upper=shift * law.quantile(0.95) + reach,
-        edge=edge.value,
+        edge=bulk,
         regime=regime,
         pair_probability=law.decided_by_pair,
         pair_angle=angle,
         degrees=_degrees(kernel, edge),
-        reason=_reason(regime, angle, edge.value),
+        reason=_reason(regime, angle, bulk),
         validity=_validity(kernel, regime, rounding, value),
         reliable=reliable,
         n_samples=kernel.n_samples,
@@ -347,7 +350,7 @@ def _norm_spread(kernel: _Kernel, edge: Edge) -> tuple[float, float]:
     """(mean, relative spread) of the edge over draws of the smallest norms, relative to ``edge``."""
     if kernel.low is None or kernel.high is None or edge.value <= 0:
         return 1.0, 0.0
-    low, high = (r.edge().value / edge.value for r in (kernel.low, kernel.high))
+    low, high = (r.near(edge.state).z / edge.value for r in (kernel.low, kernel.high))
     return (low + high + 1.0) / 3.0, 0.5 * (high - low)
 
 

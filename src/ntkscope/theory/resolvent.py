@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -136,12 +136,21 @@ class Resolvent:
             logs.append(logs[-1] + 0.375)
             states.append(self.state(math.exp(logs[-1]), states[-1]))
         best = int(np.argmax([state.z for state in states]))
-        low, high = logs[max(best - 1, 0)], logs[min(best + 1, len(logs) - 1)]
-        found = minimize_scalar(
-            lambda x: -self.state(math.exp(x), states[best]).z, bounds=(low, high),
-            method="bounded", options={"xatol": 1e-5},
-        )  # fmt: skip
-        return self.state(math.exp(float(found.x)), states[best])
+        found = states[best]
+        for step in (0.2, 0.04, 0.008):
+            found = self.near(found, step)
+        return found
+
+    def near(self, state: State, step: float = 0.1) -> State:
+        """Where z is largest near ``state``, by a parabola in ln m; a smaller z is not taken."""
+        here = self.state(state.m, state)
+        below, above = (self.state(state.m * math.exp(s), state) for s in (-step, step))
+        bend = 2.0 * here.z - below.z - above.z
+        if bend <= 0.0:
+            return max((below, here, above), key=lambda s: s.z)
+        move = min(max(0.5 * step * (above.z - below.z) / bend, -3.0 * step), 3.0 * step)
+        peak = self.state(state.m * math.exp(move), state)
+        return max((below, here, above, peak), key=lambda s: s.z)
 
     def _scale(self, state: State) -> float:
         """(|z″|/2)^{1/3} N^{−2/3}: z = z* − ½|z″|(m − m*)² is a density √(2(x − z*)/|z″|)/π.
