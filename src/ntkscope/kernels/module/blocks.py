@@ -20,6 +20,8 @@ from ntkscope.kernels.module.operations import Operation
 
 Index = slice | Tensor
 
+_CACHED = 1 << 20  # numbers that a contraction writes before it multiplies them
+
 
 @dataclass(frozen=True, eq=False)
 class Use:
@@ -171,10 +173,48 @@ class WeightBlock:
         rows = [u.samples(0, left) for u in self.uses]
         cols = rows if upper else [u.samples(1, right) for u in self.uses]
         n, m = len(rows[0][1]), len(cols[0][1])
-        add = self._add_pairs if self._pairs_are_cheaper(n, m) else self._add_gradients
-        add(out, rows, cols, upper)
+        if self._pairs_are_cheaper(n, m):
+            self._add_pairs(out, rows, cols, upper)
+        elif len(self.uses) == 1 and not self.full and self.uses[0].operation.is_outer:
+            self._add_outer(out, rows[0], cols[0], upper)
+        else:
+            self._add_gradients(out, rows, cols, upper)
 
     # --- through per-sample gradients -----------------------------------------------------------
+
+    def _add_outer(
+        self,
+        out: Tensor,
+        rows: tuple[Tensor, Tensor],
+        cols: tuple[Tensor, Tensor],
+        upper: bool,
+    ) -> None:
+        """Gradients Σ_t g_t a_tᵀ, summed over the outputs: some rows (output, unit) at a time.
+
+        They are written into the same few MB again and again: fresh memory costs more than the
+        product that fills it.
+        """
+        operation = self.uses[0].operation
+        left_pairs = operation.pairs(*rows)
+        right_pairs = left_pairs if upper else operation.pairs(*cols)
+        assert left_pairs is not None
+        assert right_pairs is not None
+        for a, g, b, h in zip(*left_pairs, *right_pairs, strict=True):
+            left, right = (a, _rows_last(g)), (b, _rows_last(h))
+            n, m, p, units = len(a), len(b), a.shape[2], left[1].shape[2]
+            step, width = outer_slices(max(n, m), p, units, self.budget / self.dtype.itemsize)
+            pads = [a.new_empty(min(step, k) * width * p) for k in ((n,) if upper and n <= step else (n, m))]  # fmt: skip
+            for start in range(0, units, width):
+                part = slice(start, min(start + width, units))
+                for i in range(0, n, step):
+                    own = _outer(left, slice(i, i + step), part, pads[0])
+                    for j in range(i if upper else 0, m, step):
+                        block = out[i : i + step, j : j + step]
+                        if upper and j == i:
+                            _add_upper(block, own, own)
+                        else:
+                            other = _outer(right, slice(j, j + step), part, pads[1])
+                            block.addmm_(own, other.T)
 
     def _add_gradients(
         self,
@@ -348,10 +388,38 @@ def mirror(out: Tensor) -> None:
             out[j : j + step, i : i + step] = out[i : i + step, j : j + step].T
 
 
+def outer_slices(n: int, p: int, units: int, budget: float) -> tuple[int, int]:
+    """Samples and units at a time whose gradients, p numbers a unit, fill at most ``budget`` / 4.
+
+    Within the budget, about what a core's cache holds: the product then reads them from there.
+    """
+    most = max(1, int(min(budget / 4, _CACHED)))
+    step = min(n, 1024)
+    width = min(units, most // (step * p))
+    if width < min(8, units):
+        width = max(1, min(8, units, most // p))
+        step = max(1, min(step, most // (width * p)))
+    return step, width
+
+
+def _rows_last(g: Tensor) -> Tensor:
+    """(n, C, T, q) as (n, T, C·q), without a copy where the positions lie outermost."""
+    return g.transpose(1, 2).flatten(2)
+
+
+def _outer(side: tuple[Tensor, Tensor], index: slice, units: slice, pad: Tensor) -> Tensor:
+    """(n, units·p): Σ_t g_t a_tᵀ of some samples and units, in the memory of ``pad``."""
+    a, g = side[0][index], side[1][index, :, units]
+    n, width, p = len(a), g.shape[2], a.shape[2]
+    made = pad[: n * width * p].view(n, width, p)
+    torch.bmm(g.transpose(1, 2), a, out=made)
+    return made.view(n, width * p)
+
+
 def _add_upper(block: Tensor, left: Tensor, right: Tensor) -> None:
     """block += left rightᵀ in its upper panels, eight of them: the rest is mirrored later."""
     n = len(block)
-    step = max(128, -(-n // 8))
+    step = max(64, -(-n // 8))
     for i in range(0, n, step):
         block[i : i + step, i:].addmm_(left[i : i + step], right[i:].T)
 

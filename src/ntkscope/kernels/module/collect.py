@@ -176,13 +176,20 @@ def _into(
     held: dict[int, Tensor], key: int, n: int, like: Tensor, n_outputs: int | None = None
 ) -> Tensor:
     if key not in held:
-        lead = (n,) if n_outputs is None else (n, n_outputs)
-        held[key] = like.new_empty(*lead, *like.shape[1:])
+        if n_outputs is None:
+            held[key] = like.new_empty(n, *like.shape[1:])
+        elif like.ndim == 3:  # positions outermost: then (output, unit) is one axis of a matrix
+            T, q = like.shape[1:]
+            held[key] = like.new_empty(n, T, n_outputs, q).transpose(1, 2)
+        else:
+            held[key] = like.new_empty(n, n_outputs, *like.shape[1:])
     return held[key]
 
 
 def _require_finite(values: Tensor, what: str, sites: Sequence[Site]) -> None:
-    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+    if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
+        return  # a finite sum has finite summands, and takes one reading
+    if not bool(torch.isfinite(values).all()):
         names = ", ".join(sites[0].operations) if len(sites) == 1 else "the model"
         raise ValueError(
             f"the {what} of {names} are NaN or infinite on these data; scale the data or the "

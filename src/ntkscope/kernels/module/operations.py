@@ -21,6 +21,7 @@ class Operation(ABC):
     """Final subclasses are frozen: two records of a forward pass are compared by them."""
 
     kind: str
+    is_outer: bool = False  # whether the gradient is the matrix Σ_t g_t a_tᵀ of :meth:`pairs`
 
     @abstractmethod
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
@@ -68,6 +69,7 @@ class Dense(Operation):
 
     transposed: bool
     kind = "linear"
+    is_outer = True
 
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         n, C, T, _ = g.shape
@@ -100,6 +102,7 @@ class Convolution(Operation):
     after: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    is_outer = True
 
     @property
     def kind(self) -> str:  # type: ignore[override]  # a constant of the other operations
@@ -143,9 +146,12 @@ class Convolution(Operation):
         width = c // self.groups
         x = x[:, :, group * width : (group + 1) * width].reshape(n * k, width, *x.shape[3:])
         pads = [p for pair in zip(self.before[::-1], self.after[::-1], strict=True) for p in pair]
+        d = len(self.kernel)
+        if d == 2 and self.before == self.after and k == 1:
+            columns = F.unfold(x, self.kernel, self.dilation, self.before, self.stride)
+            return columns.transpose(1, 2)
         if any(pads):
             x = F.pad(x, pads)
-        d = len(self.kernel)
         for axis in range(d):
             reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
             x = x.unfold(2 + axis, reach, self.stride[axis])[..., :: self.dilation[axis]]
