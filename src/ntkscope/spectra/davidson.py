@@ -76,9 +76,7 @@ def davidson(
         X, AX = V[:, :m] @ S[:, :keep], AV[:, :m] @ S[:, :keep]
         R = AX - X * theta[:keep]
         T = R if precondition is None else precondition(R)
-        found = _estimate(
-            theta, X, R, T if precondition is not None else None, k, products, shift
-        )
+        found = _estimate(theta, X, R, T if precondition is not None else None, k, products, shift)
         worst = max(
             e / max(abs(v), 1e-300) for e, v in zip(found.errors, found.values, strict=True)
         )

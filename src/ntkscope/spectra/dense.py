@@ -223,9 +223,7 @@ class Engine:
         shift = values[m - 1] + 0.25 * (values[m] - values[m - 1])
         sigma = 2 * (shift - values[0])
         deflation: Deflation = (start.vectors[:, :m], sigma)
-        bound = cholesky_bound(
-            Shifted(self.source, shift, 1.0, deflation), self.panels, self.stage
-        )
+        bound = cholesky_bound(Shifted(self.source, shift, 1.0, deflation), self.panels, self.stage)
         if bound is None:
             return None
 

@@ -69,7 +69,7 @@ def single_start(
 
     ritz = block_lanczos(
         low.solve, random_block(source.n, _BLOCK, source.device).to(torch.float32), done,
-        keep=_BLOCK, max_columns=min(_COLUMNS, source.n // 4),
+        keep=_BLOCK, max_columns=min(_COLUMNS, source.n),
         report=lambda residual: stage(0.5, residual),
     )  # fmt: skip
     if hopeless or not ritz.converged:
@@ -111,8 +111,13 @@ def _rayleigh_ritz(X: Tensor, Y: Tensor, keep: int | None = None) -> tuple[Tenso
 
 
 def finished(
-    source: Source, panels: Panels, start: Start, shift: float, sigma: float,
-    enough: Callable[[list[float], list[float]], bool], stage: Stage,
+    source: Source,
+    panels: Panels,
+    start: Start,
+    shift: float,
+    sigma: float,
+    enough: Callable[[list[float], list[float]], bool],
+    stage: Stage,
 ) -> tuple[list[float], Tensor, list[float], int] | None:
     """The first ``start.size`` pairs to full accuracy: values, vectors, residuals, solves.
 
