@@ -19,6 +19,7 @@ from ntkscope.spectra.certify import (
 from ntkscope.spectra.krylov import Ritz, block_lanczos, norm_estimate, random_block
 from ntkscope.spectra.panels import Panels, shortfall
 from ntkscope.spectra.progress import Callback, Stage
+from ntkscope.spectra.quick import finished, single_start
 from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.spectra.sources import Source
 
@@ -207,6 +208,44 @@ class Engine:
             count += 1
         return max(1, count)
 
+    # -- with one float64 factorisation ----------------------------------------------------------
+
+    def quick(self, k: int) -> Ends | None:
+        """The k smallest with bound C, from a float32 start; None where that is not enough."""
+        if self.source.n <= self.small or self.afterwards:
+            return None
+        start = single_start(
+            self.source, self.panels, k, self.slack + self.source.error, self.stage
+        )
+        if start is None:
+            return None
+        m, values = start.size, start.values
+        shift = values[m - 1] + 0.25 * (values[m] - values[m - 1])
+        sigma = 2 * (shift - values[0])
+        deflation: Deflation = (start.vectors[:, :m], sigma)
+        bound = cholesky_bound(Shifted(self.source, shift, 1.0, deflation), self.panels, self.stage)
+        if bound is None:
+            return None
+
+        def enough(lam: list[float], res: list[float]) -> bool:
+            gap = bound - max(lam)
+            loss = sum(r * r for r in res) / gap if gap > 0 else math.inf
+            wanted = max(_TOLERANCE * abs(lam[0]), 4 * m * self.rounding**2 / max(gap, 1e-300))
+            return gap > 0 and loss <= wanted
+
+        made = finished(
+            self.source, self.panels, start, shift, sigma, enough, self.stage("inverse Lanczos")
+        )
+        found = None if made is None else rayleigh(self.source, made[1])
+        bounds = None if found is None else lehmann(found, bound, self.source.error)
+        if made is None or found is None or bounds is None:
+            return None
+        pairs = Pairs(
+            made[0] + values[m:], made[1], made[2] + start.residuals[m:], start.solves + made[3],
+            True, method="float32 Cholesky + inverse Lanczos, finished in float64",
+        )  # fmt: skip
+        return self._ends(pairs, found, k, bounds, "C")
+
     # -- enclosures -----------------------------------------------------------------------------
 
     def enclose(self, pairs: Pairs, k: int, *, certify: bool, sign: float = 1.0) -> Ends:
@@ -227,6 +266,12 @@ class Engine:
         if bounds is None:
             letter = "floor" if pairs.floor > -math.inf else ""
             bounds = [down_to(pairs.floor - error)] * k
+        return self._ends(pairs, found, k, bounds, letter)
+
+    def _ends(
+        self, pairs: Pairs, found: Rayleigh, k: int, bounds: list[float], letter: str
+    ) -> Ends:
+        error = self.source.error
         upper = [up_to(found.values[i] + up(found.errors[i] + error)) for i in range(k)]
         upper[0] = min(upper[0], up_to(found.upper + error))
         vectors = pairs.vectors[:, found.order[:k]]

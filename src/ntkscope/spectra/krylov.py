@@ -45,12 +45,13 @@ def block_lanczos(
     """The largest eigenpairs of a symmetric operator, from an (n, p) ``start`` block.
 
     Every new block is orthogonalised twice against all before it, so that an eigenvalue is found
-    as often as the block width allows and no more.
+    as often as the block width allows and no more. The basis has the precision of ``start``, the
+    projection is in float64.
     """
     n, p = start.shape
     limit = min(max_columns, n)
     basis = torch.empty(n, min(limit, 8 * p), dtype=start.dtype, device=start.device)
-    projected = torch.zeros(limit, limit, dtype=start.dtype, device=start.device)
+    projected = torch.zeros(limit, limit, dtype=torch.float64, device=start.device)
     basis[:, :p] = torch.linalg.qr(start)[0]
     m, checked = p, 0
     while True:
@@ -60,7 +61,7 @@ def block_lanczos(
         W = W - Q @ coefficients
         correction = transposed_product(Q, W)
         W = W - Q @ correction
-        projected[:m, m - p : m] = coefficients + correction
+        projected[:m, m - p : m] = coefficients.double() + correction
         new, between = torch.linalg.qr(W)
         last = m >= limit
         if last or m >= checked * 1.1 + 2:
@@ -70,7 +71,7 @@ def block_lanczos(
             if report is not None:
                 report(float(residuals[0] / values[0].abs().clamp_min(1e-300)))
             if finished or last:
-                return Ritz(values, Q @ vectors[:, :keep], residuals, m, finished)
+                return Ritz(values, Q @ vectors[:, :keep].to(Q.dtype), residuals, m, finished)
         if m + p > basis.shape[1]:
             basis = _grown(basis, limit)
         # what rounding left of the old basis in the new block, taken out once more
@@ -85,7 +86,7 @@ def _ritz(projected: Tensor, between: Tensor, p: int) -> tuple[Tensor, Tensor, T
     symmetric = upper + torch.triu(projected, 1).T
     values, vectors = torch.linalg.eigh(symmetric)
     values, vectors = values.flip(0), vectors.flip(1)
-    residuals = torch.linalg.vector_norm(between @ vectors[-p:], dim=0)
+    residuals = torch.linalg.vector_norm(between.double() @ vectors[-p:], dim=0)
     return values, vectors, residuals
 
 

@@ -67,6 +67,16 @@ class Panels:
             start += size
         return cls(made, n, b)
 
+    def single(self) -> Panels:
+        """float32 panels in the memory of these, whose contents are lost."""
+        made = []
+        for panel in self._panels:
+            if panel.is_contiguous():
+                made.append(panel.view(-1).view(torch.float32)[: panel.numel()].view(panel.shape))
+            else:
+                made.append(panel.view(torch.float32)[:, : panel.shape[1]])
+        return Panels(made, self.n, self.width)
+
     @staticmethod
     def nbytes(n: int, itemsize: int = 8) -> int:
         """Bytes that ``empty`` and ``on_disk`` take."""
@@ -92,8 +102,10 @@ class Panels:
     def diagonal(self) -> Tensor:
         return torch.cat([panel.diagonal() for panel in self._panels])
 
-    def factor(self, stage: Stage) -> bool:
-        """Overwrite with the Cholesky factor L; False where a pivot is not positive.
+    def factor(self, stage: Stage, least: float = 0.0) -> bool:
+        """Overwrite with the Cholesky factor L; False where a pivot is not above ``least`` ≥ 0.
+
+        No eigenvalue is above a pivot, so ``least`` ends a factorisation that would be of no use.
 
         Left-looking: each panel is finished from the finished ones, in any order of summation, which
         the bound of :func:`shortfall` allows.
@@ -107,7 +119,8 @@ class Panels:
                     panel, left[offset:], left[offset : offset + w].T, alpha=-1.0, out=panel
                 )
             top, info = torch.linalg.cholesky_ex(panel[:w])
-            if int(info) != 0 or not bool(torch.isfinite(top.diagonal()).all()):
+            pivots = top.diagonal().square()
+            if int(info) != 0 or not bool((pivots.isfinite() & (pivots > least)).all()):
                 return False
             panel[:w] = top
             for i in range(w, panel.shape[0], _CHUNK):
