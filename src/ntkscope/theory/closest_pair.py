@@ -223,9 +223,7 @@ class Rows:
         return out
 
 
-def _tables(
-    expansion: Expansion, near: Array, far: Array, theta: Array, exponent: int
-) -> Array:
+def _tables(expansion: Expansion, near: Array, far: Array, theta: Array, exponent: int) -> Array:
     """(3, R+2, n): what each degree keeps in x − y for near pairs, and in x ∓ y for opposite ones.
 
     Below 1e-4 rad, where a difference of kernels has lost its digits, a degree grows like θ² and
