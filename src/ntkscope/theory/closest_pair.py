@@ -206,7 +206,7 @@ class Rows:
         D/S where D ~ θ² and by (D/S)² at a kink.
         """
         h, a = self.S - D, self.S - level
-        out = np.where(D < level, 1.0, 0.0)
+        out = np.where(level > D, 1.0, 0.0)
         k = np.searchsorted(self.h, np.maximum(h, 0.0))
         n = 2.0 * max(self.N - 2.0, 0.0)
         step = 0.5 * self.m
