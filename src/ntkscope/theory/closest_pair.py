@@ -206,7 +206,7 @@ class Rows:
         D/S where D ~ θ² and by (D/S)² at a kink.
         """
         h, a = self.S - D, self.S - level
-        out = np.where(D < level, 1.0, 0.0)
+        out = np.where(level > D, 1.0, 0.0)
         k = np.searchsorted(self.h, np.maximum(h, 0.0))
         n = 2.0 * max(self.N - 2.0, 0.0)
         step = 0.5 * self.m
@@ -223,9 +223,7 @@ class Rows:
         return out
 
 
-def _tables(
-    expansion: Expansion, near: Array, far: Array, theta: Array, exponent: int
-) -> Array:
+def _tables(expansion: Expansion, near: Array, far: Array, theta: Array, exponent: int) -> Array:
     """(3, R+2, n): what each degree keeps in x − y for near pairs, and in x ∓ y for opposite ones.
 
     Below 1e-4 rad, where a difference of kernels has lost its digits, a degree grows like θ² and
