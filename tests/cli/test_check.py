@@ -63,6 +63,7 @@ def test_latex_is_a_table(capsys):
     ("arguments", "message"),
     [
         (["nguyen2021.lemma-54", *SMALL], "did you mean 'nguyen2021.lemma-5.4'"),
+        (["lemma-4.3", *SMALL], "'nguyen2021.lemma-4.3' or 'banerjee2023.lemma-4.3'"),
         (SMALL, "say which statements"),
         (["--paper", "nguyen2012", *SMALL], "did you mean 'nguyen2021'"),
         (["nguyen2021.eq-5"], "--data is needed"),
@@ -96,3 +97,15 @@ def test_inspect_shows_the_statements_that_apply(capsys, tmp_path):
     assert "nguyen2021.theorem-4.1" not in out  # it asks for ReLU
     ids = {r["id"] for r in json.loads((tmp_path / "check.json").read_text())}
     assert "nguyen2021.eq-27" in ids
+
+
+def test_ids_are_whole_in_eighty_columns_and_options_have_their_help(capsys, monkeypatch):
+    from ntkscope.theory.statement import statements
+
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run(capsys, "--paper", "banerjee2023", *SMALL)
+    for s in statements("banerjee2023"):
+        assert f" {s.id} " in out
+    assert max(map(len, out.splitlines())) <= 80
+    _, out, _ = run(capsys, "--help")
+    assert "Subtract the mean row" in out

@@ -183,3 +183,14 @@ def test_the_spectral_chain_along_a_segment_finds_every_kink():
     signs = torch.cat(mapping.preactivations(segments.points(x, y, grid)), dim=1) > 0
     changes = int((signs[1:] != signs[:-1]).any(dim=1).sum())
     assert len(cuts) - 2 == changes
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_zero_row_stays_zero_in_the_square_root_form(d):
+    # the step function at rounding's side of 0 would be 1 in half of the draws
+    law = ntk.data.BinaryCube(d, centered=False)
+    net = ntk.Network([d, 36, 49, 1], "relu", "lecun", "ntk")
+    X = law.sample(17, 1)
+    assert bool((X == 0).all(dim=1).any())
+    instance = ntk.Instance(net, X, distribution=law, samples=256)
+    assert not check("lemma-3.1", instance).violations

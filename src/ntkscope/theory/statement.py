@@ -269,11 +269,10 @@ def find(id: str) -> Statement:
     """The statement of an id. Raises ValueError for an unknown one, suggesting the nearest."""
     _load()
     if id not in _REGISTRY:
-        paper, dot, name = id.rpartition(".")
         # a paper's own number without the paper means it in each paper that has it
-        near = [f"{p}.{name}" for p in PAPERS if not dot and f"{p}.{name}" in _REGISTRY]
+        near = [f"{p}.{id}" for p in PAPERS if f"{p}.{id}" in _REGISTRY]
         if not near:
-            of = paper if paper in PAPERS else ""
+            of = next((p for p in PAPERS if id.startswith(p)), "")
             near = difflib.get_close_matches(id, [k for k in _REGISTRY if of in k], n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"unknown statement {id!r}{hint} (ntkscope check --list shows all)")
