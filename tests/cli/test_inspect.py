@@ -67,7 +67,17 @@ def test_options_override_the_config(capsys, tmp_path):
         ([*GOOD, "--wdths", "1"], ["--wdths"]),
         (["inspect", "--data", "gaussian:N=30,d=5", "--widths", "5,x,1"], ["got 'x'"]),
         (["inspect", "--data", "gaussian:N=30,d=5", "--widths", "4,9,1"], ["the network takes 4"]),
-        (["inspect", "--data", "gaussian:N=30,d=5", "--widths", "5,inf,1"], ["infinite"]),
+        (
+            ["inspect", "--data", "gaussian:N=30,d=5", "--widths", "5,inf,1"],
+            ["no common wide limit"],
+        ),
+        (
+            [
+                *("inspect", "--data", "gaussian:N=30,d=5", "--widths", "5,inf,1"),
+                *("--init", "unit", "--dtype", "float32"),
+            ],
+            ["infinite widths is made in float64"],
+        ),
         (["inspect", "--data", "gaussian:N=1,d=5", "--widths", "5,9,1"], ["at least 2"]),
         (["inspect", "--data", "nope.npy", "--widths", "5,9,1"], ["no file"]),
         (["inspect", "--config", "nope.toml"], ["no settings file"]),

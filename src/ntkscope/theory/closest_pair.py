@@ -259,7 +259,7 @@ def _path(resolvent: Resolvent, edge: Edge) -> list[State]:
         lambda x: resolvent.state(math.exp(x), top).z, math.log(low) - 1.0, math.log(top.m),
         xtol=1e-12,
     )  # fmt: skip
-    states = []
+    states: list[State] = []
     for m in np.geomspace(math.exp(start), top.m, _STATES)[:-1]:
         states.append(resolvent.state(float(m), states[-1] if states else top))
     return [*states, top]

@@ -206,10 +206,10 @@ def predict_spectrum(
     """
     if points < 10:
         raise ValueError(f"points must be at least 10, got {points}")
-    prediction = predict_smallest_eigenvalue(net, n_samples, dim, data)
+    kernel = _kernel(net, n_samples, dim, data)
+    prediction = _limiting(kernel)
     if prediction.regime == "zero":
         raise ValueError(f"no density on a logarithmic scale: {prediction.reason}")
-    kernel = _kernel(net, n_samples, dim, data)
     c = kernel.resolvent.weights @ kernel.resolvent.c
     top = float(np.sum(c * np.maximum(1.0, 4.0 * kernel.resolvent.gamma)))
     grid = np.geomspace(0.5 * prediction.value, 2.0 * top, points)
