@@ -39,8 +39,8 @@ def test_the_interval_holds_the_known_eigenvalue(exponent, seed):
 
 
 def test_the_interval_holds_in_exact_arithmetic():
-    K = prescribed(np.geomspace(1e-3, 1, 260))
-    engine = Engine(MatrixSource(K), Panels.empty(260), small=100)
+    K = prescribed(np.geomspace(1e-3, 1, 40))
+    engine = Engine(MatrixSource(K), Panels.empty(40), small=10)
     found = engine.quick(1)
     assert found is not None
     assert at_least(exact(K), found.lower[0])
