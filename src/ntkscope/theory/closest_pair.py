@@ -212,6 +212,8 @@ class Rows:
         step = 0.5 * self.m
         mean, second, third = (n * step**j * p[k] for j, p in enumerate(self.powers, 1))
         variance = second - mean**2 / max(n, 1.0)
+        # to first order in Y means little where h ≪ a: couplings below 0.3 a are skipped, a cut
+        # chosen by measurement and not derived
         use = (h > 0.3 * a) & (D > 0) & (third > 0) & (variance > 0)
         if n == 0 or not use.any():
             return out
