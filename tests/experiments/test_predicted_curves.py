@@ -46,13 +46,13 @@ def test_the_curve_passes_where_one_kernel_does(id: str) -> None:
     found.draw(Table(tuple(records[0]), tuple(records)), axes)
     measured, predicted = (line.get_ydata() for line in axes[0].get_lines())
     assert [text.get_text() for text in axes[0].get_legend().get_texts()][-1] == "predicted"
-    # one draw of data and weights, and a law that is good to a third at finite width
+    # one draw of data and weights, and a law that is good to a tenth at finite width, beside one draw's own spread
     assert np.allclose(np.asarray(measured), np.asarray(predicted), rtol=0.35)
 
 
 def test_where_the_predictor_refuses_there_is_a_note_and_no_curve() -> None:
-    records = [{"N": 200, "d": d, "d2": d * d, "i": d, "lambda_min": 1.0} for d in (40, 60)]
+    records = [{"N": 200, "d": d, "d2": d * d, "i": d, "lambda_min": 1.0} for d in (30, 50)]
     _, axes = make_axes()
     figure("bombari2022-figure-1").draw(Table(tuple(records[0]), tuple(records)), axes)
     assert len(axes[0].get_lines()) == 1
-    assert "hidden widths of at least 100" in axes[0].texts[0].get_text()
+    assert "hidden widths of at least 60" in axes[0].texts[0].get_text()

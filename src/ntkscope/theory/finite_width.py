@@ -1,64 +1,37 @@
-"""λ_min of the empirical NTK from the widths alone: a deterministic equivalent, part by part.
+"""λ_min of the empirical NTK from the widths alone: a deterministic equivalent, layer by layer.
 
-K = Σ_k (F_k F_kᵀ) ∘ (B_{k+1} B_{k+1}ᵀ). Features and signals split into what all neurons share (a
-constant in x), what is linear in the layer's input, and the rest, in which neurons are independent.
-A product of such parts is a Gram matrix of p random features with a zonal limit Σ_r c_{g,r} P_r, so
-by the Marchenko-Pastur argument applied to features of unequal strength u,
+Part g of the kernel is a Gram matrix that passes the stages s_1, s_2, … of p_s random features each
+and has the zonal limit Σ_r c_{g,r} P_r. By the Marchenko-Pastur argument, applied to every stage
+with the others in place, a stage leaves τ = E[u/(1 + δ)] of a part, u its features' squared strength:
 
-    C_r = Σ_g c_{g,r} E[u/(1 + u δ_g)],    δ_g = (N m/p_g) Σ_r c_{g,r}/(1 + γ_r C_r m),
+    C_r = Σ_g c_{g,r} Π_s τ_{g,s},    δ_s = Σ_{g through s} u (N m/p_s) Π_{s′≠s} τ_{g,s′} Σ_r c_{g,r}/(1 + γ_r C_r m),
 
-and K has the resolvent of the zonal kernel Σ_r C_r P_r (compare Fan and Wang 2020, whose iterated
-Marchenko-Pastur law is the case of a single part). ‖f_k‖²‖b_{k+1}‖² also varies from row to row by
-the neurons' fourth moments; that spread enters as row scales, log-normal.
+and K has the resolvent of the zonal kernel Σ_r C_r P_r. A single part with one stage a layer is the
+iterated Marchenko-Pastur law of Fan and Wang 2020. Rows also differ in size, by the neurons' fourth
+moments over their number, layer upon layer; that spread enters as row scales, log-normal.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
-from ntkscope.activations import Activation
-from ntkscope.hermite import hermite_coefficients
-from ntkscope.kernels.zonal import zonal_layers
 from ntkscope.networks import Network
 from ntkscope.theory import gegenbauer
-from ntkscope.theory.resolvent import Resolvent
+from ntkscope.theory.random_features import Part, parts_of, sum_values
+from ntkscope.theory.resolvent import TRACY_WIDOM_MEAN, Resolvent
 
 Array = NDArray[np.float64]
 
-_SURE = 1e18  # "features" of a part that is not random
 _QUANTILES = 40
+_FINE = 9  # points about the largest z
 
 # lowest and highest mean of measured / predicted over the grid in docs/prediction.md, rounded out
-_MEASURED = {
-    ("smooth", 2): (0.90, 1.10),
-    ("smooth", 3): (0.75, 1.15),
-    ("kinked", 2): (0.90, 1.05),
-    ("kinked", 3): (0.70, 1.05),
-}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One part of a layer's Gram matrix.
-
-    values: on the quadrature nodes, θ = 0 last. count: independent features. random: whether they
-    are drawn. strengths: squared sizes of the features, of mean 1. spread: relative variance of the
-    squared norm from row to row.
-    """
-
-    values: Array
-    count: float
-    random: bool
-    strengths: Array
-    spread: float
+_LOWEST, _HIGHEST = 0.90, 1.10
 
 
 @dataclass(frozen=True)
@@ -67,8 +40,7 @@ class FiniteWidth:
 
     value: λ_min of the empirical kernel. limit: λ_min of the limiting kernel by the same solver.
     spread: relative variance of the rows' scale.
-    lower, upper: the range of measured / predicted on the grid of docs/prediction.md, for networks
-        of this kind.
+    lower, upper: the range of measured / predicted on the grid of docs/prediction.md.
     """
 
     value: float
@@ -94,12 +66,11 @@ def finite_width(
     if reason:
         raise ValueError(f"no finite-width prediction: {reason}")
     N = float(n_samples)
-    groups = _groups(net, N, float(net.dim) if norm_sq is None else norm_sq)
+    groups = parts_of(net, N, float(net.dim) if norm_sq is None else norm_sq)
     value, spread = _Solver(net.dim, N, groups).smallest(log_variance)
-    wide = _Part(sum_values(groups), _SURE, False, np.ones(1), 0.0)
+    wide = Part(sum_values(groups))
     limit, _ = _Solver(net.dim, N, [wide]).smallest(log_variance)
-    lower, upper = _MEASURED["kinked" if net.activation.kinks else "smooth", min(net.depth, 3)]
-    return FiniteWidth(value, limit, spread, lower, upper)
+    return FiniteWidth(value, limit, spread, _LOWEST, _HIGHEST)
 
 
 def outside(net: Network, n_samples: int | float) -> str:
@@ -108,9 +79,9 @@ def outside(net: Network, n_samples: int | float) -> str:
         return "it needs finite widths"
     narrow = min(net.widths[1:-1])
     faults = [
-        (net.depth > 4, f"measured for 2 to 4 layers, got {net.depth}"),
-        (net.dim < 50, f"measured for d ≥ 50, got {net.dim}"),
-        (narrow < 100, f"measured for hidden widths of at least 100, got {int(narrow)}"),
+        (net.depth > 6, f"measured for 2 to 6 layers, got {net.depth}"),
+        (net.dim < 30, f"measured for d ≥ 30, got {net.dim}"),
+        (narrow < 60, f"measured for hidden widths of at least 60, got {int(narrow)}"),
         (net.n_outputs != 1, f"it needs a single output, got {net.n_outputs}"),
         (net.weights != "gaussian", f"it needs Gaussian weights, got {net.weights}"),
         (net.bias_std is not None, "it covers networks without biases"),
@@ -119,156 +90,15 @@ def outside(net: Network, n_samples: int | float) -> str:
     ]
     if any(fault for fault, _ in faults):
         return "; ".join(text for fault, text in faults if fault)
-    if net.n_parameters < 10 * n_samples:
+    if net.n_parameters < 5 * n_samples:
         return (
-            f"measured for at least ten parameters a sample, got {net.n_parameters} for "
+            f"measured for at least five parameters a sample, got {net.n_parameters} for "
             f"N = {n_samples:.0f}"
         )
     harmonics = 0.5 * net.dim * (net.dim + 1)
-    if n_samples > 0.5 * harmonics:
-        return f"measured for N ≤ d²/4, got N = {n_samples:.0f} and d = {net.dim}"
+    if n_samples > harmonics:
+        return f"measured for N ≤ d(d+1)/2, got N = {n_samples:.0f} and d = {net.dim}"
     return ""
-
-
-def sum_values(parts: list[_Part]) -> Array:
-    """The limiting kernel: the sum of all parts."""
-    return np.asarray(np.sum([part.values for part in parts], axis=0))
-
-
-def _groups(net: Network, N: float, norm_sq: float) -> list[_Part]:
-    """The parts of every term of the kernel."""
-    d = net.dim
-    theta, weight, _ = gegenbauer._rule(d, gegenbauer.degrees_needed(d, N))
-
-    def constant(values: Array) -> float:
-        return float(weight @ values[:-1])
-
-    size = torch.tensor([norm_sq], dtype=torch.float64)
-    layers = list(zonal_layers(net, size, torch.from_numpy(theta)))
-    A = [layer.features[0].numpy() for layer in layers]
-    slopes = [layer.slope[0].numpy() for layer in layers[1:] if layer.slope is not None]
-    widths = [float(n) for n in net.widths]
-    features = _features(net, A, widths, constant)
-    signals = _signals(net, A, slopes, widths, constant)
-    groups = []
-    for k in range(net.depth):
-        for f in features[k]:
-            for b in signals[k]:
-                groups.append(_product(f, b))
-    return groups
-
-
-def _product(f: _Part, b: _Part) -> _Part:
-    values = f.values * b.values
-    if not (f.random or b.random):
-        return _Part(values, _SURE, False, np.ones(1), 0.0)
-    u = np.outer(f.strengths, b.strengths).reshape(-1)
-    if len(u) > _QUANTILES:
-        u = np.array([part.mean() for part in np.array_split(np.sort(u), _QUANTILES)])
-    return _Part(values, f.count * b.count, True, u, f.spread + b.spread)
-
-
-def _features(
-    net: Network, A: list[Array], widths: list[float], constant: Any
-) -> list[list[_Part]]:
-    """F_0, …, F_{L−1}, each as a constant, a linear and a remaining part."""
-    one = np.ones(1)
-    out = [[_Part(A[0], widths[0], False, one, 0.0)]]
-    for k in range(1, net.depth):
-        n = widths[k]
-        variance = net.betas[k - 1] ** 2 * float(A[k - 1][-1])
-        rho = A[k - 1] / A[k - 1][-1]
-        mean = constant(A[k])
-        first = float(hermite_coefficients(net.activation, 1, variance).values[0, 1]) ** 2
-        unit = float(A[k][-1]) / _moment(net.activation, variance)
-        linear = unit * first * (rho - constant(rho))
-        if k == 1:
-            linear = unit * first * rho
-        count = min(widths[k - 1], n)
-        rest = A[k] - mean - linear
-        out.append(
-            [
-                _Part(np.full_like(rho, mean), 1.0, False, one, 0.0),
-                _Part(
-                    linear, count, True, _marchenko_pastur(count / max(widths[k - 1], n)), 2.0 / n
-                ),
-                _Part(
-                    rest,
-                    n,
-                    True,
-                    one,
-                    _fourth(net.activation, variance, constant(rho), False)[0] / n,
-                ),
-            ]
-        )
-    return out
-
-
-def _signals(
-    net: Network, A: list[Array], slopes: list[Array], widths: list[float], constant: Any
-) -> list[list[_Part]]:
-    """B_1, …, B_L: a constant part and those that vary with the input."""
-    one = np.ones(1)
-    chi = _chi_squared()
-    out = [[_Part(np.ones_like(A[0]), 1.0, False, one, 0.0)]]
-    for l in range(net.depth - 1, 0, -1):
-        n = widths[l]
-        size = net.betas[l] ** 2 * (n if net.parameterization == "standard" else 1.0)
-        fixed = sum_values([p for p in out[0] if not p.random])
-        moving = [p for p in out[0] if p.random]
-        variance = net.betas[l - 1] ** 2 * float(A[l - 1][-1])
-        shared = constant(A[l - 1] / A[l - 1][-1])
-        frozen, drawn = _fourth(net.activation, variance, shared, True)
-        mean = constant(slopes[l - 1])
-        vary = slopes[l - 1] - mean
-        parts = [
-            _Part(size * fixed * mean, 1.0, False, one, 0.0),
-            _Part(size * fixed * vary, n, True, chi, 3.0 * frozen / n),
-        ]
-        if moving:
-            kernel = sum_values(moving)
-            share = np.array([p.values[-1] for p in moving]) / kernel[-1]
-            below = float(share @ np.array([p.spread for p in moving]))
-            count = min(n, max(p.count for p in moving))
-            strengths = chi if count < n or widths[l + 1] <= n else one
-            parts += [
-                _Part(size * kernel * mean, count, True, strengths, 2.0 / n + below),
-                _Part(size * kernel * vary, n, True, one, (3.0 * drawn - 1.0) / n + below),
-            ]
-        out.insert(0, parts)
-    return out
-
-
-def _moment(phi: Activation, variance: float) -> float:
-    return float(hermite_coefficients(phi, 1, variance).second_moment[0])
-
-
-@lru_cache(maxsize=4)
-def _gauss_hermite(n: int) -> tuple[Array, Array]:
-    z, w = np.polynomial.hermite_e.hermegauss(n)
-    return z, w / w.sum()
-
-
-def _fourth(phi: Activation, variance: float, shared: float, slope: bool) -> tuple[float, float]:
-    """(E Var_x ψ²/(E ψ²)², E ψ⁴/(E ψ²)²) of ψ = φ or φ′ less its mean over x.
-
-    A share of a neuron's variance is the same for all inputs: its own mean, which is drawn.
-    """
-    z, w = _gauss_hermite(80)
-    shared = min(max(shared, 0.0), 1.0)
-    at = math.sqrt(variance) * (
-        math.sqrt(shared) * z[:, None] + math.sqrt(1.0 - shared) * z[None, :]
-    )
-    f = phi.derivative if slope else phi.phi
-    values = f(torch.from_numpy(at)).numpy()
-    values = values - (values @ w)[:, None]
-    if not slope:
-        values = values - ((values * z) @ w)[:, None] * z
-    second, fourth = (values**2) @ w, (values**4) @ w
-    total = float(w @ second)
-    if total <= 1e-14 * float(w @ (f(torch.from_numpy(at)).numpy() ** 2 @ w)):
-        return 0.0, 1.0
-    return float(w @ (fourth - second**2)) / total**2, float(w @ fourth) / total**2
 
 
 def _chi_squared() -> Array:
@@ -277,56 +107,51 @@ def _chi_squared() -> Array:
     return np.asarray(u / u.mean())
 
 
-def _marchenko_pastur(ratio: float) -> Array:
-    """Quantiles of the nonzero eigenvalues of a Wishart matrix of this aspect ratio, of mean 1."""
-    low, high = (1.0 - math.sqrt(ratio)) ** 2, (1.0 + math.sqrt(ratio)) ** 2
-    angle = (np.arange(2000) + 0.5) / 2000 * math.pi
-    x = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
-    mass = np.cumsum(np.sin(angle) ** 2 / x)
-    u = np.interp((np.arange(_QUANTILES) + 0.5) / _QUANTILES, mass / mass[-1], x)
-    return np.asarray(u / u.mean())
-
-
 class _Solver:
-    """C_r and δ_g at a given m, and the edge over rows of unequal scale."""
+    """C_r and the loads δ at a given m, and the edge over rows of unequal scale."""
 
-    def __init__(self, dim: int, N: float, parts: list[_Part]) -> None:
+    def __init__(self, dim: int, N: float, parts: list[Part]) -> None:
         found = [gegenbauer.expand_values(part.values, dim, N) for part in parts]
-        self.c = np.array([np.append(e.coefficients, e.tail) for e in found])
+        # Gram matrices have coefficients ≥ 0: what is below is rounding of a difference
+        self.c = np.array([np.append(e.coefficients, e.tail) for e in found]).clip(min=0.0)
         self.gamma = np.append(np.exp(math.log(N) - found[0].log_multiplicities), 0.0)
         self.N = N
-        self.p = np.array([part.count for part in parts])
-        longest = max(len(part.strengths) for part in parts)
-        self.u = np.array(
-            [
-                np.resize(np.sort(p.strengths), longest)
-                if len(p.strengths) in (1, longest)
-                else np.interp(
-                    np.linspace(0, 1, longest),
-                    np.linspace(0, 1, len(p.strengths)),
-                    np.sort(p.strengths),
-                )
-                for p in parts
-            ]
-        )
         self.spread = np.array([part.spread for part in parts])
+        counts = {stage.key: stage.count for part in parts for stage in part.stages}
+        self.keys = list(counts)
+        self.p = np.array(list(counts.values()))
+        self.places = [
+            (g, t, self.keys.index(stage.key), stage.weighted)
+            for g, part in enumerate(parts)
+            for t, stage in enumerate(part.stages)
+        ]
+        self.longest = max((len(part.stages) for part in parts), default=0)
+        self.chi = _chi_squared()
 
     def attenuated(self, m: Array) -> tuple[Array, Array]:
         """(C_r, what is left of every part), each with one row for every m."""
-        load = self.N / self.p * m[:, None]
-        delta = np.zeros((len(m), len(self.p)))
-        for step in range(400):
-            left = np.mean(self.u / (1.0 + self.u * delta[:, :, None]), axis=2)
+        M, G, S = len(m), len(self.c), len(self.p)
+        tau = np.ones((M, G, max(1, self.longest)))
+        loads = np.zeros((2, M, S))
+        for step in range(600):
+            left = tau.prod(axis=2)
             C = left @ self.c
-            new = np.maximum(
-                load * ((1.0 / (1.0 + self.gamma * C * m[:, None])) @ self.c.T), 1e-300
-            )
-            if step:  # alternating from above and below: the geometric mean settles
-                new = np.sqrt(new * delta)
-            if bool(np.all(np.abs(new - delta) <= 1e-8 * new)):
+            base = (self.N * m[:, None]) * ((1.0 / (1.0 + self.gamma * C * m[:, None])) @ self.c.T)
+            new = np.zeros((2, M, S))
+            for g, t, s, weighted in self.places:
+                new[int(weighted), :, s] += base[:, g] * left[:, g] / tau[:, g, t] / self.p[s]
+            # alternating from above and below: the geometric mean settles
+            new = np.sqrt(new * loads) if step else new
+            done = bool(np.all(np.abs(new - loads) <= 1e-8 * np.abs(new)))
+            loads = new
+            total = 1.0 + loads[0][:, :, None] + self.chi * loads[1][:, :, None]
+            plain, weighted_left = (1.0 / total).mean(axis=2), (self.chi / total).mean(axis=2)
+            for g, t, s, weighted in self.places:
+                tau[:, g, t] = (weighted_left if weighted else plain)[:, s]
+            if done:
                 break
-            delta = new
-        return C, left
+        left = tau.prod(axis=2)
+        return left @ self.c, left
 
     def smallest(self, log_variance: float) -> tuple[float, float]:
         """(λ_min, relative variance of the rows' scale at it)."""
@@ -335,18 +160,32 @@ class _Solver:
         C, left = self.attenuated(ms)
         z = np.sum(C / (1.0 + self.gamma * C * ms[:, None]), axis=1) - 1.0 / ms
         best = int(np.argmax(z))
-        m = float(ms[best])
-        parts = left[best] * (self.c @ (1.0 / (1.0 + self.gamma * C[best] * m)))
+        parts = left[best] * (self.c @ (1.0 / (1.0 + self.gamma * C[best] * ms[best])))
         spread = float((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2
-        log_variance += math.log1p(spread)
-        if log_variance < 1e-6:
-            return float(z[best]), spread
-        t, w = _log_normal(log_variance, self.N)
-        values = [
-            Resolvent(self.N, self.gamma, t[:, None] * row, w, t).state(float(x)).z
-            for x, row in zip(ms, C, strict=True)
-        ]
-        return max(values), spread
+        rows = _log_normal(log_variance + math.log1p(spread), self.N)
+        z, _ = self._curve(ms, C, *rows)
+        best = min(max(int(np.argmax(z)), 1), len(ms) - 2)
+        fine = np.geomspace(ms[best - 1], ms[best + 1], _FINE)
+        z, trace = self._curve(fine, self.attenuated(fine)[0], *rows)
+        return _edge(trace, z, self.N), spread
+
+    def _curve(self, ms: Array, C: Array, t: Array, w: Array) -> tuple[Array, Array]:
+        """z and (1/N) tr (K − z)^{-1} at every m, for rows of scales t with weights w."""
+        z, trace = np.empty(len(ms)), np.empty(len(ms))
+        for k, (m, row) in enumerate(zip(ms, C, strict=True)):
+            state = Resolvent(self.N, self.gamma, t[:, None] * row, w, t).state(float(m))
+            z[k], trace[k] = state.z, float(np.sum(w / (state.S - state.z)))
+        return z, trace
+
+
+def _edge(m: Array, z: Array, N: float) -> float:
+    """The maximum of z(m), and above it the mean of the Tracy-Widom law on the edge's scale."""
+    i = min(max(int(np.argmax(z)), 1), len(z) - 2)
+    bend, slope, top = np.polyfit(m[i - 1 : i + 2] - m[i], z[i - 1 : i + 2], 2)
+    if bend >= 0.0:
+        return float(z[i])
+    scale = float(-bend) ** (1.0 / 3.0) * N ** (-2.0 / 3.0)
+    return float(top - slope**2 / (4.0 * bend)) + TRACY_WIDOM_MEAN * scale
 
 
 def _log_normal(log_variance: float, N: float) -> tuple[Array, Array]:
