@@ -22,6 +22,7 @@ from benchmarks._common import record
 
 CASES = ("mlp", "resnet", "transformer")
 WAYS = ("ntkscope", "tutorial")
+PEERS = ("torchjd", "nngeometry")
 
 
 def make(case: str, dtype: Any, small: bool) -> tuple[Any, Any]:
@@ -74,6 +75,28 @@ def tutorial(model: Any, X: Any) -> Any:
     return total
 
 
+def torchjd(model: Any, X: Any) -> Any:
+    """TorchJD's Gramian of each output's Jacobian, added up: all that it holds is one output's."""
+    from torchjd.autogram import Engine
+
+    outputs = model(X[:1]).shape[1]
+    engine = Engine(model, batch_dim=0)
+    total: Any = 0
+    for c in range(outputs):
+        total = total + engine.compute_gramian(model(X)[:, c])
+    return total.detach()
+
+
+def nngeometry(model: Any, X: Any) -> Any:
+    """NNGeometry's GramMatrix, which is made for every pair of outputs, and its trace over them."""
+    import torch
+    from nngeometry.gram import GramMatrix
+    from torch.utils.data import DataLoader, TensorDataset
+
+    loader = DataLoader(TensorDataset(X), batch_size=64)
+    return torch.einsum("cncm->nm", GramMatrix(model, loader).data).detach()
+
+
 def child(case: str, way: str, precision: str, small: bool) -> None:
     """One way of one case, in a fresh process: seconds, peak bytes, and the kernel's checksum."""
     import torch
@@ -83,13 +106,14 @@ def child(case: str, way: str, precision: str, small: bool) -> None:
     torch.set_num_threads(2)
     dtype = getattr(torch, precision)
     model, X = make(case, dtype, small)
-    run: Callable[[], Any] = (
-        (lambda: ntk.empirical_ntk(model, X).dense())
-        if way == "ntkscope"
-        else (lambda: tutorial(model, X))
-    )
-    tiny = X[:8]
-    (ntk.empirical_ntk(model, tiny).dense() if way == "ntkscope" else tutorial(model, tiny))
+    ways: dict[str, Callable[[Any, Any], Any]] = {
+        "ntkscope": lambda model, X: ntk.empirical_ntk(model, X).dense(),
+        "tutorial": tutorial,
+        "torchjd": torchjd,
+        "nngeometry": nngeometry,
+    }
+    run = ways[way]
+    run(model, X[:8])
     process = psutil.Process()
     before, peak, done = process.memory_info().rss, 0, threading.Event()
 
@@ -103,7 +127,7 @@ def child(case: str, way: str, precision: str, small: bool) -> None:
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        K = run()
+        K = run(model, X)
         seconds.append(time.perf_counter() - start)
     done.set()
     watcher.join()
@@ -114,11 +138,14 @@ def child(case: str, way: str, precision: str, small: bool) -> None:
     print(json.dumps(result))
 
 
-def measure(case: str, way: str, precision: str, small: bool) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.module", "child", case, way, precision]
+def measure(
+    case: str, way: str, precision: str, small: bool, python: str = sys.executable
+) -> dict[str, Any]:
+    command = [python, "-m", "benchmarks.module", "child", case, way, precision]
     done = subprocess.run(
-        command + (["--small"] if small else []), capture_output=True, text=True, check=False
-    )
+        command + (["--small"] if small else []), capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": "src"},
+    )  # fmt: skip
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or ["killed"])[-1][:200]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -164,6 +191,9 @@ def main(small: bool = False) -> None:
     for precision in ("float64", "float32"):
         for case in CASES:
             found = {way: measure(case, way, precision, small) for way in WAYS}
+            peers = os.environ.get("NTKSCOPE_PEERS_PYTHON")
+            if peers:
+                found |= {way: measure(case, way, precision, small, peers) for way in PEERS}
             row: dict[str, Any] = {"case": case, "dtype": precision, **found}
             mine, theirs = found["ntkscope"], found["tutorial"]
             if "seconds" in mine and "seconds" in theirs:
