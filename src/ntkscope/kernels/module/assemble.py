@@ -12,6 +12,7 @@ from torch import Tensor
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.module.blocks import Use, WeightBlock
 from ntkscope.kernels.module.collect import Passed, collect, is_small, shares_signal
+from ntkscope.kernels.module.compress import fewer_outputs
 from ntkscope.kernels.module.general import General
 from ntkscope.kernels.module.kernel import GeneralTerm, ModuleKernel, Summand
 from ntkscope.kernels.module.operations import Dense, Operation, Ready
@@ -120,7 +121,13 @@ class _Assembly:
                 return Term(name, features, self._signals(site, None))
         uses = tuple(self._use(site, name) for site in sites)
         shape = tuple(self.recipe.subject.parameters[name].shape)
-        return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget)
+        rotated = 0
+        if len(uses) == 1 and uses[0].operation.is_outer and not self.recipe.full:
+            (use,) = uses
+            fewer = fewer_outputs(use.g, use.operation.unit_axis)
+            if fewer is not use.g:
+                rotated, uses = use.g[0].shape[1], (replace(use, g=fewer),)
+        return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget, rotated=rotated)
 
     def _is_ready(self, site: Site, name: str) -> bool:
         size = self.recipe.subject.parameters[name].numel()
@@ -182,7 +189,8 @@ class _Assembly:
             return Use(operation, pair, pair)
         x = self._sides(lambda p: p.x[site.index])
         g = self._sides(lambda p: self._output_gradient(p, site))
-        return Use(site.operations[name], x, g)
+        operation = site.operations[name]
+        return Use(operation, x, g)
 
     def _sides(self, make: Callable[[Passed], Tensor]) -> tuple[Tensor, Tensor]:
         rows = make(self.left)

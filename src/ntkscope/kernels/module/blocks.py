@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import Factor
+from ntkscope.kernels.module.compress import LEFT_OUT
 from ntkscope.kernels.module.operations import Operation
 
 Index = slice | Tensor
@@ -50,6 +51,9 @@ class WeightBlock:
     full: bool
     budget: float
     scale: float = 1.0
+    rotated: int = (
+        0  # outputs that the signals had before they were summed up, 0 for untouched ones
+    )
 
     held: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
@@ -97,7 +101,9 @@ class WeightBlock:
         """The length of the sums behind an entry: positions twice, then parameters and outputs."""
         positions = sum(2 * u.g[0][0, 0].numel() for u in self.uses)
         outputs = 1 if self.full else self.n_outputs
-        return positions + outputs * math.prod(self.parameter)
+        # a rotation rounds its sums over the outputs on both sides, and leaves a little out
+        turned = (2 + LEFT_OUT) * self.rotated
+        return positions + outputs * math.prod(self.parameter) + turned
 
     @property
     def method(self) -> str:

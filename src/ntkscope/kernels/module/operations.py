@@ -22,6 +22,7 @@ class Operation(ABC):
 
     kind: str
     is_outer: bool = False  # whether the gradient is the matrix Σ_t g_t a_tᵀ of :meth:`pairs`
+    unit_axis: int = 3  # of g, where it is outer: the layer's output units
 
     @abstractmethod
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:

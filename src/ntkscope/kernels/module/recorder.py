@@ -408,17 +408,39 @@ def _near_zero(x: Tensor) -> int:
     return int(((flat <= reach) & (flat > 0)).sum())
 
 
-def _opened(function: Any) -> Any:
-    """A Python function of torch whose inner calls pass the mode, instead of the whole function."""
+def _opened(function: Any, **names: Any) -> Any:
+    """A Python function of torch whose inner calls pass the mode, instead of the whole function.
+
+    ``names`` replace functions that it calls.
+    """
+    inner = {**function.__globals__, **names, "has_torch_function": lambda *_: False}
     copy = types.FunctionType(
-        function.__code__, {**function.__globals__, "has_torch_function": lambda *_: False},
-        function.__name__, function.__defaults__, function.__closure__,
-    )  # fmt: skip
+        function.__code__, inner, function.__name__, function.__defaults__, function.__closure__
+    )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-_OPENED = {F.multi_head_attention_forward: _opened(F.multi_head_attention_forward)}
+_project: Any = getattr(F, "_in_projection_packed", None)
+
+
+def _projected(q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
+    """Queries, keys and values by one product, taken apart by ``unbind``.
+
+    torch's own takes them apart by index, and the gradient of an index is a tensor of zeros as large
+    as all three, filled and added for each of them in every backward pass.
+    """
+    if k is not v or q is not k:
+        return _project(q, k, v, w, b)
+    both = F.linear(q, w, b).unflatten(-1, (3, q.shape[-1]))
+    return both.movedim(-2, 0).contiguous().unbind(0)
+
+
+_OPENED = {
+    F.multi_head_attention_forward: _opened(
+        F.multi_head_attention_forward, _in_projection_packed=_projected
+    )
+}
 
 
 def _refuse_batch_statistics(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
