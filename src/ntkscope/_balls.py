@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 PRECISION = 256  # bits
@@ -65,3 +66,42 @@ def bounds(ball: Any) -> tuple[float, float]:
 
     low, high = float(ball.lower()), float(ball.upper())
     return math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
+
+
+def midpoint(m: Any) -> Tensor:
+    """The centres, as float64."""
+    values = [float(x.mid()) for x in m.entries()]
+    return torch.tensor(values, dtype=torch.float64).reshape(m.nrows(), m.ncols())
+
+
+def smallest_eigenvalue(m: Any) -> Any:
+    """λ_min of a symmetric matrix of balls: a Rayleigh quotient above it, elimination below.
+
+    Raises ArithmeticError where no lower bound could be proved.
+    """
+    module = flint()
+    centres = midpoint(m)
+    values, vectors = torch.linalg.eigh((centres + centres.T) / 2)
+    v = matrix(vectors[:, 0])
+    above = quadratic(m, v) / (v.transpose() * v)[0, 0]
+    scale = max(float(values.abs().max()), 1e-300)
+    for relative in (1e-15, 1e-13, 1e-11, 1e-8):
+        shift = float(values[0]) - relative * len(values) * scale
+        if definite(m, shift):
+            return module.arb(shift).union(above)
+    raise ArithmeticError("no lower bound of the smallest eigenvalue could be proved")
+
+
+def definite(m: Any, shift: float) -> bool:
+    """M − shift·I ≻ 0, by elimination: every pivot is provably positive."""
+    module = flint()
+    n = m.nrows()
+    rows = [[m[a, b] - (module.arb(shift) if a == b else 0) for b in range(n)] for a in range(n)]
+    for k in range(n):
+        if not rows[k][k] > 0:
+            return False
+        for a in range(k + 1, n):
+            factor = rows[a][k] / rows[k][k]
+            for b in range(k, n):
+                rows[a][b] -= factor * rows[k][b]
+    return True

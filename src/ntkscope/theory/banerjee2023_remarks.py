@@ -30,6 +30,7 @@ from ntkscope.theory.quantity import Quantity, U, quantity
 from ntkscope.theory.statement import Findings, statement
 
 SIGMAS_SQ = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 10.0, 20.0)
+SERIES = 40  # terms of the Hermite series of Definition 4.1
 _ROWS = 200  # samples of the trade-off, whose kernel is formed once for each σ_0²
 
 
@@ -43,7 +44,9 @@ _ROWS = 200  # samples of the trade-off, whose kernel is formed once for each σ
 )
 def definition_4_1(i: Instance, out: Findings) -> None:
     k = layers(i)
-    variances = sorted({0.25, 1.0, round(float(k.variances(i.L - 1).median()), 6), 2.0} - {0.0})
+    # to the digits that a claim's name shows
+    measured = float(f"{round(float(k.variances(i.L - 1).median()), 6):.6g}")
+    variances = sorted({0.25, 1.0, measured, 2.0} - {0.0})
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / math.sqrt(2 * math.pi)
     for a in variances:
@@ -67,16 +70,15 @@ def definition_4_1(i: Instance, out: Findings) -> None:
 
 def _series(i: Instance, out: Findings, a: float) -> None:
     """E(φ − partial sum)² by Parseval: printed coefficients μ_r, and the corrected a^r μ_r."""
-    order = 40
-    table = hermite_coefficients(i.network.activation, order, a)
+    table = hermite_coefficients(i.network.activation, SERIES, a)
     alpha_sq = table.values[0].square()
     total = float(table.second_moment[0])
-    powers = a ** torch.arange(order + 1, dtype=torch.float64)
+    powers = a ** torch.arange(SERIES + 1, dtype=torch.float64)
     tail = float(table.tails[0, -1])
     bar = 1e-12 * total + 4 * table.error * math.sqrt(total)
     corrected = Quantity(total - float(alpha_sq.sum()), bar)
     out.equal(
-        f"E(φ − Σ_(r≤{order}) a^r μ_r H_r)² = tail, a = {a:g}", corrected, Quantity(tail, bar)
+        f"E(φ − Σ_(r≤{SERIES}) a^r μ_r H_r)² = tail, a = {a:g}", corrected, Quantity(tail, bar)
     )
     if a != 1.0:
         # ⟨φ, H_r⟩ = a^{-r/2}α_r and ‖H_r‖² = a^{-r}, so with coefficient a^{-r/2}α_r each term
@@ -243,12 +245,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def tradeoff_row(i: Instance, sigma_sq: float) -> Row:
+def at_variance(i: Instance, sigma_sq: float) -> Instance:
     """The instance's network at another σ_0², on its first samples."""
     init = f"banerjee2023:sigma0_sq={sigma_sq!r}"
     net = replace_network(i.network, init=init, parameterization="ntk")
-    at = Instance(net, i.X[:_ROWS], seed=i.seed)
-    k, s = layers(at), Setting(net)
+    return Instance(net, i.X[:_ROWS], seed=i.seed)
+
+
+def tradeoff_row(i: Instance, sigma_sq: float) -> Row:
+    """One row of the table."""
+    at = at_variance(i, sigma_sq)
+    k, s = layers(at), Setting(at.network)
     nu = math.sqrt(s.nu_sq)
     hidden = at.L - 1
     _, printed = k.best(hidden - 1, printed=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ntkscope.data import load
 from ntkscope.networks import Network
-from ntkscope.theory.confirm import Confirmation, confirm, confirmable
+from ntkscope.theory.confirm import Confirmation, Unproved, confirm
 from ntkscope.theory.instance import Instance
 from ntkscope.theory.statement import Statement, find
 from ntkscope.theory.verdict import SIGMAS, Claim, Verdict
@@ -293,10 +293,10 @@ def falsify(
     if violated:
         if shrink:
             small, claim = _shrink(search, trial, claim)
-        confirmation = confirm(id, small.instance(), claim)
-        if confirmation is None:
-            reason = "this claim on this instance" if confirmable(id) else "this statement"
-            note = f"floating point with error bounds; no ball-arithmetic confirmer for {reason}"
+        try:
+            confirmation = confirm(id, small.instance(), claim)
+        except Unproved as reason:
+            note = f"floating point with error bounds: {reason}"
     return Falsification(id, violated, claim, excess, trial, small, confirmation, constants,
                          search.count, search.failed, time.perf_counter() - start, note)  # fmt: skip
 
