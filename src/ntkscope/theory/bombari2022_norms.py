@@ -12,7 +12,7 @@ from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.networks import MLP
 from ntkscope.theory.bombari2022 import SETTING, SOURCE, sample_variance, setting
-from ntkscope.theory.bombari2022_centering import centred
+from ntkscope.theory.bombari2022_centering import begin
 from ntkscope.theory.bombari2022_gradients import pull_back
 from ntkscope.theory.instance import Instance, NotComputable
 from ntkscope.theory.quantity import Quantity, U, rounded, sample_mean
@@ -137,11 +137,14 @@ def centred_features(i: Instance, out: Findings) -> None:
             measured = sample_mean(squares * n / (n - 1))
             out.at_most(f"E‖f̃_{l}‖² ≤ min(d, n_{l})(Π M‖W_j‖)²", measured, bound)
         root = math.sqrt(i.n[l])
-        rows = torch.linalg.vector_norm(i.centred(l), dim=1)
         out.scaling(f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}")
         out.scaling(f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}")
-        out.scaling(f"min_x ‖f̃_{l}(x)‖", float(rows.min()), "Θ", root, f"√n_{l}")
-        out.scaling(f"max_x ‖f̃_{l}(x)‖", float(rows.max()), "Θ", root, f"√n_{l}")
+        centred_rows = i.centred(l)
+        rows = torch.linalg.vector_norm(centred_rows, dim=1)
+        for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+            along = centred_rows[at] / rows[at].clamp_min(1e-300)
+            size = Quantity(float(rows[at]), 0.0, i.mean_spread(l, along))
+            out.scaling(f"{which}_x ‖f̃_{l}(x)‖", size, "Θ", root, f"√n_{l}")
     out.note(i.reference_note)
 
 
@@ -155,7 +158,7 @@ def centred_features(i: Instance, out: Findings) -> None:
     level2="‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖ between neighbouring rows",
 )
 def centred_signals(i: Instance, out: Findings) -> None:
-    setting(i, out)
+    c = begin(i, out)
     phi = i.network.activation
     w = i.weight(i.L)[:, 0]
     bend = phi.lipschitz_derivative
@@ -167,11 +170,13 @@ def centred_signals(i: Instance, out: Findings) -> None:
         length, scale = 8 * i.n[i.L - 1], float(torch.linalg.vector_norm(w)) * slope(i)
         out.at_most("‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖",
                     rounded(moved[worst], length, scale), rounded(allowed[worst], length))  # fmt: skip
-    rows = torch.linalg.vector_norm(centred(i).Bt, dim=1)
+    rows = torch.linalg.vector_norm(c.Bt, dim=1)
     expected = i.beta[i.L] * math.sqrt(i.n[i.L - 1])
-    out.scaling("min_x ‖D_L φ̃′‖", float(rows.min()), "Θ", expected, "β_L√n_(L-1)")
-    out.scaling("max_x ‖D_L φ̃′‖", float(rows.max()), "Θ", expected, "β_L√n_(L-1)")
-    out.note(i.reference_note)
+    for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+        # the standard error of the mean signal along the row that is shown
+        along = c.reference_B @ (c.Bt[at] / rows[at].clamp_min(1e-300))
+        size = Quantity(float(rows[at]), 0.0, sample_mean(along).spread)
+        out.scaling(f"{which}_x ‖D_L φ̃′‖", size, "Θ", expected, "β_L√n_(L-1)")
 
 
 @statement(

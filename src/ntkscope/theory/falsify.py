@@ -133,6 +133,8 @@ class Falsification:
         for e in self.constants:
             lines.append(f"{e.name} = {e.order}({e.expression}): constants {e.smallest:.4g} … "
                          f"{e.largest:.4g}")  # fmt: skip
+            lines.append(f"  least at {e.at_smallest.options}")
+            lines.append(f"  most at {e.at_largest.options}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
