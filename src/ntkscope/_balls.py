@@ -68,10 +68,25 @@ def bounds(ball: Any) -> tuple[float, float]:
     return math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
 
 
+def power(x: Any, exponent: int) -> Any:
+    """x^n by products: arb's own power of a ball around 0 can be NaN."""
+    total = flint().arb(1)
+    for _ in range(exponent):
+        total = total * x
+    return total
+
+
 def midpoint(m: Any) -> Tensor:
     """The centres, as float64."""
     values = [float(x.mid()) for x in m.entries()]
     return torch.tensor(values, dtype=torch.float64).reshape(m.nrows(), m.ncols())
+
+
+def rayleigh(m: Any) -> Any:
+    """vᵀMv/vᵀv ≥ λ_min of a symmetric matrix, at the vector that minimises it in floating point."""
+    centres = midpoint(m)
+    v = matrix(torch.linalg.eigh((centres + centres.T) / 2)[1][:, 0])
+    return quadratic(m, v) / (v.transpose() * v)[0, 0]
 
 
 def smallest_eigenvalue(m: Any) -> Any:
@@ -79,16 +94,13 @@ def smallest_eigenvalue(m: Any) -> Any:
 
     Raises ArithmeticError where no lower bound could be proved.
     """
-    module = flint()
+    above = rayleigh(m)
     centres = midpoint(m)
-    values, vectors = torch.linalg.eigh((centres + centres.T) / 2)
-    v = matrix(vectors[:, 0])
-    above = quadratic(m, v) / (v.transpose() * v)[0, 0]
-    scale = max(float(values.abs().max()), 1e-300)
+    scale = max(float(centres.abs().max()), 1e-300) * m.nrows()
     for relative in (1e-15, 1e-13, 1e-11, 1e-8):
-        shift = float(values[0]) - relative * len(values) * scale
+        shift = float(above.mid()) - relative * scale
         if definite(m, shift):
-            return module.arb(shift).union(above)
+            return flint().arb(shift).union(above)
     raise ArithmeticError("no lower bound of the smallest eigenvalue could be proved")
 
 

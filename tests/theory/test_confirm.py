@@ -73,7 +73,7 @@ def test_what_holds_is_not_refuted_and_both_sides_are_enclosed(trial):
             except Unproved:
                 continue
             tried += 1
-            assert not (made.refuted and claim.holds), (s.id, claim.name)
+            assert claim.erratum or not (made.refuted and claim.holds), (s.id, claim.name)
             encloses(made, claim)
     assert tried >= 20
 
@@ -82,6 +82,8 @@ def encloses(made, claim):
     """The balls meet the floating-point sides within what those claim of their errors."""
     for (low, high), side in ((made.left, claim.left), (made.right, claim.right)):
         bar = side.error + 1e-12 * abs(side.value) + 6 * side.spread
+        assert math.isfinite(low)
+        assert math.isfinite(high)
         assert low - bar <= side.value <= high + bar, claim.name
 
 
@@ -95,8 +97,8 @@ def test_activations_and_derivatives_on_balls(name):
             for ball, exact in ((made.value, phi), (made.prime, phi.derivative)):
                 value = float(exact(torch.tensor(z, dtype=torch.float64)))
                 assert float(ball(flint.arb(z)).mid()) == pytest.approx(value, rel=1e-13, abs=1e-15)
-        at_kink = made.prime(flint.arb(0))
-        assert at_kink.contains(float(phi.derivative(torch.zeros(()).double())))
+        low, high = _balls.bounds(made.prime(flint.arb(0)))
+        assert low - 1e-15 <= float(phi.derivative(torch.zeros(()).double())) <= high + 1e-15
         wide = made.value(flint.arb(0, 0.5))  # a ball across the kink holds both sides' values
         for z in (-0.5, 0.5):
             low, high = _balls.bounds(wide)
@@ -113,7 +115,7 @@ def test_gaussian_integrals_against_quadrature(name):
         made = ball_activation(phi)
         square = second_moment(made, 1.7)
         found = [coefficient(made, 1.7, r) for r in range(6)]
-        assert float(square.rad()) < 1e-40
+        assert float(square.rad()) < 1e-30
     total = float(table.second_moment[0])
     assert float(square.mid()) == pytest.approx(total, rel=1e-12)
     for r, ball in enumerate(found):

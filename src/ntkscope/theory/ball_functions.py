@@ -10,8 +10,9 @@ from ntkscope import _balls
 from ntkscope._specs import parse_spec
 from ntkscope.activations import Activation
 
-_REACH = 20  # Gaussian integrals run over |z| ≤ 20; the rest is bounded by hand
-_ORDERS = 24  # Hermite coefficients behind E φ(u)φ(v)
+_REACH = 18  # Gaussian integrals run over |z| ≤ 18; the rest is bounded by hand
+_TOLERANCE = 2.0**-120  # of an integral, about what lies beyond
+ORDERS = 24  # Hermite coefficients behind E φ(u)φ(v)
 
 # of a ball (real, or complex inside an integral), and whether the caller needs it analytic
 Function = Callable[[Any, bool], Any]
@@ -138,7 +139,7 @@ def coefficient(phi: BallActivation, variance: Any, order: int) -> Any:
 
 
 def _integral(phi: BallActivation, variance: Any, form: Callable[[Any, Any], Any]) -> Any:
-    """∫ form(φ(√a z), z) e^{−z²/2}/√(2π) dz over |z| ≤ 20."""
+    """∫ form(φ(√a z), z) e^{−z²/2}/√(2π) dz over |z| ≤ 18."""
     module = _balls.flint()
     root = module.arb(variance).sqrt()
     cuts = (-_REACH, _REACH) if len(phi.formula) == 1 else (-_REACH, 0, _REACH)
@@ -148,12 +149,14 @@ def _integral(phi: BallActivation, variance: Any, form: Callable[[Any, Any], Any
         def integrand(z: Any, analytic: bool, formula: Function = formula) -> Any:
             return form(formula(root * z, analytic), z) * _density(z)
 
-        total += module.acb.integral(integrand, low, high).real
+        total += module.acb.integral(
+            integrand, low, high, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
+        ).real
     return total
 
 
 def _left_out(phi: BallActivation, variance: Any) -> Any:
-    """‖φ(√a z)1{|z| > 20}‖₂ ≤ |φ(0)| P^½ + M√a (E z²1{|z| > 20})^½, as an upper bound."""
+    """‖φ(√a z)1{|z| > 18}‖₂ ≤ |φ(0)| P^½ + M√a (E z²1{|z| > 18})^½, as an upper bound."""
     module = _balls.flint()
     reach = module.arb(_REACH)
     outside = (reach / module.arb(2).sqrt()).erfc()
@@ -184,17 +187,26 @@ class Moments:
             table.append(coefficient(self.phi, a, len(table)))
         return table[r]
 
-    def product(self, a: Any, b: Any, covariance: Any) -> Any:
-        """E φ(u)φ(v), variances a, b: Σ_{r<R} α_r(a)α_r(b)ρ^r, and the rest by Cauchy-Schwarz."""
+    def head(self, a: Any, b: Any, covariance: Any) -> Any:
+        """Σ_{r<R} α_r(a)α_r(b)ρ^r, the first terms of E φ(u)φ(v) at variances a and b."""
         module = _balls.flint()
         rho = covariance / (a * b).sqrt()
         total, power = module.arb(0), module.arb(1)
-        tails = [self.square(a), self.square(b)]
-        for r in range(_ORDERS):
-            left, right = self.coefficient(a, r), self.coefficient(b, r)
-            total += left * right * power
+        for r in range(ORDERS):
+            total += self.coefficient(a, r) * self.coefficient(b, r) * power
             power *= rho
-            tails = [tails[0] - left * left, tails[1] - right * right]
-        rest = (tails[0].nonnegative_part() * tails[1].nonnegative_part()).sqrt()
+        return total
+
+    def tail(self, a: Any) -> Any:
+        """Σ_{r≥R} α_r(a)², as an upper bound."""
+        head = sum(
+            (_balls.power(self.coefficient(a, r), 2) for r in range(ORDERS)), _balls.flint().arb(0)
+        )
+        return (self.square(a) - head).upper().max(0)
+
+    def product(self, a: Any, b: Any, covariance: Any) -> Any:
+        """E φ(u)φ(v): the first terms, and the rest by Cauchy-Schwarz."""
         # |ρ| ≤ 1 whatever its ball says
-        return total + module.arb(0, (rest * abs(power).min(1)).upper())
+        rho = (abs(covariance) / (a * b).sqrt()).upper().min(1)
+        rest = (self.tail(a) * self.tail(b)).sqrt() * _balls.power(rho, ORDERS)
+        return self.head(a, b, covariance) + _balls.flint().arb(0, rest.upper())

@@ -162,17 +162,32 @@ class BallInstance:
         return self._held(("E", l), make)
 
     def lambda_expected(self, l: int) -> Any:
-        """λ_l."""
-        return self.smallest(("expected", l), self.expected(l))
+        """λ_l. What a Hermite series leaves out is positive semidefinite, so its head is below."""
+
+        def make() -> Any:
+            C, N = self.covariance(l), self.i.N
+            heads = _balls.flint().arb_mat(N, N)
+            for a in range(N):
+                for b in range(a + 1):
+                    head = self.moments.head(C[a, a], C[b, b], C[a, b])
+                    heads[a, b] = heads[b, a] = head
+            below = self.smallest(("heads", l), heads).lower()
+            return below.union(_balls.rayleigh(self.expected(l)))
+
+        return self._held(("λ expected", l), make)
 
     def mu_sq(self, l: int, r: int) -> Any:
         """min_i (μ_r^{[a_i]})², the normal form E[φ H_r^{[a]}] at the variances of layer l."""
         C = self.covariance(l)
-        return smallest_of(self.moments.coefficient(a, r) ** 2 / a**r for a in diagonal(C))
+        return smallest_of(
+            _balls.power(self.moments.coefficient(a, r), 2) / _balls.power(a, r)
+            for a in diagonal(C)
+        )
 
     def printed(self, l: int, r: int) -> Any:
         """c_0^{(l,r)} = (μ_r²/6c)^l (σ_0²/2)^{3rl} as printed."""
-        return (self.mu_sq(l + 1, r) / (6 * self.c)) ** l * (self.sigma_sq / 2) ** (3 * r * l)
+        base = self.mu_sq(l + 1, r) / (6 * self.c)
+        return _balls.power(base, l) * _balls.power(self.sigma_sq / 2, 3 * r * l)
 
 
 def hadamard(left: Any, right: Any) -> Any:

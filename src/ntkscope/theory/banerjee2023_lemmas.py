@@ -54,7 +54,7 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
                 out.at_least(f"layer {l}, r = {r}, corrected, on the event", measured,
                              corrected * k.smallest(1) * (i.n[l] / 4))  # fmt: skip
             ratio = measured.value / (i.n[l] * k.smallest(1).value) if k.smallest(1).value else 0.0
-            rows.append((l, r, k.mu_sq(l, r).value, printed, corrected.value / 4, ratio))
+            rows.append((l, r, k.mu_sq(l, r).value, printed.value, corrected.value / 4, ratio))
         out.scaling(
             f"λ_min(A^({l})A^({l})ᵀ)", measured, "Ω", i.n[l] * k.smallest(1).value, "m_l λ_1"
         )
@@ -243,7 +243,7 @@ def lemma_4_3(i: Instance, out: Findings) -> None:
                 out.at_least(f"λ_{l + 1}, r = {r}, corrected, on the event", value,
                              corrected * k.smallest(1))  # fmt: skip
             ratio = value.value / k.smallest(1).value if k.smallest(1).value else math.nan
-            rows.append((l + 1, r, printed, corrected.value, ratio))
+            rows.append((l + 1, r, printed.value, corrected.value, ratio))
     if rows:
         out.table("Constants before λ_1", ("l", "r", "printed", "corrected", "λ_l/λ_1"), rows)
     ladder = [quantity(k.mu_sq(1, r) * k.lambda_power(1, r)) for r in ORDERS]

@@ -34,7 +34,7 @@ class Centred:
     """
 
     i: Instance
-    points: Tensor | slice = slice(None)
+    points: Tensor | None = None
 
     @cached_property
     def F(self) -> Tensor:
@@ -47,14 +47,20 @@ class Centred:
     @cached_property
     def F_mean(self) -> Tensor:
         mean, exact = self.i.mean_features(self.i.L - 2)
-        if exact or isinstance(self.points, slice):
-            return mean
-        return self.i.reference_pass[0][self.i.L - 2][self.points].mean(dim=0)
+        return mean if exact else self.reference_F.mean(dim=0)
+
+    def _chosen(self, values: Tensor) -> Tensor:
+        return values if self.points is None else values[self.points]
+
+    @cached_property
+    def reference_F(self) -> Tensor:
+        """F_(L-2) on the reference points (M, n_(L-2))."""
+        return self._chosen(self.i.reference_pass[0][self.i.L - 2])
 
     @cached_property
     def reference_B(self) -> Tensor:
         """B_(L-1) = D_L φ′(g_(L-1)) on the reference points (M, n_(L-1))."""
-        g = self.i.reference_pass[1][self.i.L - 2][self.points]
+        g = self._chosen(self.i.reference_pass[1][self.i.L - 2])
         alpha = self.i.network.residual or 1.0
         return alpha * self.i.network.activation.derivative(g) * self.i.weight(self.i.L)[:, 0]
 
@@ -75,8 +81,7 @@ class Centred:
     @cached_property
     def reference(self) -> tuple[Tensor, Tensor]:
         """(F̃, B̃) on the reference points."""
-        F = self.i.reference_pass[0][self.i.L - 2][self.points]
-        return F - self.F_mean, self.reference_B - self.B_mean
+        return self.reference_F - self.F_mean, self.reference_B - self.B_mean
 
     @cached_property
     def product_mean(self) -> Tensor:

@@ -51,7 +51,8 @@ def confirm(id: str, instance: Instance, claim: Claim) -> Confirmation:
         if found is None:
             continue
         with _balls.precision():
-            left, right = confirmer(BallInstance(instance), found)
+            balls = instance.held("balls", lambda: BallInstance(instance))
+            left, right = confirmer(balls, found)
             refuted = bool(left < right) if claim.relation == "≥" else bool(left > right)
             return Confirmation(claim.name, _balls.bounds(left), _balls.bounds(right), refuted)
     raise Unproved("no ball-arithmetic confirmer for this inequality")

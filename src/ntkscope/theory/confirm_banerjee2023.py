@@ -14,7 +14,7 @@ from ntkscope.theory.ball_instance import (
     smallest_of,
 )
 from ntkscope.theory.banerjee2023 import ORDERS
-from ntkscope.theory.banerjee2023_remarks import SERIES, at_variance
+from ntkscope.theory.banerjee2023_remarks import PRINTED, at_variance
 from ntkscope.theory.confirm_plain import Confirmer
 
 
@@ -46,7 +46,9 @@ def _kernel(b: BallInstance, _: Match[str] | None = None) -> tuple[Any, Any]:
 
 def _kernel_at(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     """The same at another σ_0²."""
-    return _kernel(BallInstance(at_variance(b.i, float(found[1]))))
+    sigma_sq = float(found[1])
+    at = b.i.held(("balls", sigma_sq), lambda: BallInstance(at_variance(b.i, sigma_sq)))
+    return _kernel(at)
 
 
 def _hessian_regime(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
@@ -56,12 +58,14 @@ def _hessian_regime(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
 
 
 def _series(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
-    """E(φ − Σ_(r≤40) μ_r H_r)² against the tail beyond r = 40, at variance a."""
+    """E(φ − Σ_(r≤12) μ_r H_r)² against the tail beyond r = 12, at variance a."""
     a = _balls.flint().arb(float(found[1]))
-    squares = [b.moments.coefficient(a, r) ** 2 for r in range(SERIES + 1)]
+    squares = [_balls.power(b.moments.coefficient(a, r), 2) for r in range(PRINTED + 1)]
     zero = _balls.flint().arb(0)
     tail = b.moments.square(a) - sum(squares, zero)
-    return sum((x * (1 - a**-r) ** 2 for r, x in enumerate(squares)), tail), tail
+    return sum(
+        (x * _balls.power(1 - 1 / _balls.power(a, r), 2) for r, x in enumerate(squares)), tail
+    ), tail
 
 
 def _hermite(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
@@ -84,11 +88,13 @@ def _schur(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
 
 
 def _least_variance(b: BallInstance, l: int, r: int) -> Any:
-    return smallest_of(diagonal(b.covariance(l))) ** (r - 1)
+    return _balls.power(smallest_of(diagonal(b.covariance(l))), r - 1)
 
 
 def _lambda_power(b: BallInstance, l: int, r: int) -> Any:
-    return b.smallest(("C^r", l, r), _balls.entrywise(b.covariance(l), lambda x: x**r))
+    return b.smallest(
+        ("C^r", l, r), _balls.entrywise(b.covariance(l), lambda x: _balls.power(x, r))
+    )
 
 
 _ID = r"banerjee2023\."
@@ -99,7 +105,7 @@ CONFIRMERS: tuple[tuple[str, str, Confirmer], ...] = (
     (_ID + r"theorem-4\.1", r"^λ_min\(K\) ≥ c_0 λ_1 as printed", _kernel),
     (_ID + r"tradeoff", r"^λ_min\(K\) ≥ c_0 λ_1 as printed at σ_0² = (\S+)", _kernel_at),
     (_ID + r"tradeoff", r"^γ ≤ 1 at σ_0² = (\S+)", _hessian_regime),
-    (_ID + r"definition-4\.1", r"^E\(φ − Σ μ_r H_r\)² ≤ tail.*a = (\S+)$", _series),
+    (_ID + r"definition-4\.1", r"^E\(φ − Σ_\(r≤\d+\) μ_r H_r\)² ≤ tail.*a = (\S+)$", _series),
     (_ID + r"(lemma-4\.3|remark-4\.2a)", r"^λ_(\d+) ≥ min μ_(\d+)² λ_min\(C\^∘\d+\)$", _hermite),
     (
         _ID + r"lemma-4\.3",

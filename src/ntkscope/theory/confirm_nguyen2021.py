@@ -34,20 +34,23 @@ def _powers(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     F, mean = b.F(1), _mean(b)
     rows = [[x - m for x, m in zip(row, mean, strict=True)] for row in F.tolist()]
     centred = _balls.flint().arb_mat(rows)
-    full, reduced = (_balls.entrywise(M * M.transpose(), lambda x: x**r) for M in (F, centred))
+    full, reduced = (
+        _balls.entrywise(M * M.transpose(), lambda x: _balls.power(x, r)) for M in (F, centred)
+    )
     return full, reduced
 
 
 def _loewner(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     """λ_min of the difference against 0."""
     full, reduced = _powers(b, found)
-    return b.smallest("difference", full - reduced), _balls.flint().arb(0)
+    return b.smallest(("difference", *found.groups()), full - reduced), _balls.flint().arb(0)
 
 
 def _eigenvalues(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     """λ_min(FFᵀ) against λ_min(F̃F̃ᵀ)."""
     full, reduced = _powers(b, found)
-    return b.smallest("full", full), b.smallest("reduced", reduced)
+    keys = [(name, *found.groups()) for name in ("full", "reduced")]
+    return b.smallest(keys[0], full), b.smallest(keys[1], reduced)
 
 
 CONFIRMERS: tuple[tuple[str, str, Confirmer], ...] = (
