@@ -162,19 +162,24 @@ class BallInstance:
         return self._held(("E", l), make)
 
     def lambda_expected(self, l: int) -> Any:
-        """λ_l. What a Hermite series leaves out is positive semidefinite, so its head is below."""
+        """λ_l; what a Hermite series leaves out is positive semidefinite, so its head lies below."""
 
         def make() -> Any:
-            C, N = self.covariance(l), self.i.N
-            heads = _balls.flint().arb_mat(N, N)
-            for a in range(N):
-                for b in range(a + 1):
-                    head = self.moments.head(C[a, a], C[b, b], C[a, b])
-                    heads[a, b] = heads[b, a] = head
-            below = self.smallest(("heads", l), heads).lower()
-            return below.union(_balls.rayleigh(self.expected(l)))
+            try:
+                return self.smallest(("expected", l), self.expected(l))
+            except Unproved:
+                below = self.smallest(("heads", l), self._heads(l)).lower()
+                return below.union(_balls.rayleigh(self.expected(l)))
 
         return self._held(("λ expected", l), make)
+
+    def _heads(self, l: int) -> Any:
+        C, N = self.covariance(l), self.i.N
+        heads = _balls.flint().arb_mat(N, N)
+        for a in range(N):
+            for b in range(a + 1):
+                heads[a, b] = heads[b, a] = self.moments.head(C[a, a], C[b, b], C[a, b])
+        return heads
 
     def mu_sq(self, l: int, r: int) -> Any:
         """min_i (μ_r^{[a_i]})², the normal form E[φ H_r^{[a]}] at the variances of layer l."""
