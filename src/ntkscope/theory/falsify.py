@@ -235,8 +235,8 @@ class _Search:
 
 
 def _kind(name: str) -> str:
-    """A claim's name without its row and layer numbers, so that instances of one kind compare."""
-    return re.sub(r"(?<=[_(])\d+", "k", name)
+    """A claim's name without rows, layers and variances, so that instances of one kind compare."""
+    return re.sub(r"(?<=[_(])\d+|(?<=a = )\S+", "k", name)
 
 
 def _excess(claim: Claim) -> float:
@@ -288,6 +288,8 @@ def falsify(
     constants = tuple(search.extremes.values())
     if search.best is None:
         note = "" if constants else "no instance was found to which the statement applies"
+        if note and not everywhere:
+            note += "; --everywhere counts those on which a hypothesis fails as well"
         return Falsification(id, False, None, 0.0, None, None, None, constants, search.count,
                              search.failed, time.perf_counter() - start, note)  # fmt: skip
     excess, trial, claim = search.best
