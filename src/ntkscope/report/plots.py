@@ -34,9 +34,7 @@ def style(figure: go.Figure, height: int = 340) -> go.Figure:
 
 _BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
 # a name, a number: the k of F_kF_kᵀ ends where the F begins
-_BARE = re.compile(
-    r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)"
-)
+_BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
 
 
 def subscripts(text: str) -> str:

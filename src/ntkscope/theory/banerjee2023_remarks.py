@@ -86,10 +86,10 @@ def _series(i: Instance, out: Findings, a: float) -> None:
         size = alpha_sq[: PRINTED + 1]
         factors = (1 - 1 / a ** torch.arange(PRINTED + 1, dtype=torch.float64)).square()
         wrong = (2 * size.sqrt() + table.error) * table.error * factors
-        tail = Quantity(total - float(size.sum()), bar)
-        printed = Quantity(float((size * factors).sum()), float(wrong.sum())) + tail
+        rest = Quantity(total - float(size.sum()), bar)
+        printed = Quantity(float((size * factors).sum()), float(wrong.sum())) + rest
         out.at_most(f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}",
-                    printed, tail, erratum=True)  # fmt: skip
+                    printed, rest, erratum=True)  # fmt: skip
 
 
 def _unweighted(i: Instance, out: Findings) -> None:

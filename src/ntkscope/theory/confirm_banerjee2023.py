@@ -87,6 +87,16 @@ def _schur(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     return b.lambda_expected(l), bound
 
 
+def _positive(b: BallInstance, _: Match[str]) -> tuple[Any, Any]:
+    """λ_1 ≥ 0."""
+    return b.lambda_expected(1), _balls.flint().arb(0)
+
+
+def _least_moment(b: BallInstance, _: Match[str]) -> tuple[Any, Any]:
+    """λ_1 ≤ min_i E φ(x_iᵀg/√d)²."""
+    return b.lambda_expected(1), smallest_of(diagonal(b.expected(1)))
+
+
 def _least_variance(b: BallInstance, l: int, r: int) -> Any:
     return _balls.power(smallest_of(diagonal(b.covariance(l))), r - 1)
 
