@@ -43,6 +43,16 @@ def test_a_true_statement_stands_and_its_constants_are_kept():
     assert found.constants
     for e in found.constants:
         assert 0 < e.smallest <= e.largest
+        assert e.at_smallest.options in str(found)
+
+
+def test_a_statement_whose_condition_is_never_met_is_searched_everywhere():
+    found = falsify("banerjee2023.lemma-4.2", trials=10)
+    assert found.claim is None
+    assert "--everywhere" in found.note
+    found = falsify("banerjee2023.lemma-4.2", trials=20, everywhere=True)
+    assert found.violated
+    assert found.confirmation.refuted
 
 
 def test_the_first_layer_of_theorem_4_2_is_proved_false():

@@ -6,6 +6,7 @@ exactly those matrices. python-flint is an extra: ``pip install "ntkscope[exact]
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,11 +62,13 @@ def quadratic(m: Any, v: Any) -> Any:
 
 
 def bounds(ball: Any) -> tuple[float, float]:
-    """Two floats around a ball, rounded outwards."""
-    import math
-
+    """Two floats around a ball, rounded outwards; the same one twice where it is that float."""
     low, high = float(ball.lower()), float(ball.upper())
-    return math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
+    if not flint().arb(low) <= ball.lower():
+        low = math.nextafter(low, -math.inf)
+    if not flint().arb(high) >= ball.upper():
+        high = math.nextafter(high, math.inf)
+    return low, high
 
 
 def power(x: Any, exponent: int) -> Any:

@@ -136,6 +136,21 @@ def test_the_product_moment_contains_the_dual_activation(name):
     assert high - low < 1e-6
 
 
+def test_floats_around_a_ball_are_the_nearest_ones():
+    with _balls.precision() as flint:
+        assert _balls.bounds(flint.arb(0)) == (0.0, 0.0)
+        assert _balls.bounds(flint.arb(1.5)) == (1.5, 1.5)
+        low, high = _balls.bounds(flint.arb(1) / 3)
+        assert flint.arb(low) < flint.arb(1) / 3 < flint.arb(high)
+    assert high == math.nextafter(low, 1.0)
+
+
+def test_powers_of_a_ball_around_zero_are_finite():
+    with _balls.precision() as flint:
+        low, high = _balls.bounds(_balls.power(flint.arb(0, 0.5), 3))
+    assert -0.126 < low <= 0 <= high < 0.126
+
+
 def test_the_smallest_eigenvalue_of_a_ball_matrix():
     Q = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double())[0]
     values = torch.tensor([-0.5, 1e-9, 1.0, 2.0, 3.0, 40.0], dtype=torch.float64)
