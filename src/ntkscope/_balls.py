@@ -71,6 +71,11 @@ def bounds(ball: Any) -> tuple[float, float]:
     return low, high
 
 
+def exact(ball: Any) -> tuple[int, ...]:
+    """Mantissas and exponents of centre and radius: what its decimals may round away."""
+    return tuple(int(part) for end in (ball.mid(), ball.rad()) for part in end.man_exp())
+
+
 def power(x: Any, exponent: int) -> Any:
     """x^n by products: arb's own power of a ball around 0 can be NaN."""
     total = flint().arb(1)

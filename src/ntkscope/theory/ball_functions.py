@@ -170,19 +170,19 @@ class Moments:
 
     def __init__(self, phi: BallActivation) -> None:
         self.phi = phi
-        self._squares: dict[str, Any] = {}
-        self._tables: dict[str, list[Any]] = {}
+        self._squares: dict[tuple[int, ...], Any] = {}
+        self._tables: dict[tuple[int, ...], list[Any]] = {}
 
     def square(self, a: Any) -> Any:
         """E φ(√a z)²."""
-        key = repr(a)
+        key = _balls.exact(a)
         if key not in self._squares:
             self._squares[key] = second_moment(self.phi, a)
         return self._squares[key]
 
     def coefficient(self, a: Any, r: int) -> Any:
         """E[φ(√a z) h_r(z)]."""
-        table = self._tables.setdefault(repr(a), [])
+        table = self._tables.setdefault(_balls.exact(a), [])
         while len(table) <= r:
             table.append(coefficient(self.phi, a, len(table)))
         return table[r]
