@@ -124,7 +124,7 @@ def _fresh_layer(i: Instance, l: int, trial: int) -> float:
         r"\|\alpha^{(l)}(x_i)\|_2^2\le c_{\phi,\sigma_0}\Big(1+\tfrac{h_C(l)}{2h_C(L)}\Big)m_l\le\tfrac{3c_{\phi,\sigma_0}}2m_l"
     ),
     needs=SETTING,
-    level2="|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|; ‖α^(l)‖ ≤ |φ(0)|√m + M‖W‖‖α^(l−1)‖; a rate at ‖x‖² = c d",
+    level2="|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|; ‖α^(l)‖ ≤ |φ(0)|√m + M‖W‖‖α^(l−1)‖; rates of both bands at ‖x‖² = c d",
 )
 def lemma_4_2(i: Instance, out: Findings) -> None:
     require(i, out)

@@ -24,7 +24,7 @@ INITS = (
     "he", "lecun", "unit", "bombari2022", "banerjee2023", "banerjee2023:sigma0_sq=0.25",
     "banerjee2023:sigma0_sq=10",
 )  # fmt: skip
-LAWS = ("gaussian", "sphere", "cube")
+LAWS = ("gaussian", "sphere", "cube", "binary")
 _RETRIES = 6  # seeds tried before a smaller instance is given up
 
 
