@@ -90,6 +90,17 @@ def test_lemma_4_2_promises_too_much_at_large_variance():
     assert verdict.outcome == "violated as printed"
 
 
+def test_lemma_4_2_has_an_inner_band_behind_the_first_of_several_layers():
+    verdict = find("banerjee2023.lemma-4.2").check(paper(hidden=2, width=400))
+    (row, last) = verdict.tables[0]["rows"]
+    nu_sq = Setting(paper(hidden=2).network).nu_sq
+    share = (1 + nu_sq) / (2 * (1 + nu_sq + nu_sq**2))
+    assert row[5:] == pytest.approx((1 - share, 1 + share))
+    assert last[5:] == pytest.approx((0.5, 1.5))
+    outer, inner = verdict.rates
+    assert inner.successes <= outer.successes
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
 def test_expected_gram_matches_monte_carlo(activation):
     phi = ntk.activations.activation(activation)
@@ -129,7 +140,7 @@ def test_lemma_4_2_needs_other_data():
     upper = [c for c in verdict.claims if c.erratum and "layer" not in c.name and "3c" in c.name]
     assert upper[0].holds is False
     assert upper[0].left.value == pytest.approx(2.65, rel=0.1)
-    low, high = verdict.tables[0]["rows"][0][3:]
+    low, high = verdict.tables[0]["rows"][0][3:5]
     assert 0.8 < low <= high < 1.2
 
 

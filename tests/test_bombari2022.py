@@ -128,3 +128,17 @@ def test_rounding_counts_the_mean_row_where_the_neurons_are_dead():
     for seed in range(100):
         instance = Instance(net, law.sample(1, seed + 1), seed=seed, distribution=law, samples=256)
         assert not find("bombari2022.eq-11").check(instance).violations, seed
+
+
+def test_the_jackknife_is_the_spread_over_fresh_reference_points():
+    law = ntk.data.Gaussian(6)
+    model = ntk.Network([6, 5, 5, 1], "tanh", "bombari2022").sample(0)
+    X = law.sample(8, 1)
+    found = [
+        centred(Instance(model, X, seed=seed, distribution=law, samples=200)).sampled("full")
+        for seed in range(40)
+    ]
+    values = torch.tensor([q.value for q in found])
+    claimed = torch.tensor([q.spread for q in found]).square().mean().sqrt()
+    # 40 draws give their standard deviation to within 1/√80; eight groups the jackknife's to 1/√14
+    assert 0.6 < float(values.std() / claimed) < 1.6

@@ -6,10 +6,12 @@ exactly those matrices. python-flint is an extra: ``pip install "ntkscope[exact]
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 PRECISION = 256  # bits
@@ -60,8 +62,66 @@ def quadratic(m: Any, v: Any) -> Any:
 
 
 def bounds(ball: Any) -> tuple[float, float]:
-    """Two floats around a ball, rounded outwards."""
-    import math
-
+    """Two floats around a ball, rounded outwards; the same one twice where it is that float."""
     low, high = float(ball.lower()), float(ball.upper())
-    return math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
+    if not flint().arb(low) <= ball.lower():
+        low = math.nextafter(low, -math.inf)
+    if not flint().arb(high) >= ball.upper():
+        high = math.nextafter(high, math.inf)
+    return low, high
+
+
+def exact(ball: Any) -> tuple[int, ...]:
+    """Mantissas and exponents of centre and radius: what its decimals may round away."""
+    return tuple(int(part) for end in (ball.mid(), ball.rad()) for part in end.man_exp())
+
+
+def power(x: Any, exponent: int) -> Any:
+    """x^n by products: arb's own power of a ball around 0 can be NaN."""
+    total = flint().arb(1)
+    for _ in range(exponent):
+        total = total * x
+    return total
+
+
+def midpoint(m: Any) -> Tensor:
+    """The centres, as float64."""
+    values = [float(x.mid()) for x in m.entries()]
+    return torch.tensor(values, dtype=torch.float64).reshape(m.nrows(), m.ncols())
+
+
+def rayleigh(m: Any) -> Any:
+    """vᵀMv/vᵀv ≥ λ_min of a symmetric matrix, at the vector that minimises it in floating point."""
+    centres = midpoint(m)
+    v = matrix(torch.linalg.eigh((centres + centres.T) / 2)[1][:, 0])
+    return quadratic(m, v) / (v.transpose() * v)[0, 0]
+
+
+def smallest_eigenvalue(m: Any) -> Any:
+    """λ_min of a symmetric matrix of balls: a Rayleigh quotient above it, elimination below.
+
+    Raises ArithmeticError where no lower bound could be proved.
+    """
+    above = rayleigh(m)
+    centres = midpoint(m)
+    scale = max(float(centres.abs().max()), 1e-300) * m.nrows()
+    for relative in (1e-15, 1e-13, 1e-11, 1e-8):
+        shift = float(above.mid()) - relative * scale
+        if definite(m, shift):
+            return flint().arb(shift).union(above)
+    raise ArithmeticError("no lower bound of the smallest eigenvalue could be proved")
+
+
+def definite(m: Any, shift: float) -> bool:
+    """M − shift·I ≻ 0, by elimination: every pivot is provably positive."""
+    module = flint()
+    n = m.nrows()
+    rows = [[m[a, b] - (module.arb(shift) if a == b else 0) for b in range(n)] for a in range(n)]
+    for k in range(n):
+        if not rows[k][k] > 0:
+            return False
+        for a in range(k + 1, n):
+            factor = rows[a][k] / rows[k][k]
+            for b in range(k, n):
+                rows[a][b] -= factor * rows[k][b]
+    return True

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import ntkscope as ntk
+from ntkscope.report import verdicts
 
 pytestmark = pytest.mark.browser
 
@@ -14,9 +15,21 @@ DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def inspected(tmp_path_factory):
     report = ntk.inspect(ntk.Network([8, 60, 50, 1]), ntk.data.gaussian(40, 8, seed=1))
     return report.save(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    law = ntk.data.Gaussian(8)
+    instance = ntk.Instance(
+        ntk.Network([8, 30, 20, 1]), law.sample(12, 1), distribution=law, samples=64, trials=2
+    )
+    records = [v.to_dict() for v in ntk.check_all(instance, settings={"data": "gaussian"})]
+    path = tmp_path_factory.mktemp("check") / "check.html"
+    path.write_text(verdicts.page(records, records[0]["settings"]))
+    return path
 
 
 @pytest.fixture
@@ -41,7 +54,12 @@ def browser(tmp_path):
 
 
 @pytest.mark.parametrize("width", [1400, 400])
-def test_opens_from_disk_without_errors_or_requests(browser, page, width):
+@pytest.mark.parametrize(
+    ("which", "title", "least"),
+    [("inspected", "NTK of 8-60-50-1", 5), ("checked", "Statements on an instance", 3)],
+)
+def test_opens_from_disk_without_errors_or_requests(browser, request, which, title, least, width):
+    page = request.getfixturevalue(which)
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
@@ -49,9 +67,10 @@ def test_opens_from_disk_without_errors_or_requests(browser, page, width):
     browser.get("about:blank")
     browser.get_log("performance")  # what the browser's own start page asked for is not ours
     browser.get(page.as_uri())
-    assert browser.title.startswith("NTK of 8-60-50-1")
+    assert browser.title.startswith(title)
     plots = browser.execute_script("return document.querySelectorAll('.main-svg').length")
-    assert plots >= 5
+    assert plots >= least
+    browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
     # nothing may stick out sideways: a phone would scroll the whole page
     overflow = browser.execute_script(
         "return document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -32,10 +32,22 @@ def style(figure: go.Figure, height: int = 340) -> go.Figure:
     return figure
 
 
+_BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
+# a name, a number: the k of F_kF_kᵀ ends where the F begins
+_BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
+
+
 def subscripts(text: str) -> str:
-    """``λ_min`` and ``B_{k+1}`` with real subscripts, in the HTML that browsers and plotly read."""
-    braced = re.sub(r"_\{([^}]*)\}", r"<sub>\1</sub>", text)
-    return re.sub(r"(?<=[^\s_])_([A-Za-z0-9]+)", r"<sub>\1</sub>", braced)
+    """``λ_min``, ``F_(k+1)`` and ``x^(2r)`` with real indices, in the HTML of browsers and plotly."""
+
+    def indexed(found: re.Match[str]) -> str:
+        body = next(group for group in found.groups()[1:] if group is not None)
+        if found[0].startswith("^("):
+            body = f"({body})"  # A^(l) is no power
+        tag = "sub" if found[1] == "_" else "sup"
+        return f"<{tag}>{body}</{tag}>"
+
+    return _BARE.sub(indexed, _BRACKETED.sub(indexed, text))
 
 
 def eigenvalues(spectrum: Sequence[float]) -> go.Figure:

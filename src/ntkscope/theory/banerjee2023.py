@@ -181,10 +181,10 @@ class Layers:
         left, right = self.i.lambda_features(l), self.smallest(l) * (self.i.n[l] / 4)
         return left.value - left.error >= right.value + right.error
 
-    def printed(self, l: int, r: int) -> float:
+    def printed(self, l: int, r: int) -> Quantity:
         """c_0^{(l,r)} = (μ²/(6c))^l (σ_0²/2)^{3rl} of Theorem 4.2, l = 0, …, L − 2."""
         s = self.setting
-        base = self.mu_sq(l + 1, r).value / (6 * s.c)
+        base = self.mu_sq(l + 1, r) / (6 * Quantity(s.c, 1e-12 * s.c))
         return base**l * (s.sigma_sq / 2) ** (3 * r * l)
 
     def corrected(self, l: int, r: int) -> Quantity:
@@ -199,14 +199,11 @@ class Layers:
             total = total * self.mu_sq(j + 1, r) * self.least_power(j + 1, r) * (nu_sq / 4)
         return total
 
-    def best(self, l: int, printed: bool) -> tuple[int, float]:
+    def best(self, l: int, printed: bool) -> tuple[int, Quantity]:
         """(r > 1, constant) of the largest c_0^{(l,r)}, printed or corrected."""
-        pairs = [
-            (r, self.printed(l, r) if printed else self.corrected(l, r).value)
-            for r in ORDERS
-            if r > 1
-        ]
-        return max(pairs, key=lambda p: p[1])
+        constant = self.printed if printed else self.corrected
+        pairs = [(r, constant(l, r)) for r in ORDERS if r > 1]
+        return max(pairs, key=lambda p: p[1].value)
 
 
 def layers(i: Instance) -> Layers:
@@ -373,10 +370,10 @@ def theorem_4_1(i: Instance, out: Findings) -> None:
                      erratum=True)  # fmt: skip
     else:
         out.note("The printed constant is for the ntk parameterization with ν_0: not compared.")
-    r, _ = k.best(k.hidden - 1, printed=False)
+    r, corrected = k.best(k.hidden - 1, printed=False)
     met = [k.event(l) for l in range(1, i.L)]
     if all(met):
-        bound = k.corrected(k.hidden - 1, r) * k.smallest(1) * (share * i.n[top] / 4)
+        bound = corrected * k.smallest(1) * (share * i.n[top] / 4)
         out.at_least(f"λ_min(K) ≥ corrected c_0 λ_1 on Lemma 4.1's event (r = {r})", value, bound)
     else:
         out.note(

@@ -8,8 +8,10 @@ J J ᵀ ⪰ J_FB J_FBᵀ − D_û B̃B̃ᵀ D_û − D_v̂ F̃F̃ᵀ D_v̂.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +20,21 @@ from ntkscope import _memory
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.theory.bombari2022 import SETTING, SOURCE, setting, size
 from ntkscope.theory.instance import Instance, NotComputable
-from ntkscope.theory.quantity import Quantity, U, quantity
+from ntkscope.theory.quantity import Quantity, U
 from ntkscope.theory.statement import Findings, statement
+
+_GROUPS = 8  # of reference points, left out in turn for the standard error of sampled means
 
 
 @dataclass(frozen=True, eq=False)
 class Centred:
-    """F = F_(L-2), B = B_(L-1) on ``i.rows``, their means over the data, and all five kernels."""
+    """F = F_(L-2), B = B_(L-1) on ``i.rows``, their means over the data, and all five kernels.
+
+    points: the reference points that sampled means are taken over; all of them by default.
+    """
 
     i: Instance
+    points: Tensor | None = None
 
     @cached_property
     def F(self) -> Tensor:
@@ -38,12 +46,21 @@ class Centred:
 
     @cached_property
     def F_mean(self) -> Tensor:
-        return self.i.mean_features(self.i.L - 2)[0]
+        mean, exact = self.i.mean_features(self.i.L - 2)
+        return mean if exact else self.reference_F.mean(dim=0)
+
+    def _chosen(self, values: Tensor) -> Tensor:
+        return values if self.points is None else values[self.points]
+
+    @cached_property
+    def reference_F(self) -> Tensor:
+        """F_(L-2) on the reference points (M, n_(L-2))."""
+        return self._chosen(self.i.reference_pass[0][self.i.L - 2])
 
     @cached_property
     def reference_B(self) -> Tensor:
         """B_(L-1) = D_L φ′(g_(L-1)) on the reference points (M, n_(L-1))."""
-        g = self.i.reference_pass[1][self.i.L - 2]
+        g = self._chosen(self.i.reference_pass[1][self.i.L - 2])
         alpha = self.i.network.residual or 1.0
         return alpha * self.i.network.activation.derivative(g) * self.i.weight(self.i.L)[:, 0]
 
@@ -64,8 +81,7 @@ class Centred:
     @cached_property
     def reference(self) -> tuple[Tensor, Tensor]:
         """(F̃, B̃) on the reference points."""
-        F = self.i.reference_pass[0][self.i.L - 2]
-        return F - self.F_mean, self.reference_B - self.B_mean
+        return self.reference_F - self.F_mean, self.reference_B - self.B_mean
 
     @cached_property
     def product_mean(self) -> Tensor:
@@ -82,6 +98,15 @@ class Centred:
     def product_mean_sq(self) -> float:
         return float(self.product_mean.square().sum())
 
+    @cached_property
+    def _cache(self) -> dict[Any, Any]:
+        return {}
+
+    def _held(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
     def kernel(self, name: str) -> Tensor:
         """``J``, ``F`` (features centred), ``B`` (signals centred), ``FB`` (both), ``full`` (eq. 11)."""
 
@@ -95,7 +120,7 @@ class Centred:
                 K = K - self.along[:, None] - self.along[None, :] + self.product_mean_sq
             return (K + K.T) / 2
 
-        return self.i.held(("centred kernel", name), make)
+        return self._held(("kernel", name), make)
 
     @cached_property
     def rounding(self) -> float:
@@ -115,7 +140,25 @@ class Centred:
             found = smallest_eigenvalue(self.kernel(name))
             return Quantity(found.value, found.error + self.rounding)
 
-        return self.i.held(("centred λ", name), make)
+        return self._held(("λ", name), make)
+
+    def sampled(self, name: str) -> Quantity:
+        """λ_min of a kernel with its standard error from the sampled means (jackknife)."""
+
+        def make() -> Quantity:
+            value, M = self.smallest(name), len(self.i.reference)
+            G = min(_GROUPS, M)
+            if G < 2:
+                return Quantity(value.value, value.error, math.inf)
+            found = []
+            for g in range(G):
+                rest = Centred(self.i, torch.nonzero(torch.arange(M) % G != g)[:, 0])
+                found.append(float(torch.linalg.eigvalsh(rest.kernel(name))[0]))
+            mean = sum(found) / G
+            variance = (G - 1) / G * sum((x - mean) ** 2 for x in found)
+            return Quantity(value.value, value.error, math.sqrt(variance))
+
+        return self._held(("sampled", name), make)
 
     def difference(self, left: Tensor, right: Tensor) -> Quantity:
         """λ_min(left − right)."""
@@ -150,6 +193,13 @@ def centred(i: Instance) -> Centred:
     return i.held("bombari centred", lambda: Centred(i))
 
 
+def begin(i: Instance, out: Findings) -> Centred:
+    """The assumptions, how expectations were taken, and the centred quantities."""
+    setting(i, out)
+    out.note(i.reference_note)
+    return centred(i)
+
+
 @statement(
     "bombari2022.eq-11",
     title="The centred Jacobian",
@@ -160,8 +210,7 @@ def centred(i: Instance) -> Centred:
     level2="J̃J̃ᵀ = J_FBJ_FBᵀ − a1ᵀ − 1aᵀ + ‖μ‖²11ᵀ ⪰ 0, against rows formed one by one",
 )
 def centred_jacobian(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     out.at_least("λ_min(J̃J̃ᵀ) ≥ 0", c.smallest("full"), 0.0)
     rows = [
         (torch.outer(c.Ft[k], c.Bt[k]) - c.product_mean).reshape(-1)
@@ -172,7 +221,6 @@ def centred_jacobian(i: Instance, out: Findings) -> None:
             direct = Quantity(float(left @ rows[b]), c.rounding)
             fast = Quantity(float(c.kernel("full")[a, b]), c.rounding)
             out.equal(f"(J̃J̃ᵀ)_{a + 1}{b + 1} from its rows", fast, direct)
-    out.note(i.reference_note)
 
 
 @statement(
@@ -185,28 +233,26 @@ def centred_jacobian(i: Instance, out: Findings) -> None:
     level2="λ_min(JJᵀ) ≥ λ_min(J_FBJ_FBᵀ) − max û²‖B̃‖² − max v̂²‖F̃‖²; JJᵀ ⪰ F̃PF̃ᵀ ∘ B̃QB̃ᵀ",
 )
 def step_a(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     out.at_least("λ_min(JJᵀ) ≥ λ_min(J_FBJ_FBᵀ) − max û²‖B̃‖² − max v̂²‖F̃‖²", c.smallest("J"),
                  c.smallest("FB") - c.step_a_loss)  # fmt: skip
     u, v = c.along_mean(c.Ft, c.F_mean), c.along_mean(c.Bt, c.B_mean)
     projected = (c.Ft @ c.Ft.T - torch.outer(u, u)) * (c.Bt @ c.Bt.T - torch.outer(v, v))
     out.at_least("λ_min(JJᵀ − F̃PF̃ᵀ ∘ B̃QB̃ᵀ) ≥ 0", c.difference(c.kernel("J"), projected), 0.0,
                  note="P, Q project orthogonally to the means")  # fmt: skip
-    loss = quantity(c.smallest("FB")) - c.smallest("J")
+    loss = c.sampled("FB") - c.smallest("J")
     out.scaling("λ_min(J_FBJ_FBᵀ) − λ_min(JJᵀ)", loss, "O", size(i), "β_L² n_(L-2) n_(L-1)",
                 note="the paper has o(·)")  # fmt: skip
     out.scaling("explicit loss", c.step_a_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)")
-    _difference_note(i, out, c, "FB")
+    _difference_note(out, c, "FB")
 
 
-def _difference_note(i: Instance, out: Findings, c: Centred, name: str) -> None:
+def _difference_note(out: Findings, c: Centred, name: str) -> None:
     gap = c.difference(c.kernel("J"), c.kernel(name))
     if gap.value < -gap.error:
         out.note(
             f"JJᵀ does not dominate its centred version: λ_min of the difference is {gap.value:.4g}."
         )
-    out.note(i.reference_note)
 
 
 @statement(
@@ -219,8 +265,7 @@ def _difference_note(i: Instance, out: Findings, c: Centred, name: str) -> None:
     level2="J_FBJ_FBᵀ = J̃J̃ᵀ + pp ᵀ − qqᵀ with q = a/m − m1, so λ_min drops by at most ‖q‖²",
 )
 def step_b(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     out.at_least("λ_min(J_FBJ_FBᵀ) ≥ λ_min(J̃J̃ᵀ) − ‖a/m − m1‖²", c.smallest("FB"),
                  c.smallest("full") - c.step_b_loss)  # fmt: skip
     m = math.sqrt(c.product_mean_sq)
@@ -232,10 +277,9 @@ def step_b(i: Instance, out: Findings) -> None:
         # p and q are large where m is small, and their difference cancels
         bar = c.rounding + 16 * U * float(p.abs().max() + m) ** 2
         out.equal("J_FBJ_FBᵀ − (J̃J̃ᵀ + ppᵀ − qqᵀ), largest entry", Quantity(error, bar), 0.0)
-    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(J_FBJ_FBᵀ)", c.smallest("full") - c.smallest("FB"), "O",
+    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(J_FBJ_FBᵀ)", c.sampled("full") - c.sampled("FB"), "O",
                 size(i), "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)")  # fmt: skip
     out.scaling("explicit loss", c.step_b_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)")
-    out.note(i.reference_note)
 
 
 @statement(
@@ -248,8 +292,7 @@ def step_b(i: Instance, out: Findings) -> None:
     level2="the two explicit losses of steps (a) and (b) together",
 )
 def jacobian_centring(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     loss = c.step_a_loss + c.step_b_loss
     out.at_least("λ_min(JJᵀ) ≥ λ_min(J̃J̃ᵀ) − both losses", c.smallest("J"),
                  c.smallest("full") - loss)  # fmt: skip
@@ -258,9 +301,9 @@ def jacobian_centring(i: Instance, out: Findings) -> None:
         (label, c.smallest(n).value, c.smallest(n).value / size(i)) for n, label in names.items()
     ]
     out.table("The three Jacobians", ("Jacobian", "λ_min", "λ_min/(β_L² n_(L-2) n_(L-1))"), rows)
-    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(JJᵀ)", c.smallest("full") - c.smallest("J"), "O", size(i),
+    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(JJᵀ)", c.sampled("full") - c.smallest("J"), "O", size(i),
                 "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)")  # fmt: skip
-    _difference_note(i, out, c, "full")
+    _difference_note(out, c, "full")
 
 
 @statement(
@@ -276,8 +319,7 @@ def jacobian_centring(i: Instance, out: Findings) -> None:
     level2="Weyl: λ_min(JJᵀ) ≥ λ_min(centred) + λ_min(JJᵀ − centred) for each of the three",
 )
 def compared(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     labels = {"F": "features only", "B": "signals only", "FB": "both", "full": "both and the rows"}
     rows = [("none", c.smallest("J").value, 0.0, 0.0)]
     for name, label in labels.items():
@@ -290,7 +332,6 @@ def compared(i: Instance, out: Findings) -> None:
     out.table("Centred", ("what is centred", "λ_min", "λ_min of the difference",
               "λ_max of the difference"), rows)  # fmt: skip
     out.note("A negative entry in the third column: JJᵀ does not dominate that centred kernel.")
-    out.note(i.reference_note)
 
 
 @statement(
@@ -303,8 +344,7 @@ def compared(i: Instance, out: Findings) -> None:
     level2="Gershgorin: min_i(η_i² − Σ_j|⟨J̃_i, J̃_j⟩|) ≤ λ_min(J̃J̃ᵀ) ≤ η_min²",
 )
 def restricted_isometry(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     K = c.kernel("full")
     eta_sq = K.diagonal()
     eta_min, eta_max = float(eta_sq.min().clamp_min(0)), float(eta_sq.max())
@@ -323,10 +363,12 @@ def restricted_isometry(i: Instance, out: Findings) -> None:
                 note="the largest over the directions tried; the supremum may be larger")  # fmt: skip
     out.scaling("η_min² − λ_min(J̃J̃ᵀ)", eta_min - value, "O", delta, "ξ² N^(1/4) (nn)^(3/4)",
                 note="the constant C that this instance needs, with K = 1 and K′ = η_max/√(nn)")  # fmt: skip
+    out.table("Eq. 13", ("ψ, from below", "η_min", "η_max", "ξ = ψ + η_max/√(nn)", "Δ at C = 1",
+              "η_min² − Δ", "λ_min(J̃J̃ᵀ)"), [(psi, math.sqrt(eta_min), math.sqrt(eta_max), xi, delta,
+              eta_min - delta, value.value)])  # fmt: skip
     if delta:
         needed = max(0.0, (eta_min - value.value) / delta)
         out.note(f"C = {needed:.4g} makes eq. 13 an equality here; the paper leaves C open.")
-    out.note(i.reference_note)
 
 
 def sub_exponential_norm(c: Centred) -> float:
@@ -383,16 +425,16 @@ def psi1(values: Tensor) -> float:
     level2="0 ≤ λ_min(J̃J̃ᵀ) ≤ η_min²; a success rate over fresh data",
 )
 def well_conditioned(i: Instance, out: Findings) -> None:
-    setting(i, out)
-    c = centred(i)
+    c = begin(i, out)
     value = c.smallest("full")
     diagonal = Quantity(float(c.kernel("full").diagonal().min()), c.rounding)
     out.at_least("λ_min(J̃J̃ᵀ) ≥ 0", value, 0.0)
     out.at_most("λ_min(J̃J̃ᵀ) ≤ η_min²", value, diagonal)
-    out.scaling("λ_min(J̃J̃ᵀ)", value, "Ω", size(i), "β_L² n_(L-2) n_(L-1)")
-    out.scaling("λ_min(J̃J̃ᵀ)", value, "Ω", diagonal.value, "η_min²")
+    measured = c.sampled("full")
+    out.scaling("λ_min(J̃J̃ᵀ)", measured, "Ω", size(i), "β_L² n_(L-2) n_(L-1)")
+    out.scaling("λ_min(J̃J̃ᵀ)", measured, "Ω", diagonal.value, "η_min²")
     if i.distribution is None:
-        out.note("Fresh data need the distribution; " + i.reference_note)
+        out.note("Fresh data need the distribution.")
         return
     if value.value <= 0:
         raise NotComputable("λ_min(J̃J̃ᵀ) is 0 here, so no rate over fresh data can be compared")
@@ -402,7 +444,6 @@ def well_conditioned(i: Instance, out: Findings) -> None:
         met += _fresh(i, c, X) >= 0.5 * value.value
     out.rate("λ_min(J̃J̃ᵀ) ≥ half of this instance's, over fresh data", met, trials,
              note="the paper's probability has unstated constants")  # fmt: skip
-    out.note(i.reference_note)
 
 
 def _fresh(i: Instance, c: Centred, X: Tensor) -> float:

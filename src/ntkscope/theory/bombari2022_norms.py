@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -12,7 +13,7 @@ from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.networks import MLP
 from ntkscope.theory.bombari2022 import SETTING, SOURCE, sample_variance, setting
-from ntkscope.theory.bombari2022_centering import centred
+from ntkscope.theory.bombari2022_centering import begin
 from ntkscope.theory.bombari2022_gradients import pull_back
 from ntkscope.theory.instance import Instance, NotComputable
 from ntkscope.theory.quantity import Quantity, U, rounded, sample_mean
@@ -137,11 +138,14 @@ def centred_features(i: Instance, out: Findings) -> None:
             measured = sample_mean(squares * n / (n - 1))
             out.at_most(f"E‖f̃_{l}‖² ≤ min(d, n_{l})(Π M‖W_j‖)²", measured, bound)
         root = math.sqrt(i.n[l])
-        rows = torch.linalg.vector_norm(i.centred(l), dim=1)
         out.scaling(f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}")
         out.scaling(f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}")
-        out.scaling(f"min_x ‖f̃_{l}(x)‖", float(rows.min()), "Θ", root, f"√n_{l}")
-        out.scaling(f"max_x ‖f̃_{l}(x)‖", float(rows.max()), "Θ", root, f"√n_{l}")
+        centred_rows = i.centred(l)
+        rows = torch.linalg.vector_norm(centred_rows, dim=1)
+        for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+            along = centred_rows[at] / rows[at].clamp_min(1e-300)
+            size = Quantity(float(rows[at]), 0.0, i.mean_spread(l, along))
+            out.scaling(f"{which}_x ‖f̃_{l}(x)‖", size, "Θ", root, f"√n_{l}")
     out.note(i.reference_note)
 
 
@@ -155,7 +159,7 @@ def centred_features(i: Instance, out: Findings) -> None:
     level2="‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖ between neighbouring rows",
 )
 def centred_signals(i: Instance, out: Findings) -> None:
-    setting(i, out)
+    c = begin(i, out)
     phi = i.network.activation
     w = i.weight(i.L)[:, 0]
     bend = phi.lipschitz_derivative
@@ -167,11 +171,13 @@ def centred_signals(i: Instance, out: Findings) -> None:
         length, scale = 8 * i.n[i.L - 1], float(torch.linalg.vector_norm(w)) * slope(i)
         out.at_most("‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖",
                     rounded(moved[worst], length, scale), rounded(allowed[worst], length))  # fmt: skip
-    rows = torch.linalg.vector_norm(centred(i).Bt, dim=1)
+    rows = torch.linalg.vector_norm(c.Bt, dim=1)
     expected = i.beta[i.L] * math.sqrt(i.n[i.L - 1])
-    out.scaling("min_x ‖D_L φ̃′‖", float(rows.min()), "Θ", expected, "β_L√n_(L-1)")
-    out.scaling("max_x ‖D_L φ̃′‖", float(rows.max()), "Θ", expected, "β_L√n_(L-1)")
-    out.note(i.reference_note)
+    for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+        # the standard error of the mean signal along the row that is shown
+        along = c.reference_B @ (c.Bt[at] / rows[at].clamp_min(1e-300))
+        size = Quantity(float(rows[at]), 0.0, sample_mean(along).spread)
+        out.scaling(f"{which}_x ‖D_L φ̃′‖", size, "Θ", expected, "β_L√n_(L-1)")
 
 
 @statement(
@@ -200,7 +206,8 @@ def gradient_descent_condition(i: Instance, out: Findings) -> None:
     if not found:
         raise NotComputable("the network overflows everywhere that was tried in the ball")
     rows = []
-    for name, kernel, move in found:
+    steepest = 0.0
+    for name, distance, kernel, move in found:
         values = torch.linalg.eigvalsh(kernel)
         low, high = math.sqrt(max(float(values[0]), 0.0)), math.sqrt(float(values[-1]))
         # a σ below √(N u)·‖J‖ is rounding of its square
@@ -208,9 +215,12 @@ def gradient_descent_condition(i: Instance, out: Findings) -> None:
         moved = Quantity(move, bar)
         out.at_least(f"‖J(θ) − J(θ_0)‖ ≥ |σ_min(J(θ)) − α|, {name}", moved, abs(low - alpha))
         out.at_least(f"‖J(θ) − J(θ_0)‖ ≥ |‖J(θ)‖ − β|, {name}", moved, abs(high - beta))
-        rows.append((name, low, high, move))
-    largest = max(row[3] for row in rows)
-    out.table("Points at distance R from θ_0", ("θ", "σ_min(J)", "‖J‖", "‖J(θ) − J(θ_0)‖"), rows)
+        rows.append((name, distance, low, high, move))
+        # of a step whose change of J is rounding the quotient says nothing
+        steepest = max(steepest, (move - bar) / distance)
+    largest = max(row[4] for row in rows)
+    columns = ("θ", "‖θ − θ_0‖", "σ_min(J)", "‖J‖", "‖J(θ) − J(θ_0)‖")
+    out.table("Points of the ball around θ_0", columns, rows)
     refuted = largest > allowed
     note = "refuted" if refuted else "not refuted by the points tried; the supremum is not computed"
     out.hypothesis("eq. 21: ‖J(θ_1) − J(θ_2)‖ ≤ α²/(2β) in the ball", False if refuted else None,
@@ -218,13 +228,13 @@ def gradient_descent_condition(i: Instance, out: Findings) -> None:
     out.scaling("α² at θ_0", alpha**2, "Ω", i.beta[i.L] ** 2 * i.n[i.L - 2] * i.n[i.L - 1],
                 "β_L² n_(L-2) n_(L-1)")  # fmt: skip
     out.scaling("R", radius, "O", math.sqrt(i.N) / alpha, "√N/α")
-    out.scaling("Lipschitz constant of θ ↦ J(θ) in the ball, from below", largest / radius, "O",
+    out.scaling("Lipschitz constant of θ ↦ J(θ) in the ball, from below", steepest, "O",
                 allowed / radius, "α²/(2βR), what eq. 21 allows over the whole ball")  # fmt: skip
     out.note(f"Labels Y ~ N(0, I); α = {alpha:.4g}, β = {beta:.4g}, R = {radius:.4g}.")
 
 
-def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, Tensor, float]]:
-    """(name, kernel at θ, ‖J(θ) − J(θ_0)‖) for points θ on the ball's boundary."""
+def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, float, Tensor, float]]:
+    """(name, ‖θ − θ_0‖, kernel at θ, ‖J(θ) − J(θ_0)‖) on the ball's boundary and near its centre."""
     values = [p.detach() for p in i.model.parameters()]
     generator = i.generator("eq-21 ball")
     directions = {
@@ -233,9 +243,10 @@ def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, Tens
     }
     directions["down the gradient"] = [-g for g in pull_back(i, residual)]
     found = []
-    for name, direction in directions.items():
+    for (name, direction), share in itertools.product(directions.items(), (1.0, 0.01)):
         norm = math.sqrt(sum(float(t.square().sum()) for t in direction))
-        moved = _moved(i.model, [t * (radius / max(norm, 1e-300)) for t in direction])
+        step = share * radius
+        moved = _moved(i.model, [t * (step / max(norm, 1e-300)) for t in direction])
         X = i.X.to(i.model.dtype)
         try:
             kernel = empirical_ntk(moved, X)
@@ -244,7 +255,7 @@ def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, Tens
         here, there = i.K, kernel.dense()
         difference = here + there - _cross(i.kernel, kernel) - _cross(kernel, i.kernel)
         top = float(torch.linalg.eigvalsh((difference + difference.T) / 2)[-1])
-        found.append((name, there, math.sqrt(max(top, 0.0))))
+        found.append((f"{name}, {share:g} R", step, there, math.sqrt(max(top, 0.0))))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ntkscope.data import load
 from ntkscope.networks import Network
-from ntkscope.theory.confirm import Confirmation, confirm, confirmable
+from ntkscope.theory.confirm import Confirmation, Unproved, confirm
 from ntkscope.theory.instance import Instance
 from ntkscope.theory.statement import Statement, find
 from ntkscope.theory.verdict import SIGMAS, Claim, Verdict
@@ -24,7 +24,7 @@ INITS = (
     "he", "lecun", "unit", "bombari2022", "banerjee2023", "banerjee2023:sigma0_sq=0.25",
     "banerjee2023:sigma0_sq=10",
 )  # fmt: skip
-LAWS = ("gaussian", "sphere", "cube")
+LAWS = ("gaussian", "sphere", "cube", "binary")
 _RETRIES = 6  # seeds tried before a smaller instance is given up
 
 
@@ -133,6 +133,8 @@ class Falsification:
         for e in self.constants:
             lines.append(f"{e.name} = {e.order}({e.expression}): constants {e.smallest:.4g} … "
                          f"{e.largest:.4g}")  # fmt: skip
+            lines.append(f"  least at {e.at_smallest.options}")
+            lines.append(f"  most at {e.at_largest.options}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,8 +235,8 @@ class _Search:
 
 
 def _kind(name: str) -> str:
-    """A claim's name without its row and layer numbers, so that instances of one kind compare."""
-    return re.sub(r"(?<=[_(])\d+", "k", name)
+    """A claim's name without rows, layers and variances, so that instances of one kind compare."""
+    return re.sub(r"(?<=[_(])\d+|(?<=a = )\S+", "k", name)
 
 
 def _excess(claim: Claim) -> float:
@@ -286,6 +288,8 @@ def falsify(
     constants = tuple(search.extremes.values())
     if search.best is None:
         note = "" if constants else "no instance was found to which the statement applies"
+        if note and not everywhere:
+            note += "; --everywhere counts those on which a hypothesis fails as well"
         return Falsification(id, False, None, 0.0, None, None, None, constants, search.count,
                              search.failed, time.perf_counter() - start, note)  # fmt: skip
     excess, trial, claim = search.best
@@ -293,10 +297,10 @@ def falsify(
     if violated:
         if shrink:
             small, claim = _shrink(search, trial, claim)
-        confirmation = confirm(id, small.instance(), claim)
-        if confirmation is None:
-            reason = "this claim on this instance" if confirmable(id) else "this statement"
-            note = f"floating point with error bounds; no ball-arithmetic confirmer for {reason}"
+        try:
+            confirmation = confirm(id, small.instance(), claim)
+        except Unproved as reason:
+            note = f"floating point with error bounds: {reason}"
     return Falsification(id, violated, claim, excess, trial, small, confirmation, constants,
                          search.count, search.failed, time.perf_counter() - start, note)  # fmt: skip
 

@@ -7,7 +7,6 @@ one forward and one backward pass and one eigenvalue of each matrix.
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ntkscope import _memory
-from ntkscope._checks import as_data
+from ntkscope._checks import as_data, as_seed
 from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
@@ -114,9 +113,7 @@ class Instance:
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator of its own for each purpose, the same for the same seed."""
-        made = torch.Generator()
-        made.manual_seed((self.seed << 32) ^ zlib.crc32(purpose.encode()))
-        return made
+        return as_seed(self.seed, f"theory: {purpose}")
 
     def held(self, key: Any, make: Any) -> Any:
         """``make()`` the first time, the same object afterwards: a cache for the statements."""

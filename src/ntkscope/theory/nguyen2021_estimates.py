@@ -99,7 +99,7 @@ def mean_norm(i: Instance, out: Findings) -> None:
     out.note(i.reference_note)
     for k in range(1, i.L):
         mean, exact = i.mean_features(k)
-        size = float(mean.square().sum())
+        size = Quantity(float(mean.square().sum()), 0.0, i.mean_spread(k, 2 * mean))
         features = i.reference_pass[0][k]
         second = sample_mean(i.norms_sq(features))
         empirical = rounded(features.mean(dim=0).square().sum(), len(features) + i.n[k], second)
@@ -164,10 +164,12 @@ def centred_norms(i: Instance, out: Findings) -> None:
         out.order_of(
             f"Π_(l<{k}) log n_l = o(min_(l≤{k}) n_l)", logs, min(i.n[: k + 1]), at_least=False
         )
-        sizes = i.norms_sq(i.centred(k))
+        centred = i.centred(k)
+        sizes = i.norms_sq(centred)
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
-        out.scaling(f"min_i ‖f_{k}(x_i) − Ef_{k}‖²", float(sizes.min()), "Θ", predicted, expression)
-        out.scaling(f"max_i ‖f_{k}(x_i) − Ef_{k}‖²", float(sizes.max()), "Θ", predicted, expression)
+        for which, at in (("min", int(sizes.argmin())), ("max", int(sizes.argmax()))):
+            size = Quantity(float(sizes[at]), 0.0, i.mean_spread(k, 2 * centred[at]))
+            out.scaling(f"{which}_i ‖f_{k}(x_i) − Ef_{k}‖²", size, "Θ", predicted, expression)
         slope = i.network.activation.lipschitz
         if constant is None or slope is None or not math.isfinite(slope) or i.network.residual:
             continue

@@ -10,7 +10,7 @@ from torch import Tensor
 from ntkscope.theory import assumptions, chains, chernoff, needs, scales
 from ntkscope.theory.expected import expected_gram
 from ntkscope.theory.instance import Instance, NotComputable, power_eigenvalue
-from ntkscope.theory.quantity import Quantity, U, quantity, rounded
+from ntkscope.theory.quantity import Quantity, U, rounded
 from ntkscope.theory.relu import relu_coefficient, width_conditions
 from ntkscope.theory.statement import Findings, statement
 
@@ -259,6 +259,8 @@ def centred_powers(i: Instance, out: Findings) -> None:
         N = len(gram)
         for r in POWERS:
             value = power_eigenvalue(gram, r, i.n[k])
+            v = torch.linalg.eigh(gram**r)[1][:, 0]
+            spread = _centring_spread(i, k, r, centred, v)
             worst = float(across.abs().max()) ** r
             length = r * (i.n[k] + 4) + N
             low = float(diagonal.min()) ** r - (N - 1) * worst
@@ -269,9 +271,6 @@ def centred_powers(i: Instance, out: Findings) -> None:
             )
             out.at_most(f"{name} ≤ max‖·‖^(2r) + (N−1)max|⟨·,·⟩|^r", value, rounded(high, length))
             out.scaling(
-                name,
-                quantity(value),
-                "Θ",
-                scales.features(i, k) ** r,
-                f"(d Π_(l≤{k}) n_l β_l²)^{r}",
-            )
+                name, Quantity(value.value, value.error, spread), "Θ",
+                scales.features(i, k) ** r, f"(d Π_(l≤{k}) n_l β_l²)^{r}",
+            )  # fmt: skip

@@ -48,7 +48,7 @@ ORDERS = 13  # r = 0 … 12
 def ladder(i: Instance, out: Findings) -> None:
     if i.network.bias_std is not None or i.network.residual:
         raise NotComputable("the features are no φ(F_{k-1} W_k)")
-    rows = []
+    rows, kept = [], []
     for k in range(1, i.L):
         expected = expected_lambda(i, k)
         rungs = _rungs(i, k)
@@ -64,6 +64,7 @@ def ladder(i: Instance, out: Findings) -> None:
         )
         best = max(range(len(rungs)), key=lambda r: rungs[r][1].value)
         single = rungs[best][1].value
+        kept.append((k, best, single, total.value))
         if expected.value > expected.error:
             rows.append(
                 [k, expected.value, total.value / expected.value, coarse.value / expected.value,
@@ -75,6 +76,7 @@ def ladder(i: Instance, out: Findings) -> None:
         rows,
     )
     _layers(i, out)
+    _single(i, out, kept)
 
 
 def _rungs(i: Instance, k: int) -> list[tuple[Quantity, Quantity]]:
@@ -135,6 +137,21 @@ def _layers(i: Instance, out: Findings) -> None:
     out.table(
         "Schur's bound on each term, from either factor",
         ("k", "λ(FFᵀ)min‖B‖²", "λ(BBᵀ)min‖F‖²", "share", "share"), rows,
+    )  # fmt: skip
+
+
+def _single(i: Instance, out: Findings, kept: list[tuple[int, int, float, float]]) -> None:
+    """What Theorem 4.1's one layer k and one r keep of λ_min(K), and all r of that layer."""
+    value = i.lambda_K.value
+    if value <= 0:
+        return
+    rows = []
+    for k, r, single, every in kept:
+        gain = i.n[k] * i.min_norm_sq(i.B(k + 1)).value * i.network.scales[k] ** 2 / value
+        rows.append([k, r, gain * single, gain * every])
+    out.table(
+        "Share of λ_min(K) that a single (k, r) keeps, n_k E φφᵀ in place of F_kF_kᵀ",
+        ("k", "best r", "that r", "all r"), rows,
     )  # fmt: skip
 
 

@@ -323,6 +323,12 @@ def within_half(i: Instance, out: Findings) -> None:
         "‖νK̄ − K^(L)‖_F ≤ λ_min(K^(L))/2 (widths of order N⁴)", True if close else None,
         distance.value, 0.5 * target.value, "" if close else "the widths do not reach it",
     )  # fmt: skip
+    narrow = min(i.n[1 : i.L])
+    if not close and target.value > 0:
+        width = narrow * (2 * distance.value / target.value) ** 2
+        out.note(
+            f"The distance falls like n^(−1/2) (eq-4): min n_l = {width:.2g} would do, N⁴ is {i.N**4:.2g}."
+        )
     if close:
         out.at_least("λ_min(νK̄) ≥ ½ λ_min(K^(L))", small, target * 0.5)
         out.at_most("λ_min(νK̄) ≤ 3/2 λ_min(K^(L))", small, target * 1.5)
