@@ -15,7 +15,8 @@ from ntkscope.theory import finite_width
 TRIALS = 20
 INITS = {
     "sigmoid": "bombari2022", "tanh": "he", "relu": "he", "gelu": "he", "erf": "lecun", "silu": "he",
-    "leaky_relu:alpha=0.2": "he",
+    "leaky_relu:alpha=0.2": "he", "sin": "lecun", "softplus": "lecun",
+    "sigmoid, near-linear": "banerjee2023",
 }  # fmt: skip
 # widths without the output, N, activations, data
 CELLS: list[tuple[list[int], int, list[str], str]] = [
@@ -32,6 +33,12 @@ CELLS: list[tuple[list[int], int, list[str], str]] = [
     ([100, 200, 200, 200], 500, ["sigmoid", "tanh", "relu"], "sphere"),
     ([200, 400, 400, 400], 500, ["sigmoid", "tanh", "relu"], "gaussian"),
     ([80, 150, 300], 300, ["erf", "silu", "leaky_relu:alpha=0.2"], "gaussian"),
+    # an activation that is nearly linear on its inputs
+    ([60, 400], 1200, ["sin", "sigmoid, near-linear"], "sphere"),
+    ([60, 100, 100], 300, ["sin", "sigmoid, near-linear"], "sphere"),
+    ([60, 400, 400], 300, ["sin", "sigmoid, near-linear", "softplus"], "sphere"),
+    ([60, 400, 400], 1200, ["sin", "sigmoid, near-linear", "softplus"], "sphere"),
+    ([60, 200, 200, 200], 300, ["sin", "sigmoid, near-linear", "softplus"], "sphere"),
     # deep, narrow, of low dimension, of many samples, of few parameters
     ([100, 200, 200, 200, 200], 300, ["tanh", "relu"], "sphere"),
     ([100, 200, 200, 200, 200, 200], 300, ["tanh", "relu"], "sphere"),
@@ -60,7 +67,9 @@ CELLS: list[tuple[list[int], int, list[str], str]] = [
 
 def cell(widths: list[int], N: int, activation: str, data: str, trials: int) -> dict[str, Any]:
     """One row: mean ratio to the prediction at these widths, and to the limiting kernel's."""
-    net = ntk.Network([*widths, 1], activation, INITS[activation])
+    init = INITS[activation]
+    scaling = "ntk" if init == "banerjee2023" else "standard"
+    net = ntk.Network([*widths, 1], activation.split(", ")[0], init, scaling)
     found = ntk.predict_smallest_eigenvalue(net, N, data=data, kernel="empirical")
     limit = ntk.predict_smallest_eigenvalue(net, N, data=data)
     draw = ntk.data.sphere if data == "sphere" else ntk.data.gaussian

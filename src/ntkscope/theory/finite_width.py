@@ -28,6 +28,7 @@ from ntkscope.theory.resolvent import TRACY_WIDOM_MEAN, Resolvent
 Array = NDArray[np.float64]
 
 _QUANTILES = 40
+_COARSE = 48  # values of m in five decades
 _FINE = 9  # points about the largest z
 
 # lowest and highest mean of measured / predicted over the grid in docs/prediction.md, rounded out
@@ -39,7 +40,7 @@ class FiniteWidth:
     """What the widths do to the smallest eigenvalue.
 
     value: λ_min of the empirical kernel. limit: λ_min of the limiting kernel by the same solver.
-    spread: relative variance of the rows' scale.
+    spread: variance of the logarithm of the rows' scale.
     lower, upper: the range of measured / predicted on the grid of docs/prediction.md.
     """
 
@@ -116,7 +117,8 @@ class _Solver:
         self.c = np.array([np.append(e.coefficients, e.tail) for e in found]).clip(min=0.0)
         self.gamma = np.append(np.exp(math.log(N) - found[0].log_multiplicities), 0.0)
         self.N = N
-        self.spread = np.array([part.spread for part in parts])
+        layers = max(np.size(part.spread) for part in parts)
+        self.spread = np.array([np.broadcast_to(part.spread, layers) for part in parts])
         counts = {stage.key: stage.count for part in parts for stage in part.stages}
         self.keys = list(counts)
         self.p = np.array(list(counts.values()))
@@ -154,15 +156,21 @@ class _Solver:
         return left @ self.c, left
 
     def smallest(self, log_variance: float) -> tuple[float, float]:
-        """(λ_min, relative variance of the rows' scale at it)."""
+        """(λ_min, variance of the logarithm of the rows' scale at it)."""
         scale = float(self.c.sum())
-        ms = np.geomspace(0.3 / scale, 1e5 / scale, 48)
-        C, left = self.attenuated(ms)
-        z = np.sum(C / (1.0 + self.gamma * C * ms[:, None]), axis=1) - 1.0 / ms
-        best = int(np.argmax(z))
+        reach = 1e5
+        while True:
+            ms = np.geomspace(0.3, reach, _COARSE * round(math.log(reach) / math.log(1e5))) / scale
+            C, left = self.attenuated(ms)
+            z = np.sum(C / (1.0 + self.gamma * C * ms[:, None]), axis=1) - 1.0 / ms
+            best = int(np.argmax(z))
+            if best < len(ms) - 1 or reach > 1e14:
+                break
+            reach *= 1e5  # λ_min is that small beside the trace
         parts = left[best] * (self.c @ (1.0 / (1.0 + self.gamma * C[best] * ms[best])))
-        spread = float((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2
-        rows = _log_normal(log_variance + math.log1p(spread), self.N)
+        # what one layer does to all parts adds up row by row; layers do not know of one another
+        spread = float(np.sum(((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2))
+        rows = _log_normal(log_variance + spread, self.N)
         z, _ = self._curve(ms, C, *rows)
         best = min(max(int(np.argmax(z)), 1), len(ms) - 2)
         fine = np.geomspace(ms[best - 1], ms[best + 1], _FINE)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from ntkscope.hermite import hermite_coefficients
 from ntkscope.kernels.zonal import zonal_layers
 from ntkscope.networks import Network
 from ntkscope.theory import gegenbauer
+from ntkscope.theory.row_sizes import at_layer, neuron
 
 Array = NDArray[np.float64]
 
@@ -45,14 +45,14 @@ class Part:
     """One part of a layer's Gram matrix.
 
     values: on the quadrature nodes, θ = 0 last. stages: the layers of neurons it passed, the last
-    one first. rank: of the part before the first of them. spread: relative variance of the squared
-    norm from row to row.
+    one first. rank: of the part before the first of them. spread: variance of the logarithm of the
+    squared norm from row to row, by the layer whose neurons it comes from.
     """
 
     values: Array
     stages: tuple[Stage, ...] = ()
     rank: float = math.inf
-    spread: float = 0.0
+    spread: Array | float = 0.0
 
     def at(self, t: int) -> Stage:
         """The t-th stage, and after the last one what the part is before all of them."""
@@ -85,10 +85,10 @@ def layer_parts(
     A = [layer.features[0].numpy() for layer in layers]
     slopes = [layer.slope[0].numpy() for layer in layers[1:] if layer.slope is not None]
     about: list[_About] = []
-    uneven = 0.0
+    uneven = np.zeros((net.depth - 1, 2, 2))
     for l in range(1, net.depth):
         about.append(_About(net, l, A[l - 1], A[l], slopes[l - 1], weight, uneven))
-        uneven = about[-1].value.whole.spread(float(net.widths[l]), uneven)
+        uneven = about[-1].value.uneven(l, float(net.widths[l]), uneven)
     features = _features(net, A, about)
     return features, _signals(net, A, about, features)
 
@@ -104,14 +104,15 @@ class _About:
         above: Array,
         slope: Array,
         weight: Array,
-        uneven: float,
+        uneven: Array,
     ) -> None:
-        self.uneven = uneven  # relative variance of the pre-activations' variance, row to row
+        self.uneven = uneven  # covariance of the pre-activations' variances, row to row, by layer
         self.rho = below / below[-1]
         self.variance = net.betas[l - 1] ** 2 * float(below[-1])
         self.shared = 0.0 if l == 1 else float(weight @ self.rho[:-1])
-        self.value = _neuron(net.activation, self.variance, self.shared, False)
-        self.derivative = _neuron(net.activation, self.variance, self.shared, True)
+        q_s = max(self.shared, 0.0) * self.variance
+        self.value = neuron(net.activation, self.variance - q_s, q_s, False)
+        self.derivative = neuron(net.activation, self.variance - q_s, q_s, True)
         self.units = float(above[-1]) / _moment(net.activation, self.variance)
         self.mean = float(weight @ above[:-1])
         self.slope = slope
@@ -141,16 +142,16 @@ def _features(net: Network, A: list[Array], about: list[_About]) -> list[list[Pa
         stage = Stage(f"F{l}", n)
         below = [p for p in out[-1] if l == 1 or p.stages]
         linear, total = _through(
-            below, A[l - 1], at.linear, stage, at.value.linear.spread(n, at.uneven)
+            below, A[l - 1], at.linear, stage, at.value.linear.spread(l, n, at.uneven)
         )
         rest = A[l] - at.mean - total
-        spread = at.value.rest.spread(n, at.uneven)
+        spread = at.value.rest.spread(l, n, at.uneven)
         out.append([Part(at.mean * flat, (), 1.0), *linear, Part(rest, (stage,), math.inf, spread)])
     return out
 
 
 def _through(
-    below: list[Part], A: Array, scale: float, stage: Stage, spread: float
+    below: list[Part], A: Array, scale: float, stage: Stage, spread: Array
 ) -> tuple[list[Part], Array]:
     """The part linear in a layer's centred input: each part below, passed through one more stage."""
     parts, total = [], np.zeros_like(A)
@@ -178,21 +179,22 @@ def _signals(
         phi = at.derivative
         linear, total = _through(
             below, A[l - 1], fixed * at.linear_slope, drawn_once,
-            phi.linear.spread(n / 3.0, at.uneven),
+            phi.linear.spread(l, n / 3.0, at.uneven),
         )  # fmt: skip
         parts = [
             Part(fixed * at.mean_slope * flat, (), 1.0),
             *linear,
             Part(fixed * vary - total, (drawn_once,), math.inf,
-                  phi.rest.spread(n / 3.0, at.uneven)),
+                  phi.rest.spread(l, n / 3.0, at.uneven)),
         ]  # fmt: skip
         if moving:
             kernel = sum_values(moving)
             share = np.array([p.values[-1] for p in moving]) / kernel[-1]
-            under = float(share @ np.array([p.spread for p in moving]))
+            under = share @ np.array([p.spread for p in moving])
+            layers = net.depth - 1
             parts += [
                 Part(size * at.mean_slope * p.values, (drawn_each, *p.stages), p.rank,
-                      2.0 / n + under)
+                      at_layer(l, -math.log1p(-2.0 / n), layers) + under)
                 for p in moving
             ]  # fmt: skip
             parts.append(
@@ -200,9 +202,9 @@ def _signals(
                     size * kernel * vary,
                     (drawn_each,),
                     math.inf,
-                    (3.0 * phi.varying.fourth - 1.0) / n
+                    at_layer(l, phi.varying.own(n, weighted=True), layers)
                     + under
-                    + phi.varying.elasticity**2 * at.uneven,
+                    + phi.varying.inherited(at.uneven),
                 )
             )
         out.insert(0, parts)
@@ -240,82 +242,10 @@ def _merged(parts: list[Part]) -> list[Part]:
     for stages, same in found.items():
         values = sum_values(same)
         share = np.array([p.values[-1] for p in same])
-        spread = float(share @ np.array([p.spread for p in same])) / float(values[-1])
+        spread = sum(part * p.spread for part, p in zip(share, same, strict=True)) / values[-1]
         out.append(Part(values, stages, math.inf, spread))
     return out
 
 
 def _moment(phi: Activation, variance: float) -> float:
     return float(hermite_coefficients(phi, 1, variance).second_moment[0])
-
-
-@lru_cache(maxsize=4)
-def _gauss_hermite(n: int) -> tuple[Array, Array]:
-    z, w = np.polynomial.hermite_e.hermegauss(n)
-    return z, w / w.sum()
-
-
-@dataclass(frozen=True)
-class Size:
-    """What one neuron adds to the squared size of a part of ψ = φ or φ′.
-
-    frozen: E Var_x ψ²/(E ψ²)², where a neuron's share of the variance that all inputs have in
-    common is drawn and kept. fourth: E ψ⁴/(E ψ²)². elasticity: d ln E ψ²/d ln of the variance.
-    """
-
-    frozen: float
-    fourth: float
-    elasticity: float
-
-    def spread(self, neurons: float, uneven: float) -> float:
-        """Relative variance from row to row, with that of the pre-activations' variance."""
-        return self.frozen / neurons + self.elasticity**2 * uneven
-
-
-@dataclass(frozen=True)
-class Neuron:
-    """ψ in its parts: linear in the inputs' centred pre-activation, the rest, both, and ψ itself."""
-
-    linear: Size
-    rest: Size
-    varying: Size
-    whole: Size
-
-
-@lru_cache(maxsize=256)
-def _neuron(phi: Activation, variance: float, shared: float, slope: bool) -> Neuron:
-    h = 0.05
-    parts, above, below = (
-        _sizes(phi, variance * f, shared, slope) for f in (1.0, math.exp(h), math.exp(-h))
-    )
-    found = []
-    for (size, frozen, fourth), (up, *_), (down, *_) in zip(parts, above, below, strict=True):
-        elasticity = math.log(up / down) / (2.0 * h) if min(size, up, down) > 0.0 else 0.0
-        found.append(Size(frozen, fourth, elasticity))
-    return Neuron(*found)
-
-
-def _sizes(
-    phi: Activation, variance: float, shared: float, slope: bool
-) -> list[tuple[float, float, float]]:
-    """(E ψ², frozen, fourth) of each part; zeros for a part that is rounding."""
-    z, w = _gauss_hermite(80)
-    shared = min(max(shared, 0.0), 1.0)
-    at = math.sqrt(variance) * (
-        math.sqrt(shared) * z[:, None] + math.sqrt(1.0 - shared) * z[None, :]
-    )
-    f = phi.derivative if slope else phi.phi
-    whole = f(torch.from_numpy(at)).numpy()
-    varying = whole - (whole @ w)[:, None]
-    linear = ((varying * z) @ w)[:, None] * z
-    all_of_it = float(w @ (whole**2 @ w))
-    out = []
-    for values in (linear, varying - linear, varying, whole):
-        second, fourth = (values**2) @ w, (values**4) @ w
-        size = float(w @ second)
-        if size <= 1e-14 * all_of_it:
-            out.append((0.0, 0.0, 1.0))
-        else:
-            frozen = float(w @ (fourth - second**2)) / size**2
-            out.append((size, frozen, float(w @ fourth) / size**2))
-    return out
