@@ -1,18 +1,22 @@
 """A sweep ends with the same table whatever happens on the way."""
 
+import contextlib
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from experiments.trial_functions import settings
 from ntkscope import _memory
+from ntkscope.experiments import dispatch, engine
 from ntkscope.experiments.engine import Engine, Tls
 from ntkscope.experiments.store import Store, StoreBusyError
 from ntkscope.experiments.sweep import Sweep
@@ -112,6 +116,50 @@ def test_a_killed_worker_and_a_trial_that_kills_every_worker(tmp_path):
     bad = [r for r in always.table(tmp_path / "always").records if "error" in r]
     assert {r["seed"] for r in bad} == {4}
     assert all("WorkerDied" in r["error"] for r in bad)
+
+
+def test_a_worker_that_stood_still_goes_on(tmp_path, monkeypatch):
+    # as on a laptop that was closed, or a job that was suspended: beyond any heartbeat's patience
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "2 seconds")
+    values = settings("slow_normal", seeds=40, scales=1, seconds=0.05)
+    folder = tmp_path / "out"
+    process = background(write(tmp_path / "run.toml", values), folder, "--workers", "1")
+    kept = wait_for_rows(folder, 1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    for worker in workers:
+        worker.suspend()
+    time.sleep(8)
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.resume()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert kept < 40
+    with Store.read(folder) as store:
+        assert len(store.statuses()) == 40
+
+
+def test_workers_that_are_lost_for_good_are_replaced(tmp_path, monkeypatch):
+    # a nanny that cannot start its worker again closes, and tells nobody
+    monkeypatch.setattr(dispatch, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(dispatch, "_PATIENCE_SECONDS", 2.0)
+    made, start = [], engine._local_cluster
+
+    def noted(*arguments):
+        made.append(start(*arguments))
+        if len(made) == 1:
+            threading.Timer(1.0, close).start()
+        return made[-1]
+
+    def close():
+        for nanny in list(made[0].workers.values()):
+            made[0].sync(nanny.close)
+
+    monkeypatch.setattr(engine, "_local_cluster", noted)
+    sweep = Sweep(settings("slow_normal", seeds=60, scales=1, seconds=0.05))
+    ended = sweep.run(tmp_path / "out", Engine(workers=1))
+    assert (ended.done, ended.failed) == (60, 0)
+    assert len(made) == 2
 
 
 def test_ctrl_c_ends_at_once_with_everything_saved(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,19 @@ _BUNDLE_SECONDS = 0.1  # short units travel together: a task costs about 1.6 ms
 _BUNDLE_MOST = 500
 _IN_FLIGHT = 4  # tasks a worker: enough to hide the way there and back
 _LOST_MOST = 3
+_LOOK_SECONDS = 5.0
+_PATIENCE_SECONDS = 60.0  # without a single worker, on this machine
+
+
+class WorkersGoneError(ConnectionError):
+    """No worker is left, and none comes back: ``left`` is what has not been done."""
+
+    def __init__(self, left: list[Unit]) -> None:
+        super().__init__(
+            "all worker processes are gone and none was started again; every row that had come "
+            "back is saved: run the same command again, with fewer --workers if memory is short"
+        )
+        self.left = left
 
 
 @dataclass
@@ -72,19 +86,38 @@ class Dispatcher:
         self._count = 0
 
     def run(self) -> None:
-        """Until every unit is done. Raises ConnectionError when the cluster is gone."""
+        """Until every unit is done.
+
+        Raises ConnectionError when the cluster is gone, WorkersGoneError when its processes are.
+        """
         from distributed import as_completed
 
         completed: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
         try:
             self._fill(completed)
             while self._running:
-                future = next(completed)
-                self._finish(future)
+                self._await(completed)
+                self._finish(next(completed))
                 self._fill(completed)
         finally:
             if self._running and self._client.status == "running":
                 self._client.cancel(list(self._running), force=True)
+
+    def _await(self, completed: Any) -> None:
+        """Until a task has ended. A nanny that could not start its worker again says nothing."""
+        pause, looked, alive = 0.0005, time.monotonic(), time.monotonic()
+        while not completed.has_ready():
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.05)
+            now = time.monotonic()
+            if not self._fixed_slots or now - looked < _LOOK_SECONDS:
+                continue
+            looked = now
+            if self._client.nthreads():
+                alive = now
+            elif now - alive > _PATIENCE_SECONDS:
+                tasks = [*self._running.values(), *self._again, *self._suspects]
+                raise WorkersGoneError([u for t in tasks for u in t.units] + list(self._waiting))
 
     def _slots(self) -> int:
         if self._fixed_slots:

@@ -17,11 +17,12 @@ from typing import Any
 
 from ntkscope import _memory
 from ntkscope._specs import Spec, parse_spec, reject_unknown_options
-from ntkscope.experiments.dispatch import Dispatcher
+from ntkscope.experiments.dispatch import Dispatcher, WorkersGoneError
 from ntkscope.experiments.trial import Row, Unit, execute
 
 Sink = Callable[[Sequence[Row]], None]
 
+_CLUSTERS_MOST = 3  # sets of local processes, should all of one be lost
 _SLURM = ("jobs", "cores", "processes", "memory", "queue", "walltime", "account", "interface")
 _CONFIG: dict[str, Any] = {
     # the dispatcher itself tries again, alone, what was on a worker that died
@@ -78,9 +79,16 @@ def run_units(work: Sequence[Unit], engine: Engine, sink: Sink) -> None:
             sink(execute((unit,)))
         return
     _distributed()
-    with _cleared_threads(), _client(engine, workers) as (client, slots):
-        budget = 0.9 * _memory.available() if engine.local else float("inf")
-        Dispatcher(client, work, sink, slots, budget).run()
+    for attempt in range(_CLUSTERS_MOST):
+        try:
+            with _cleared_threads(), _client(engine, workers) as (client, slots):
+                budget = 0.9 * _memory.available() if engine.local else float("inf")
+                Dispatcher(client, work, sink, slots, budget).run()
+            return
+        except WorkersGoneError as gone:
+            if attempt == _CLUSTERS_MOST - 1:
+                raise
+            work = gone.left
 
 
 def _workers(engine: Engine, n_units: int) -> int:
