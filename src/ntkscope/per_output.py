@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.sparse.linalg import eigsh
 
@@ -30,18 +30,19 @@ def inspect_outputs(
     kernels: OutputKernels, progress: Callable[[float], None] = lambda _: None
 ) -> list[OutputSpectrum]:
     """The spectrum's ends for each output."""
-    traces = [kernel.trace() for kernel in kernels]
     found = []
     for index, kernel in enumerate(kernels):
         progress(index / len(kernels))
+        K = kernel.dense().cpu()  # first: a module's blocks then have their diagonals from it
         least = smallest_eigenvalue(kernel)
-        largest = float(eigsh(kernel.dense().cpu().numpy(), k=1, which="LA")[0][0])
+        largest = float(eigsh(K.numpy(), k=1, which="LA")[0][0])
+        trace = float(K.trace())
         if isinstance(kernel, ModuleKernel):
             kernel.release()
         found.append(
             OutputSpectrum(
-                index, least.value, least.lower, least.upper, least.status.name, largest,
-                traces[index], traces[index] / sum(traces) if sum(traces) else 0.0,
+                index, least.value, least.lower, least.upper, least.status.name, largest, trace, 0.0
             )
-        )  # fmt: skip
-    return found
+        )
+    total = sum(one.trace for one in found)
+    return [replace(one, trace_share=one.trace / total if total else 0.0) for one in found]

@@ -36,13 +36,17 @@ class Use:
         return self.x[side][index], self.g[side][index]
 
 
+def _tensors(uses: tuple[Use, ...]) -> list[Tensor]:
+    return [t for u in uses for t in (*u.x, *u.g)]
+
+
 @dataclass(frozen=True, eq=False)
 class WeightBlock:
     """Σ_c ⟨∂f_c(x_i)/∂W, ∂f_c(x_j)/∂W⟩ for one parameter W of shape ``parameter``.
 
     ``full`` keeps the pairs of outputs apart: (N·C, M·C), the output index fastest. ``budget`` is
     what a contraction may take in bytes beyond its result. ``held`` keeps what was computed once:
-    the diagonals, and the whole block where :meth:`add_dense` was told to.
+    the diagonals, the magnitude, and the whole block where :meth:`add_dense` was told to.
     """
 
     name: str
@@ -94,7 +98,7 @@ class WeightBlock:
 
     @property
     def tensors(self) -> list[Tensor]:
-        return [t for u in self.uses for t in (*u.x, *u.g)]
+        return _tensors(self.uses)
 
     @property
     def inner(self) -> int:
@@ -131,7 +135,8 @@ class WeightBlock:
             Use(u.operation, (move(u.x[0]), move(u.x[1])), (move(u.g[0]), move(u.g[1])))
             for u in self.uses
         )
-        return replace(self, uses=uses, held={})
+        same = all(a is b for a, b in zip(self.tensors, _tensors(uses), strict=True))
+        return self if same else replace(self, uses=uses, held={})
 
     @property
     def T(self) -> WeightBlock:
@@ -352,11 +357,13 @@ class WeightBlock:
 
         At least the trace, and more where the positions' contributions cancel.
         """
-        total: Tensor | float = 0.0
-        for use in self.uses:
-            total = total + use.operation.magnitude(use.x[0], use.g[0])
-        assert isinstance(total, Tensor)
-        return float(total.square().sum())
+        if "magnitude" not in self.held:
+            total: Tensor | float = 0.0
+            for use in self.uses:
+                total = total + use.operation.magnitude(use.x[0], use.g[0])
+            assert isinstance(total, Tensor)
+            self.held["magnitude"] = total.square().sum()
+        return float(self.held["magnitude"])
 
     def apply(self, V: Tensor) -> Tensor:
         """K V for V: (M, k), a slice of the parameter at a time."""

@@ -265,19 +265,24 @@ class ModuleKernel(HadamardKernel):
         self._require_square("forming error")
         u = torch.finfo(self.dtype).eps / 2
         extra = len(self.terms) + 1
-        error = 0.0
+        # ``size`` bounds the trace: a block's magnitude is at least its own, and costs no gradients
+        error = size = 0.0
         if self._gram is not None:
             error += self._gram.forming_error() * (1 + extra * u)
+            size += self._gram.trace()
         for block in self._blocks:
             gamma = (block.inner + extra) * u
-            error += gamma / (1 - gamma) * block.magnitude()
+            magnitude = block.magnitude()
+            error += gamma / (1 - gamma) * magnitude
+            size += magnitude
         if self._general is not None:
             lengths = [t.inner for t in self.terms if isinstance(t, GeneralTerm)]
             gamma = (sum(lengths) + extra) * u
             trace = float(self._general_diagonal().sum())
             error += gamma / (1 - gamma) * trace
+            size += trace
         # adding the terms to one another rounds each entry extra times
-        return (error + extra * u * self.trace()) * (1 + 1e-6)
+        return (error + extra * u * size) * (1 + 1e-6)
 
     def _general_diagonal(self) -> Tensor:
         if self._general_dense is not None:

@@ -138,16 +138,36 @@ class Convolution(Operation):
         p = x.shape[2] // self.groups * math.prod(self.kernel)
         return self.groups * _pair_flops(T, p, C * q // self.groups)
 
+    def magnitude(self, x: Tensor, g: Tensor) -> Tensor:
+        """As the base has it, the norms of the patches by a convolution with ones."""
+        n, C, _, q = g.shape[:4]
+        per_group, total = q // self.groups, g.new_zeros(g.shape[:2])
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
+        ones = x.new_ones(1, 1, *self.kernel)
+        width = x.shape[2] // self.groups
+        for group in range(self.groups):
+            own = x[:, :, group * width : (group + 1) * width].square().sum(dim=2)
+            own = F.pad(own.flatten(0, 1)[:, None], self._pads)
+            squares = convolve(own, ones, None, self.stride, 0, self.dilation)
+            norms = squares.sqrt().view(n, 1, -1)
+            signals = g[:, :, :, group * per_group : (group + 1) * per_group].square().sum(dim=3)
+            total += (norms * signals.sqrt().reshape(n, C, -1)).sum(dim=2)
+        return total
+
     def forming_flops(self, g: Tensor, size: int) -> float:
         return 2.0 * g[0].numel() * size / g.shape[3]
+
+    @property
+    def _pads(self) -> list[int]:
+        """For F.pad: the last axis first."""
+        return [p for pair in zip(self.before[::-1], self.after[::-1], strict=True) for p in pair]
 
     def _patches(self, x: Tensor, group: int) -> Tensor:
         """(n, T, c/groups·Πkernel): the inputs under each position of the kernel."""
         n, k, c = x.shape[:3]
         width = c // self.groups
         x = x[:, :, group * width : (group + 1) * width].reshape(n * k, width, *x.shape[3:])
-        pads = [p for pair in zip(self.before[::-1], self.after[::-1], strict=True) for p in pair]
-        d = len(self.kernel)
+        pads, d = self._pads, len(self.kernel)
         if d == 2 and self.before == self.after and k == 1:
             columns = F.unfold(x, self.kernel, self.dilation, self.before, self.stride)
             return columns.transpose(1, 2)
