@@ -226,3 +226,25 @@ def test_norms_keep_their_mean():
     assert found.weights @ found.t == pytest.approx(np.mean(norms**2) / 7)
     gaussian = resolve("gaussian", 10_000, 30)
     assert gaussian.weights @ gaussian.t == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dim", "n_samples"),
+    [(2, 10**4), (2, 10**9), (3, 10**4), (3, 10**6), (3, 10**9), (4, 10**6), (4, 10**9)],
+)
+def test_the_closest_pair_decides_at_any_number_of_samples(dim, n_samples):
+    # λ_min ≈ E min θ · slope: the smallest angle to the power d − 1 is exponentially distributed
+    net = ntk.Network([dim, math.inf, math.inf, 1], "relu", "unit")
+    found = ntk.predict_smallest_eigenvalue(net, n_samples)
+    pair = torch.zeros(2, dim, dtype=torch.float64)
+    pair[:, 0] = math.sqrt(dim)
+    angle = 1e-3
+    pair[1, :2] = math.sqrt(dim) * torch.tensor([math.cos(angle), math.sin(angle)])
+    K = ntk.limiting_ntk(net, pair)
+    slope = float(K[0, 0] - K[0, 1]) / angle
+    p = 1.0 / (dim - 1)
+    mean_over_median = math.gamma(1.0 + p) / math.log(2.0) ** p
+    expected = slope * found.pair_angle * mean_over_median
+    assert found.value == pytest.approx(expected, rel=0.03)
+    assert found.reliable
+    assert found.lower < found.value < found.upper

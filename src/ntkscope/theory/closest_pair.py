@@ -23,7 +23,7 @@ from ntkscope.theory.resolvent import Edge, Resolvent, State
 
 Array = NDArray[np.float64]
 
-_SMALLEST = 1e-4  # below it κ(1) − κ(cos θ) follows its power law, where a difference loses digits
+SMALLEST = 1e-4  # below it κ(1) − κ(cos θ) follows its power law, where a difference loses digits
 _STATES = 24  # of the resolvent, between λ_min = 0 and the edge
 _DEEP = 12  # levels of λ_min far below it
 
@@ -85,7 +85,7 @@ def survival(
     ``exponent`` is that of κ(1) − κ(cos θ) ~ θ^p at small θ: 1 with kinks, 2 without.
     """
     angles = _angles()
-    theta = np.append(np.geomspace(1e-40, _SMALLEST, 60, endpoint=False), angles)
+    theta = np.append(_below(expected_angle(dim, resolvent.n_samples)), angles)
     log_pairs = math.log(0.5 * resolvent.n_samples) + math.log(resolvent.n_samples - 1.0)
     pairs = _Pairs(
         np.log(theta), log_cap(dim, theta) + log_pairs,
@@ -124,9 +124,23 @@ def _law(levels: Array, counts: Array) -> Survival:
     return Survival(np.append(0.0, fine), np.append(1.0, np.exp(-np.exp(log_count))))
 
 
+def _below(closest: float) -> Array:
+    """Angles up to ``SMALLEST``, 60 a decade about the closest pair's where that lies among them."""
+    start = max(closest / 100.0, 1e-39)
+    if start >= SMALLEST:
+        return np.geomspace(1e-40, SMALLEST, 60, endpoint=False)
+    fine = min(SMALLEST, 100.0 * closest)
+    count = max(2, math.ceil(60.0 * math.log10(fine / start)))
+    return np.concatenate([
+        np.geomspace(1e-40, start, 30, endpoint=False),
+        np.geomspace(start, fine, count, endpoint=False),
+        np.geomspace(fine, SMALLEST, 60, endpoint=False) if fine < SMALLEST else [],
+    ])  # fmt: skip
+
+
 def _angles() -> Array:
     return np.append(
-        np.geomspace(_SMALLEST, 0.3, 60, endpoint=False), np.linspace(0.3, math.pi / 2, 90)
+        np.geomspace(SMALLEST, 0.3, 60, endpoint=False), np.linspace(0.3, math.pi / 2, 90)
     )
 
 
@@ -180,20 +194,22 @@ class Rows:
         w = resolvent.weights
         self.m = float(w @ inverse)
         self.equal = len(w) == 1
+        # degrees beyond the expansion couple neighbours as well, where N points resolve them
+        self.resolved = bool(resolvent.gamma[-2] <= 1.0)
         shift = 0.0
         for _ in range(3):
             k = int(np.searchsorted(self.h, 1.0 / self.m + shift))
             fourth = self.powers[1][k] - 3.0 * self.powers[0][k] ** 2
             # where norms differ the smallest rows decide, and there the correction was measured to
             # be too large by 2%: it is left out
-            shift = max(self.N * fourth * self.m**3, 0.0) if self.equal else 0.0
+            shift = max(self.N * fourth * self.m**3, 0.0) if self.equal and self.resolved else 0.0
         self.S = float(w @ state.S)
         # z − δ to first order, which a δ beyond its range cannot make negative
         self.level = state.z / (1.0 + shift / state.z) if state.z > 0 else state.z - shift
 
     def pairs(self, pairs: _Pairs, tables: Array, level: float) -> float:
         """Expected number of pairs that pull an eigenvalue below ``level``."""
-        if not self.equal:
+        if not (self.equal and self.resolved):
             return sum(pairs.below(self.damping @ table, level) for table in tables)
         return sum(pairs.averaged(self._pulled(self.damping @ t, level)) for t in tables)
 

@@ -311,7 +311,7 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
     # where no pair decides, the smallest eigenvalue sits above the edge by the Tracy-Widom mean
     above = TRACY_WIDOM_MEAN * edge.scale * (1.0 - law.decided_by_pair)
     value = (law.mean + above) * shift
-    rounding = kernel.expansion.error
+    rounding = _rounding(kernel, law.decided_by_pair, value)
     spread = math.hypot(law.sd, TRACY_WIDOM_SD * edge.scale, norms_sd * value)
     bulk = float(law.z[-1])
     # what the edge moved by is known to first order, and half of it is kept as an error
@@ -344,6 +344,14 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
         network=str(kernel.network),
         data=kernel.norms.text,
     )
+
+
+def _rounding(kernel: _Kernel, decided_by_pair: float, value: float) -> float:
+    """What rounding may have done: to the tail, or, where a pair decides, to κ(1) − κ(cos θ)."""
+    error, theta = kernel.expansion.error, closest_pair.SMALLEST
+    lost = kernel.expansion.total - float(kernel.kappa(np.array([theta]))[0])
+    of_pair = value * min(1.0, error / lost) if lost > 0 else value
+    return (1.0 - decided_by_pair) * error + decided_by_pair * of_pair
 
 
 def _norm_spread(kernel: _Kernel, edge: Edge) -> tuple[float, float]:
