@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ntkscope import _memory
 from ntkscope._specs import unknown
 from ntkscope.kernels.hadamard import HadamardKernel
@@ -16,10 +14,11 @@ from ntkscope.kernels.module.assemble import Recipe, Reduce
 from ntkscope.kernels.module.collect import numbers_held
 from ntkscope.kernels.module.general import batching_fails
 from ntkscope.kernels.module.lazy import LazyKernel
+from ntkscope.kernels.module.modes import with_gradients
 from ntkscope.kernels.module.outputs import OutputKernels
 from ntkscope.kernels.module.selfcheck import check_against_autograd
 from ntkscope.kernels.module.subject import Inputs, Subject, as_inputs, make_subject, take
-from ntkscope.kernels.module.survey import Survey, survey
+from ntkscope.kernels.module.survey import Survey, survey, untouched
 from ntkscope.networks import MLP
 
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
@@ -38,6 +37,7 @@ class Prepared:
     fits: bool
 
 
+@with_gradients
 def module_ntk(
     model: Any,
     X: Any,
@@ -80,6 +80,7 @@ def module_ntk(
     return kernel
 
 
+@with_gradients
 def prepare(
     model: Any,
     X: Any,
@@ -99,7 +100,7 @@ def prepare(
     cols = None if X2 is None else as_inputs(X2, subject, "X2")
     found = survey(subject, rows)
     if cols is not None:
-        _same_outputs(subject, found, cols)
+        _same_outputs(subject, found, rows, cols)
     if general:
         found = found.all_general("asked for")
     outputs = chosen_outputs(reduce, found.n_outputs)
@@ -130,18 +131,20 @@ def chosen_outputs(reduce: Reduce, n_outputs: int) -> tuple[int, ...]:
         raise TypeError(
             f'reduce must be "trace", "full", "diagonal" or an output index, got {reduce!r}'
         )
-    if not 0 <= reduce < n_outputs:
+    if not -n_outputs <= reduce < n_outputs:
         raise ValueError(f"reduce={reduce} names no output: the model has {n_outputs}")
-    return (reduce,)
+    return (reduce % n_outputs,)
 
 
+@with_gradients
 def count_outputs(model: Any, X: Any, params: Any = None) -> int:
     """C, the outputs of ``model`` for one sample of ``X``."""
     if isinstance(model, MLP):
         return model.network.n_outputs
     subject = make_subject(model, params)
-    with torch.no_grad():
-        return int(subject({}, take(as_inputs(X, subject, "X"), slice(0, 1))).shape[1])
+    inputs = as_inputs(X, subject, "X")
+    few = take(inputs, slice(0, 1))
+    return int(untouched(subject, lambda: subject({}, few), inputs, "X").shape[1])
 
 
 def _limit(max_memory: float | int | None) -> float:
@@ -163,8 +166,12 @@ def _check_chunk(chunk_size: int | None) -> None:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
 
 
-def _same_outputs(subject: Subject, found: Survey, cols: Inputs) -> None:
-    shape: Sequence[int] = subject({}, take(cols, slice(0, 1))).shape[1:]
+def _same_outputs(subject: Subject, found: Survey, rows: Inputs, cols: Inputs) -> None:
+    if len(rows) != len(cols):
+        raise ValueError(f"X holds {len(rows)} inputs of the model and X2 {len(cols)}")
+    few = take(cols, slice(0, 1))
+    made = untouched(subject, lambda: subject({}, few), cols, "X2")
+    shape: Sequence[int] = made.shape[1:]
     if tuple(shape) != found.output_shape:
         raise ValueError(
             f"the model has {found.output_shape} outputs on X and {tuple(shape)} on X2"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.modes import with_gradients
 from ntkscope.kernels.module.operations import Operation
 from ntkscope.kernels.module.recorder import Call, record
 from ntkscope.kernels.module.subject import Inputs, Subject, take
@@ -72,6 +73,7 @@ def numbers_held(subject: Subject, survey: Survey, n_outputs: int) -> int:
     return total
 
 
+@with_gradients
 def collect(
     subject: Subject, survey: Survey, inputs: Inputs, outputs: Sequence[int], chunk: int
 ) -> Passed:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ntkscope.kernels.module.modes import ordinary, with_gradients
 from ntkscope.kernels.module.subject import Inputs, Parameters, Subject, take
 
 
@@ -57,6 +58,7 @@ class General:
         """The same for some of the samples."""
         return replace(self, inputs=(take(self.inputs[0], rows), take(self.inputs[1], cols)))
 
+    @with_gradients
     def gradients(self, names: Sequence[str], side: int, rows: slice) -> dict[str, Tensor]:
         """For each parameter (n, C, P) at samples ``rows``.
 
@@ -110,8 +112,7 @@ class General:
         return {name: g.reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
 
     def _basis(self, inputs: Inputs) -> Tensor:
-        with torch.no_grad():
-            total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
+        total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
         eye = torch.eye(total, dtype=self.subject.dtype, device=self.subject.device)
         return eye[list(self.outputs)]
 
@@ -184,12 +185,14 @@ class General:
                     total[i * self.lead : i * self.lead + len(g)] += torch.linalg.vecdot(g, g)
         return total
 
+    @with_gradients
     def apply(self, names: Sequence[str], V: Tensor, chunk: int) -> Tensor:
         """K V by a backward and a forward derivative for each column (and output): no Jacobian.
 
         Models that vmap refuses, or that have no forward derivative, take their per-sample
         gradients instead.
         """
+        V = ordinary(V)
         own = {name: self.subject.parameters[name] for name in names}
         if not self.batched or not self._has_forward_derivative(own):
             return self._apply_by_gradients(names, V)
@@ -248,13 +251,13 @@ class General:
         return out
 
 
+@with_gradients
 def plain_gradients(
     subject: Subject, own: Parameters, sample: Inputs, outputs: Sequence[int]
 ) -> dict[str, Tensor]:
     """∂f_c/∂p of one sample, (C, P) by parameter: ordinary autograd on a batch of one."""
     leaves = {name: p.detach().clone().requires_grad_() for name, p in own.items()}
-    with torch.enable_grad():
-        values = subject(leaves, sample)[0]
+    values = subject(leaves, sample)[0]
     rows: dict[str, list[Tensor]] = {name: [] for name in own}
     for place, output in enumerate(outputs):
         gradients: Sequence[Tensor | None] = [None] * len(leaves)
@@ -265,9 +268,14 @@ def plain_gradients(
             )  # fmt: skip
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
             rows[name].append(
-                torch.zeros_like(leaf).reshape(-1) if gradient is None else gradient.reshape(-1)
+                torch.zeros_like(leaf).reshape(-1) if gradient is None else _flat(gradient)
             )
     return {name: torch.stack(parts) for name, parts in rows.items()}
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    """One axis; dense, where an embedding made it sparse."""
+    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
 
 
 def batching_fails(

@@ -12,6 +12,7 @@ from torch import Tensor
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.module.assemble import Recipe
 from ntkscope.kernels.module.general import plain_gradients
+from ntkscope.kernels.module.independence import alike, require_own_outputs
 from ntkscope.kernels.module.kernel import GeneralTerm
 from ntkscope.kernels.module.lazy import LazyKernel
 from ntkscope.kernels.module.outputs import OutputKernels
@@ -32,8 +33,13 @@ def check_against_autograd(
     An entry may differ by half of the digits, √eps·√(K_ii K_jj) of its term, and by
     eps·√(K_ii K_jj) of the whole kernel, where a term is nothing but rounding.
 
-    Raises SelfCheckError naming the parameter.
+    Raises ValueError where the samples of a chunk see one another, whatever way they go, and
+    SelfCheckError naming the parameter.
     """
+    # the survey's batch is small: a dependence may begin with the size of the kernel's own
+    for part in (rows,) if cols is None else (rows, cols):
+        chunk = list(range(min(recipe.chunk, len(part[0]))))
+        require_own_outputs(recipe.subject, part, chunk, recipe.survey.rounding)
     generator = torch.Generator().manual_seed(0)
     other = rows if cols is None else cols
     left, right = (torch.randint(len(part[0]), (2,), generator=generator) for part in (rows, other))
@@ -80,11 +86,9 @@ def _inside(recipe: Recipe, X: Inputs, i: int) -> Gradients:
 
 def _outputs_agree(recipe: Recipe, X: Inputs, i: int) -> bool:
     start = i // recipe.chunk * recipe.chunk
-    with torch.no_grad():
-        batch = recipe.subject({}, take(X, slice(start, start + recipe.chunk)))[i - start]
-        alone = recipe.subject({}, take(X, slice(i, i + 1)))[0]
-    scale = float(batch.abs().max())
-    return bool(((batch - alone).abs() <= torch.finfo(batch.dtype).eps ** 0.5 * scale).all())
+    batch = recipe.subject({}, take(X, slice(start, start + recipe.chunk)))[i - start]
+    alone = recipe.subject({}, take(X, slice(i, i + 1)))[0]
+    return alike(batch, alone)
 
 
 def _compare(

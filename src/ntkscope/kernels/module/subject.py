@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ntkscope._checks import FLOATS
 from ntkscope._specs import unknown
+from ntkscope.kernels.module.modes import ordinary, with_gradients
 
 Parameters = dict[str, Tensor]
 Inputs = tuple[Tensor, ...]
@@ -87,6 +89,7 @@ class Subject:
         return outputs
 
 
+@with_gradients
 def make_subject(model: Any, params: Any) -> Subject:
     """Take an ``nn.Module``, or a callable (params, X), and the parameters to differentiate.
 
@@ -97,6 +100,10 @@ def make_subject(model: Any, params: Any) -> Subject:
     if isinstance(model, nn.Module):
         model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         subject = _of_module(model, params)
+    elif isinstance(model, type):
+        raise TypeError(
+            f"model is the class {model.__name__}; give an instance, {model.__name__}(...)"
+        )
     elif callable(model):
         subject = _of_function(model, params)
     else:
@@ -124,6 +131,8 @@ def _of_module(module: nn.Module, params: Any) -> Subject:
             raise ValueError(unknown("parameter", wrong[0], everything))
         values.update({n: torch.as_tensor(v).detach().clone() for n, v in params.items()})
         chosen = list(params)
+        if not chosen:
+            raise ValueError(_EMPTY)
     else:
         chosen = _choose(everything, params)
     buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
@@ -146,6 +155,7 @@ def _of_module(module: nn.Module, params: Any) -> Subject:
                 )
         return outputs
 
+    _refuse_hooks({name: everything[name] for name in chosen})
     own = {name: values[name] for name in chosen}
     fixed = {name: v for name, v in values.items() if name not in own}
     return Subject(type(module).__name__, call, own, fixed, module)
@@ -153,6 +163,7 @@ def _of_module(module: nn.Module, params: Any) -> Subject:
 
 def _of_function(function: Callable[..., Any], params: Any) -> Subject:
     title = getattr(function, "__name__", type(function).__name__)
+    _require_two_arguments(function, title)
     if params is None:
         raise TypeError(
             f"{title} is a function of (params, X): give its parameters, "
@@ -160,6 +171,7 @@ def _of_function(function: Callable[..., Any], params: Any) -> Subject:
         )
     leaves: Parameters = {}
     template = _flatten(params, "", leaves)
+    _refuse_hooks(leaves)
     values = {name: t.detach().clone() for name, t in leaves.items()}
     own = {n: t for n, t in values.items() if t.is_floating_point() or t.is_complex()}
     if not own:
@@ -170,6 +182,21 @@ def _of_function(function: Callable[..., Any], params: Any) -> Subject:
         return function(_unflatten(template, parameters), X)
 
     return Subject(title, call, own, {n: t for n, t in values.items() if n not in own}, None)
+
+
+def _require_two_arguments(function: Callable[..., Any], title: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built in: the first pass will tell
+        return
+    try:
+        signature.bind("params", "X")
+    except TypeError as error:
+        raise TypeError(
+            f"{title}{signature} is not a function of (params, X) ({error}); give the nn.Module "
+            "itself, or lambda params, X: torch.func.functional_call(model, params, (X,)) with "
+            "params=dict(model.named_parameters())"
+        ) from None
 
 
 def _flatten(tree: Any, path: str, leaves: Parameters) -> Any:
@@ -211,9 +238,11 @@ def _choose(everything: Mapping[str, nn.Parameter], params: Any) -> list[str]:
     patterns = [params] if isinstance(params, str) else params
     if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
         raise TypeError(
-            "params must be name patterns such as 'layer4.*' or a list of them, or a dict of "
-            f"tensors, got {params!r}"
+            "params must be names or name patterns such as 'layer4.*', in a list if several, or a "
+            f"dict of tensors by name, got {_outline(params)}"
         )
+    if not patterns:
+        raise ValueError(_EMPTY)
     chosen: set[str] = set()
     for pattern in patterns:
         hits = fnmatch.filter(everything, pattern)
@@ -227,8 +256,35 @@ def _choose(everything: Mapping[str, nn.Parameter], params: Any) -> list[str]:
     return [n for n in trainable if n in chosen]
 
 
+_EMPTY = "params is empty, so nothing would be differentiated; leave it out to take all parameters"
+
+
+def _outline(value: Any) -> str:
+    """Type and length: the values may be a model's weights."""
+    kind = type(value).__name__
+    if not isinstance(value, Sequence):
+        return kind
+    kinds = sorted({type(v).__name__ for v in value})
+    return f"a {kind} of {len(value)} ({', '.join(kinds)})"
+
+
+def _refuse_hooks(parameters: Mapping[str, Tensor]) -> None:
+    for name, p in parameters.items():
+        if p._backward_hooks:
+            raise ValueError(
+                f"parameter {name!r} has a gradient hook (register_hook): the gradient that it "
+                "makes is not the derivative, and the kernel would not pass it; remove the hook "
+                "with handle.remove()"
+            )
+
+
 def _check_parameters(parameters: Parameters) -> None:
     for name, p in parameters.items():
+        if p.is_meta:
+            raise ValueError(
+                f"parameter {name!r} is on the meta device and holds no values; call "
+                "model.to_empty(device=...) and load them"
+            )
         if p.is_complex():
             raise TypeError(
                 f"parameter {name!r} is {p.dtype}; the NTK here is of real parameters: hold real "
@@ -265,20 +321,29 @@ def _refuse_random_modules(module: nn.Module) -> None:
                 f"{where} is in training mode with dropout {p:g}, so the network is another one at "
                 "each pass; call model.eval()"
             )
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and (
-            part.training or part.running_mean is None
-        ):
+        if not isinstance(part, nn.modules.batchnorm._BatchNorm):
+            continue
+        if part.running_mean is None:
+            raise ValueError(
+                f"{where} ({type(part).__name__}) keeps no running statistics "
+                "(track_running_stats=False), so it always normalises over the batch, in eval() "
+                "too, and a sample has no gradient of its own; keep running statistics, or use "
+                "GroupNorm"
+            )
+        if part.training:
             raise ValueError(
                 f"{where} ({type(part).__name__}) is in training mode: it normalises over the "
                 "batch, so a sample has no gradient of its own; call model.eval(), or use GroupNorm"
             )
 
 
+@with_gradients
 def as_inputs(X: Any, subject: Subject, name: str) -> Inputs:
     """``X`` as a tuple of tensors of one length, in the model's precision and on its device.
 
     Integers stay integers (indices of an embedding). Raises TypeError or ValueError otherwise.
     """
+    _refuse_collections(X, name)
     parts = X if isinstance(X, tuple) else (X,)
     if not parts:
         raise ValueError(f"{name} is an empty tuple; give at least one tensor")
@@ -292,9 +357,22 @@ def as_inputs(X: Any, subject: Subject, name: str) -> Inputs:
     return tensors
 
 
+def _refuse_collections(X: Any, name: str) -> None:
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"{name} is a {type(X).__name__} of {len(X)}; several inputs go in as a tuple of "
+            "tensors, in the order of the model's arguments"
+        )
+    if isinstance(X, list) and any(isinstance(part, (Tensor, np.ndarray)) for part in X):
+        raise TypeError(
+            f"{name} is a list of {len(X)} tensors; several inputs go in as a tuple of tensors, "
+            "and samples as one tensor, torch.stack(X)"
+        )
+
+
 def _as_input(X: Any, subject: Subject, name: str) -> Tensor:
     if isinstance(X, Tensor):
-        tensor = X.detach()
+        tensor = ordinary(X.detach())
     else:
         try:
             array = np.asarray(X)
@@ -321,6 +399,7 @@ def _as_input(X: Any, subject: Subject, name: str) -> Tensor:
     return tensor.to(subject.device)
 
 
+@with_gradients
 def take(inputs: Inputs, index: slice | Tensor | list[int]) -> Inputs:
     """The samples of ``index``."""
     return tuple(part[index] for part in inputs)

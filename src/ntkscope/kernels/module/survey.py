@@ -15,6 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.independence import (
+    alike,
+    require_deterministic,
+    require_own_outputs,
+)
 from ntkscope.kernels.module.operations import (
     Convolution,
     Dense,
@@ -108,6 +113,7 @@ class Survey:
     n_outputs: int
     output_shape: tuple[int, ...]
     numbers_per_pass: int  # held by autograd for one sample, an estimate
+    rounding: float  # what it may leave in an output, by the size of the layers' outputs
 
     def all_general(self, reason: str) -> Survey:
         """The same with no structured parameter."""
@@ -125,9 +131,11 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
     depend on the rest of the batch.
     """
     few = _distinct(inputs)
-    traces = [_probe(subject, take(inputs, few[:n])) for n in (2, 3)]
-    pair, triple = traces
-    _check_outputs(subject, pair, triple, alone=len(inputs[0]) == 1)
+    pair, triple = (_probe(subject, take(inputs, few[:n]), inputs) for n in (2, 3))
+    _require_finite(pair, triple)
+    floor = _rounding(triple)
+    require_deterministic(subject, triple.output, take(inputs, few), floor)
+    require_own_outputs(subject, inputs, few, floor)
     shape = tuple(triple.output.shape)
     general = dict(triple.unknown)
     everything = tuple(subject.parameters)
@@ -149,6 +157,8 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
             else:
                 sites.append(site)
     used = {n for call in triple.calls for n in call.operations} | set(general)
+    if not used:
+        _refuse_unused(subject)
     kept = [replace(s, operations={n: op for n, op in s.operations.items() if n not in general}) for s in sites]  # fmt: skip
     kept = [s for s in kept if s.operations]
     return Survey(
@@ -160,6 +170,30 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
         n_outputs=shape[1],
         output_shape=shape[1:],
         numbers_per_pass=_pass_size(triple),
+        rounding=floor,
+    )
+
+
+def _rounding(trace: Trace) -> float:
+    """16·u·√n·(the largest number in a layer's output of n numbers a sample).
+
+    Layers may cancel (f − f₀, two halves of opposite signs), and what is left is rounding.
+    """
+    made = [c.out.detach() for c in trace.calls if c.out.numel()]
+    sizes = [float(t.abs().max()) * (t.numel() / len(trace.output)) ** 0.5 for t in made]
+    return 8.0 * torch.finfo(trace.output.dtype).eps * max(sizes, default=0.0)
+
+
+def _refuse_unused(subject: Subject) -> None:
+    if subject.module is None:
+        raise ValueError(
+            f"the function {subject.title} does not use its params; call "
+            "torch.func.functional_call(model, params, (X,)) in it"
+        )
+    names = ", ".join(list(subject.parameters)[:3])
+    raise ValueError(
+        f"the outputs do not use the parameters to differentiate ({names}), so the NTK is zero; "
+        "choose others"
     )
 
 
@@ -183,9 +217,9 @@ def _distinct(inputs: Inputs) -> list[int]:
     return chosen
 
 
-def _probe(subject: Subject, inputs: Inputs) -> Trace:
+def _probe(subject: Subject, few: Inputs, inputs: Inputs) -> Trace:
     leaves = {n: p.detach().clone().requires_grad_() for n, p in subject.parameters.items()}
-    trace = untouched(subject, lambda: record(lambda: subject(leaves, inputs), leaves), inputs)
+    trace = untouched(subject, lambda: record(lambda: subject(leaves, few), leaves), inputs, "X")
     if not trace.output.requires_grad:
         raise ValueError(
             "the outputs do not depend on the parameters in a way that autograd can follow "
@@ -195,8 +229,11 @@ def _probe(subject: Subject, inputs: Inputs) -> Trace:
     return trace
 
 
-def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs) -> Any:
-    """Run a pass. Raises ValueError if it fails on such inputs or draws random numbers."""
+def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs, name: str) -> Any:
+    """Run a pass over some of ``inputs``, which the user knows as ``name``.
+
+    Raises ValueError if it fails on such inputs or draws random numbers.
+    """
     cuda = subject.device if subject.device.type == "cuda" else None
     before = torch.get_rng_state(), torch.cuda.get_rng_state(cuda) if cuda else None
     try:
@@ -205,9 +242,10 @@ def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs) -> Any:
         if isinstance(error, TypeError) and _is_own(error):
             raise
         shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in inputs)
-        several = "; pass several inputs as a tuple" if "argument" in str(error) else ""
+        missing = "required positional argument" in str(error)
+        several = "; pass several inputs as a tuple of tensors" if missing else ""
         raise ValueError(
-            f"the model does not run on inputs of shape {shapes}: {str(error).strip()}{several}"
+            f"the model does not run on {name} of shape {shapes}: {str(error).strip()}{several}"
         ) from error
     drew = not torch.equal(torch.get_rng_state(), before[0])
     if drew:
@@ -231,29 +269,12 @@ def _is_own(error: TypeError) -> bool:
     return str(error).startswith("the model returns")
 
 
-def _check_outputs(subject: Subject, pair: Trace, triple: Trace, alone: bool) -> None:
+def _require_finite(pair: Trace, triple: Trace) -> None:
     for trace in (pair, triple):
         if not bool(torch.isfinite(trace.output).all()):
             first = next((c for c in trace.calls if not bool(torch.isfinite(c.out).all())), None)
             where = f", first in the layer of {', '.join(first.operations)}" if first else ""
             raise ValueError(f"the model's outputs are NaN or infinite on these data{where}")
-    if not alone and not _alike(pair.output, triple.output[:2]):
-        raise ValueError(
-            "the output of a sample changes with the other samples of its batch, so it has no "
-            f"gradient of its own ({subject.title}); normalise over features instead of the batch"
-        )
-
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    """Equal but for rounding: half of the digits, relative to the largest entry."""
-    if a.shape != b.shape:
-        return False
-    a, b = a.detach(), b.detach()
-    if not a.is_floating_point():
-        return torch.equal(a, b)
-    scale = max(float(a.abs().max()), float(b.abs().max())) if a.numel() else 0.0
-    tolerance = torch.finfo(a.dtype).eps ** 0.5 * scale
-    return bool(((a - b).abs() <= tolerance).all())
 
 
 def _same_edge(call: Call, edge: Any, shape: tuple[int, ...]) -> bool:
@@ -319,10 +340,10 @@ def _layout(two: Tensor, three: Tensor) -> Layout | str:
     if rest or three.shape[axis] != 3 * fold:
         return "a layer's inputs do not grow with the batch"
     candidates = [Layout(axis, fold)] + ([Layout(axis, fold, False)] if fold > 1 else [])
-    fitting = [c for c in candidates if _alike(c.arrange(two, 2), c.arrange(three, 3)[:2])]
+    fitting = [c for c in candidates if alike(c.arrange(two, 2), c.arrange(three, 3)[:2])]
     if not fitting:
         return "a layer's values depend on the rest of the batch"
-    if len(fitting) > 1 and not _alike(*(c.arrange(three, 3) for c in fitting)):
+    if len(fitting) > 1 and not alike(fitting[0].arrange(three, 3), fitting[1].arrange(three, 3)):
         return "a layer's inputs do not show which sample they come from"
     return fitting[0]
 
