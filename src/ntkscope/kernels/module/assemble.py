@@ -19,6 +19,8 @@ from ntkscope.kernels.module.operations import Dense, Operation, Ready
 from ntkscope.kernels.module.subject import Inputs, Subject
 from ntkscope.kernels.module.survey import Site, Survey
 
+_LOOP_BUDGET = 1e9  # bytes of gradients made one sample at a time
+
 Reduce = Literal["trace", "full", "diagonal"] | int
 
 
@@ -62,11 +64,7 @@ class Recipe:
         """The terms of every parameter that is used, in the model's order."""
         terms = _Assembly(self, left, right).terms()
         if self.survey.general:
-            inputs = (rows, rows if cols is None else cols)
-            source = General(
-                self.subject, inputs, self.outputs, self.full, not self.loop, self.loop,
-                self.budget, self.general_chunk,
-            )  # fmt: skip
+            source = self.source(rows, cols)
             terms |= {name: GeneralTerm(name, source) for name in self.survey.general}
         ordered = [terms[name] for name in self.subject.parameters if name in terms]
         labels = ("sample", "output") if self.full else ("sample",)
@@ -81,6 +79,18 @@ class Recipe:
             ordered, n_parameters=count, near_kinks=left.near_kinks, labels=labels,
             chunk=self.chunk,
             limit=self.limit if self.strict else None,
+        )  # fmt: skip
+
+    def source(self, rows: Inputs, cols: Inputs | None) -> General:
+        """The gradients of the general parameters.
+
+        A loop's passes cost far more than the room to hold what they leave.
+        """
+        inputs = (rows, rows if cols is None else cols)
+        budget = max(self.budget, min(self.limit / 4, _LOOP_BUDGET)) if self.loop else self.budget
+        return General(
+            self.subject, inputs, self.outputs, self.full, not self.loop, self.loop, budget,
+            self.general_chunk,
         )  # fmt: skip
 
     def structured_terms(self, passed: Passed) -> dict[str, Summand]:

@@ -7,8 +7,9 @@ parameters and a chunk of samples at a time, contracted, and dropped.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -147,11 +148,12 @@ class General:
                     del right
                 del left
 
-    def _groups(self, names: Sequence[str]) -> Iterator[tuple[list[str], int]]:
+    def _groups(self, names: Sequence[str]) -> list[tuple[list[str], int]]:
         """Parameters to differentiate together, and samples at a time, within the budget.
 
         All samples at once when the gradients of one parameter at a time fit, else blocks of
-        samples, whose gradients are made again for each pair of blocks.
+        samples, whose gradients are made again for each pair of blocks. A loop pays a pass for
+        each sample and group: it takes all parameters in one group where that makes fewer.
         """
         N = max(self.samples)
         room = self.budget / (2.0 if self.symmetric else 4.0)
@@ -159,17 +161,46 @@ class General:
         sizes = {n: self.subject.parameters[n].numel() * each for n in names}
         limit = N if self.chunk is None else min(N, self.chunk)
         if limit < N:
-            yield list(names), limit
-            return
+            return [(list(names), limit)]
+        together = [(list(names), self._fitting(names, sizes, room))]
+        apart: list[tuple[list[str], int]] = []
         group: list[str] = []
         for name in names:
             if group and N * sum(sizes[n] for n in (*group, name)) > room:
-                yield group, self._fitting(group, sizes, room)
+                apart.append((group, self._fitting(group, sizes, room)))
                 group = []
             group.append(name)
-        yield group, self._fitting(group, sizes, room)
+        apart.append((group, self._fitting(group, sizes, room)))
+        fewer = not self.batched and self._passes(together) < self._passes(apart)
+        return together if fewer else apart
 
-    def _fitting(self, group: list[str], sizes: dict[str, int], room: float) -> int:
+    def _passes(self, groups: Sequence[tuple[Sequence[str], int]]) -> int:
+        """Samples passed through the model by :meth:`add`, each as often as it is."""
+        N, M = self.samples
+        total = 0
+        for _, step in groups:
+            for i in range(0, N, step):
+                rest = N - i if self.symmetric else min(step, N - i) + M
+                total += rest
+        return total
+
+    def seconds(self, names: Sequence[str]) -> float:
+        """What the gradients behind :meth:`add` will take, from timing one and a few samples.
+
+        Their products are not counted.
+        """
+        groups = self._groups(names)
+        group, step = max(groups, key=lambda g: len(g[0]))
+        few = min(8, step, *self.samples)
+        self.gradients(group, 0, slice(0, 1))  # the first pass pays for what later ones reuse
+        one, several = (_clock(lambda n=n: self.gradients(group, 0, slice(0, n))) for n in (1, few))
+        each = one if few == 1 else max(0.0, several - one) / (few - 1)
+        N, M = self.samples
+        blocks = [(-(-N // s), -(-M // s)) for _, s in groups]
+        calls = sum(n * (n + 1) // 2 if self.symmetric else n * (m + 1) for n, m in blocks)
+        return each * self._passes(groups) + max(0.0, one - each) * calls
+
+    def _fitting(self, group: Sequence[str], sizes: dict[str, int], room: float) -> int:
         return max(1, min(max(self.samples), int(room / sum(sizes[n] for n in group))))
 
     def _flat(self, made: dict[str, Tensor]) -> list[Tensor]:
@@ -244,7 +275,8 @@ class General:
                 core = parts if core is None else [a + b for a, b in zip(core, parts, strict=True)]
             assert core is not None
             for i in range(0, self.samples[0], step):
-                made = self._flat(self.gradients(group, 0, slice(i, i + step)))
+                if not (self.symmetric and step >= self.samples[0]):
+                    made = self._flat(self.gradients(group, 0, slice(i, i + step)))
                 rows = slice(i * self.lead, i * self.lead + len(made[0]))
                 for g, c in zip(made, core, strict=True):
                     out[rows] += g @ c
@@ -271,6 +303,12 @@ def plain_gradients(
                 torch.zeros_like(leaf).reshape(-1) if gradient is None else _flat(gradient)
             )
     return {name: torch.stack(parts) for name, parts in rows.items()}
+
+
+def _clock(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def _flat(gradient: Tensor) -> Tensor:

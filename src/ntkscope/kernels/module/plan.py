@@ -32,8 +32,8 @@ class KernelPlan:
     """The way of each parameter, the memory and the expected time. ``print`` shows a table.
 
     factors: bytes held for all samples. held: whether they fit; otherwise they are made panel by
-    panel. dense: bytes of the kernel. seconds: passes and contractions at this machine's measured
-    rates; the time of parameters that go the general way is not foreseen.
+    panel. dense: bytes of the kernel. seconds: passes and contractions of :meth:`dense` at this
+    machine's measured rates, the general way's from the gradients of a few samples.
     """
 
     rows: list[PlanRow]
@@ -142,9 +142,14 @@ def _rate(recipe: Recipe) -> float:
 
 
 def _passes(recipe: Recipe, inputs: tuple[torch.Tensor, ...], N: int) -> float:
-    """Seconds of a forward and C backward passes, scaled up from 32 samples."""
+    """Seconds of a forward and C backward passes, scaled up from 32 samples or fewer."""
+    found, seconds = recipe.survey, 0.0
+    if found.general:
+        seconds = recipe.source(inputs, None).seconds(list(found.general))
+    if not found.structured:
+        return seconds
     few = take(inputs, slice(0, 32))
     start = time.perf_counter()
     recipe.subject({}, few)
     forward = time.perf_counter() - start
-    return forward * (1 + 2 * len(recipe.outputs)) * N / len(few[0])
+    return seconds + forward * (1 + 2 * len(recipe.outputs)) * N / len(few[0])
