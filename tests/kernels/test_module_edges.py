@@ -1,6 +1,7 @@
 """Samples that see one another, gradients switched off outside, and what is said about the rest."""
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ COUPLED = {
     "largest entry": lambda net, x: net.plain(x / x.abs().max()),
     "running sum": lambda net, x: net.plain(x.cumsum(0)),
     "last sample": lambda net, x: net.plain(x) + net.plain(x[-1:]),
+    "branch on the batch": lambda net, x: net.plain(x) if float(x.sum()) > 0 else net.plain(-x),
     "large batches only": lambda net, x: net.plain(x - (x.mean(0) if len(x) > 4 else 0)),
 }
 
@@ -212,3 +214,57 @@ def test_negative_outputs_count_from_the_end(mlp):
     for output in (0, 1):
         expected = ntk.empirical_ntk(model, data(), reduce=output).dense()
         assert torch.equal(ntk.empirical_ntk(model, data(), reduce=output - 2).dense(), expected)
+
+
+class Recurrent(nn.Module):
+    """Goes by a loop over samples; counts its passes, each of at least ``pause`` seconds."""
+
+    def __init__(self, width, n_outputs, pause=0.0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.GRU(8, width, batch_first=True).double()
+            self.head = nn.Linear(width, n_outputs).double()
+        self.pause, self.passes = pause, 0
+
+    def forward(self, x):
+        self.passes += 1
+        time.sleep(self.pause)
+        return self.head(self.body(x)[0][:, -1])
+
+
+def sequences(n):
+    return torch.randn(n, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_one_loop_serves_all_parameters():
+    """Their gradients, 48 MB, fit: a pass for each sample makes them all, for K and for K v."""
+    model, X = Recurrent(64, 10), sequences(40)
+    K = ntk.empirical_ntk(model, X)
+    assert "loop" in ntk.plan_kernel(model, X).rows[0].way
+    v = torch.linspace(-1, 1, 40, dtype=torch.float64)
+    before = model.passes
+    product = K @ v
+    assert model.passes - before == 40
+    before = model.passes
+    dense = K.dense()
+    assert model.passes - before == 40
+    expected = module_ntk.kernel(module_ntk.jacobian(model, X))
+    scale = float(expected.abs().max())
+    assert float((dense - expected).abs().max()) <= 1e-12 * scale
+    assert float((product - expected @ v).abs().max()) <= 40 * 1e-12 * scale
+
+
+def test_a_loop_in_little_memory_makes_no_more_passes_than_it_must():
+    model, X = Recurrent(16, 3), sequences(30)
+    expected = module_ntk.kernel(module_ntk.jacobian(model, X))
+    K = ntk.empirical_ntk(model, X, max_memory=2e6)
+    before = model.passes
+    assert float((K.dense() - expected).abs().max()) <= 1e-12 * float(expected.abs().max())
+    # 250 kB for a block of 30 kB a sample: 8 samples, 4 blocks, (4 + 1)/2 passes for each sample
+    assert 30 < model.passes - before <= 80
+
+
+def test_the_plan_knows_the_time_of_a_loop():
+    model, X = Recurrent(4, 2, pause=0.005), sequences(60)
+    assert ntk.plan_kernel(model, X).seconds >= 60 * 0.005

@@ -111,7 +111,7 @@ class Positions(nn.Module):
 
 
 class Branching(nn.Module):
-    """Control flow that depends on the data."""
+    """Control flow that depends on the data, sample by sample."""
 
     def __init__(self, d=4):
         super().__init__()
@@ -120,9 +120,8 @@ class Branching(nn.Module):
 
     def forward(self, x):
         h = self.first(x)
-        if float(h.detach().sum()) > 0:
-            h = torch.tanh(h)
-        return self.second(h)
+        bent = [torch.tanh(row) if float(row.detach().sum()) > 0 else row for row in h]
+        return self.second(torch.stack(bent))
 
 
 def flat(*layers):

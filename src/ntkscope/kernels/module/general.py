@@ -193,8 +193,11 @@ class General:
         group, step = max(groups, key=lambda g: len(g[0]))
         few = min(8, step, *self.samples)
         self.gradients(group, 0, slice(0, 1))  # the first pass pays for what later ones reuse
-        one, several = (_clock(lambda n=n: self.gradients(group, 0, slice(0, n))) for n in (1, few))
-        each = one if few == 1 else max(0.0, several - one) / (few - 1)
+        several = _clock(lambda: self.gradients(group, 0, slice(0, few)))
+        if few == 1 or not self.batched:
+            return several / few * self._passes(groups)
+        one = _clock(lambda: self.gradients(group, 0, slice(0, 1)))
+        each = max(0.0, several - one) / (few - 1)
         N, M = self.samples
         blocks = [(-(-N // s), -(-M // s)) for _, s in groups]
         calls = sum(n * (n + 1) // 2 if self.symmetric else n * (m + 1) for n, m in blocks)
