@@ -19,7 +19,7 @@ from ntkscope.kernels.module.operations import Dense, Operation, Ready
 from ntkscope.kernels.module.subject import Inputs, Subject
 from ntkscope.kernels.module.survey import Site, Survey
 
-_LOOP_BUDGET = 1e9  # bytes of gradients made one sample at a time
+_LOOP_BUDGET = 2e9  # bytes of gradients made one sample at a time
 
 Reduce = Literal["trace", "full", "diagonal"] | int
 
