@@ -131,22 +131,34 @@ class General:
         N, M = self.samples
         for group, step in self._groups(names):
             for i in range(0, N, step):
-                left = self._flat(self.gradients(group, 0, slice(i, min(i + step, N))))
-                for j in range(i if self.symmetric else 0, M, step):
-                    same = self.symmetric and j == i
-                    right = (
-                        left
-                        if same
-                        else self._flat(self.gradients(group, 1, slice(j, min(j + step, M))))
-                    )
-                    rows = slice(i * self.lead, i * self.lead + len(left[0]))
-                    cols = slice(j * self.lead, j * self.lead + len(right[0]))
-                    for a, b in zip(left, right, strict=True):
-                        out[rows, cols].addmm_(a, b.T)
-                    if self.symmetric and not same:
-                        out[cols, rows] = out[rows, cols].T
+                here = slice(i, min(i + step, N))
+                left = self._flat(self.gradients(group, 0, here))
+                if self.symmetric:
+                    self._add_products(out, left, left, i, i)
+                for j in range(here.stop if self.symmetric else 0, M, self._beside(step)):
+                    there = slice(j, min(j + self._beside(step), M))
+                    right = self._flat(self.gradients(group, 1, there))
+                    self._add_products(out, left, right, i, j)
                     del right
                 del left
+
+    def _add_products(
+        self, out: Tensor, left: list[Tensor], right: list[Tensor], i: int, j: int
+    ) -> None:
+        """Into the block of ``out`` that begins at samples (i, j), and its mirror image."""
+        rows = slice(i * self.lead, i * self.lead + len(left[0]))
+        cols = slice(j * self.lead, j * self.lead + len(right[0]))
+        for a, b in zip(left, right, strict=True):
+            out[rows, cols].addmm_(a, b.T)
+        if self.symmetric and i != j:
+            out[cols, rows] = out[rows, cols].T
+
+    def _beside(self, step: int) -> int:
+        """Samples on the other side of a block of ``step``.
+
+        A loop makes each sample's gradients again for every block, so its blocks are few and long.
+        """
+        return step if self.batched else max(1, step // 8)
 
     def _groups(self, names: Sequence[str]) -> list[tuple[list[str], int]]:
         """Parameters to differentiate together, and samples at a time, within the budget.
@@ -156,7 +168,7 @@ class General:
         each sample and group: it takes all parameters in one group where that makes fewer.
         """
         N = max(self.samples)
-        room = self.budget / (2.0 if self.symmetric else 4.0)
+        room = self.budget * (0.75 if not self.batched else 0.5 if self.symmetric else 0.25)
         each = len(self.outputs) * self.subject.dtype.itemsize
         sizes = {n: self.subject.parameters[n].numel() * each for n in names}
         limit = N if self.chunk is None else min(N, self.chunk)
