@@ -363,7 +363,10 @@ def _refuse_collections(X: Any, name: str) -> None:
             f"{name} is a {type(X).__name__} of {len(X)}; several inputs go in as a tuple of "
             "tensors, in the order of the model's arguments"
         )
-    if isinstance(X, list) and any(isinstance(part, (Tensor, np.ndarray)) for part in X):
+    if not isinstance(X, list):
+        return
+    shapes = {part.shape for part in X if isinstance(part, np.ndarray)}
+    if len(shapes) > 1 or any(isinstance(part, Tensor) for part in X):
         raise TypeError(
             f"{name} is a list of {len(X)} tensors; several inputs go in as a tuple of tensors, "
             "and samples as one tensor, torch.stack(X)"
