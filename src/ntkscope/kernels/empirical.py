@@ -115,7 +115,7 @@ def empirical_ntk(
         any shape, integers, and a tuple of tensors for several inputs.
     reduce: for several outputs: ``"trace"`` sums the outputs' kernels (N×M), ``"full"`` keeps all
         pairs (N·C × M·C, output index fastest), ``"diagonal"`` gives one kernel for each output
-        (:class:`OutputKernels`), an integer takes one output.
+        (:class:`OutputKernels`), an integer takes one output (-1 the last).
     params: name patterns (``"layer4.*"``, or a list) of the parameters to differentiate, by default
         all that require a gradient; or a dict of values. For a function: its parameters.
     max_memory: bytes that the work may take; by default what is free.
