@@ -42,6 +42,14 @@ def interval(low: float, value: float, high: float) -> str:
     return f"{value:.{digits}g} ± {error:.2g}"
 
 
+def predicted(found: Mapping[str, Any]) -> str:
+    """A finite-width prediction with its interval and reason, or why it is 0."""
+    if found["regime"] == "zero":
+        return f"0 exactly: {found['reason']}"
+    span = f"{number(found['lower'])} … {number(found['upper'])}"
+    return f"predicted {number(found['value'])} in {span}: {found['reason']}"
+
+
 def steps(pair: Any) -> str:
     """A count of steps, or the interval of counts."""
     if pair is None:
@@ -123,8 +131,7 @@ def _result(record: Mapping[str, Any]) -> Table:
     table.add_row("in the wide limit", _limit(record))
     finite = record["predicted"]["empirical"]
     if finite is not None:
-        text = f"predicted {number(finite['value'])} in {number(finite['lower'])} … {number(finite['upper'])}"
-        table.add_row("at these widths", f"{text}: {finite['reason']}")
+        table.add_row("at these widths", predicted(finite))
     return table
 
 
@@ -134,9 +141,11 @@ def _limit(record: Mapping[str, Any]) -> str:
     if predicted["prediction"] is None:
         return f"no prediction: {predicted['refused']}"
     found = predicted["prediction"]
+    if found["regime"] == "zero":
+        return f"0 exactly: {found['reason']}"
     text = f"predicted {number(found['value'])} ± {number(found['error'], 2)} ({found['regime']})"
-    share = record["smallest_eigenvalue"]["value"] / found["value"] if found["value"] else None
-    return text + (f"; this network has {number(share, 3)} of it" if share is not None else "")
+    share = record["smallest_eigenvalue"]["value"] / found["value"]
+    return text + f"; this network has {number(share, 3)} of it"
 
 
 def _layers(layers: list[Mapping[str, Any]]) -> Table:

@@ -53,7 +53,8 @@ def resolve(data: Any, n_samples: int | float, dim: int) -> Norms:
             reject_unknown_options("data", spec, ())
             return _gaussian(n_samples, dim)
         raise ValueError(
-            unknown("data", spec.name, ("sphere", "gaussian")) + ", or an array of norms"
+            unknown("data", spec.name, ("sphere", "gaussian"))
+            + ", or the rows' norms (an array; norms:FILE on the command line)"
         )
     try:
         norms = np.asarray(data, dtype=np.float64).reshape(-1)
