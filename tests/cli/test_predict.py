@@ -61,7 +61,17 @@ def test_finite_widths_show_both(capsys):
         ([*GOOD, "--dim", "0"], "--dim must be at least 2"),
         ([*GOOD, "--out", "/dev/null/x"], "--out /dev/null/x: cannot write"),
         (
-            "predict --widths 60,inf,1 --activation tanh --init unit --samples 10".split(),
+            [
+                "predict",
+                "--widths",
+                "60,inf,1",
+                "--activation",
+                "tanh",
+                "--init",
+                "unit",
+                "--samples",
+                "10",
+            ],
             "add --parameterization ntk",
         ),
         ([*GOOD, "--over", "width=1:2"], "--over"),
