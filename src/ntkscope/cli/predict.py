@@ -19,34 +19,38 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _POINTS = 25
 _DEGREES = 10  # of the table; --json has all
 
+Data = Annotated[
+    str,
+    typer.Option(
+        help="sphere (radius √d), sphere:radius=r, gaussian, or the rows' norms in a file: "
+        "norms:file.npy, norms:file.npz:name, norms:file.csv"
+    ),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="he (unless given), lecun, unit, bombari2022, bombari2022-paired, banerjee2023, "
+        "or β_1,…,β_L"
+    ),
+]
+Parameterization = Annotated[
+    str | None,
+    typer.Option(
+        help="standard or ntk; unless given, standard, or ntk where a width is infinite and "
+        "--init is not given either"
+    ),
+]
+
 
 @app.command()
 def run(
     widths: options.Widths,
     samples: Annotated[str, typer.Option(help="N, for instance 1000 or 1e9.")],
     dim: Annotated[int | None, typer.Option(help="d = n_0; the first width unless given.")] = None,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="sphere (radius √d), sphere:radius=r, gaussian, or the rows' norms in a file: "
-            "norms:file.npy, norms:file.npz:name, norms:file.csv"
-        ),
-    ] = "sphere",
+    data: Data = "sphere",
     activation: options.Activation = "relu",
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help="he (unless given), lecun, unit, bombari2022, bombari2022-paired, banerjee2023, "
-            "or β_1,…,β_L"
-        ),
-    ] = None,
-    parameterization: Annotated[
-        str | None,
-        typer.Option(
-            help="standard or ntk; unless given, standard, or ntk where a width is infinite and "
-            "--init is not given either"
-        ),
-    ] = None,
+    init: Init = None,
+    parameterization: Parameterization = None,
     bias_std: options.BiasStd = None,
     over: Annotated[
         str | None,
