@@ -1,11 +1,13 @@
 """The report: its numbers against plain formulas, its files, its bad input."""
 
+import io
 import json
 import math
 import tomllib
 
 import pytest
 import torch
+from rich.console import Console
 
 import ntkscope as ntk
 from ntkscope.report import files, plots, terminal
@@ -179,3 +181,73 @@ def test_infinite_widths_are_inspected_at_their_limit():
         ntk.inspect(net, X, width_limit=True)
     with pytest.raises(ValueError, match="infinite"):
         ntk.inspect(net, X, params=["W_1"])
+
+
+def test_bounds_that_are_zero_for_every_layer_are_left_out():
+    net, X = ntk.Network([8, 30, 30, 1], "relu", "he"), ntk.data.gaussian(50, 8, seed=1)
+    narrow = ntk.inspect(net, X, seed=2)
+    assert all(layer.schur == 0 for layer in narrow.layers)
+    assert "Schur" not in str(narrow)
+    page = narrow.to_html()
+    assert "best layer, Schur" not in page
+    assert "Schur bounds are 0 for every parameter" in page
+    assert "(FFᵀ) ≥" not in page
+    # the last layer has 30 parameters for 50 samples
+    assert narrow.layers[-1].smallest_status == "RANK_DEFICIENT"
+    assert "0: rank &lt; N" not in page
+    assert "0, exactly: rank below N" in page
+    assert "0: rank < N" in str(narrow)
+
+
+def test_bounds_that_are_not_zero_stay(report):
+    assert "Schur bound" in str(report)
+    page = report.to_html()
+    assert "best layer, Schur" in page
+    assert "(FFᵀ) ≥" in page
+
+
+def test_the_band_is_spoken_of_where_it_can_be_seen(report):
+    rungs = terminal.telling(report.to_dict()["ladder"])
+    low, value, high = report.smallest.lower, report.smallest.value, report.smallest.upper
+    assert high - low < 1e-6 * value
+    assert not plots.band_shows(rungs, low, high)
+    assert "grey band" not in report.to_html()
+    assert not plots.ladder(rungs, low, high).layout.shapes
+    assert plots.band_shows(rungs, 0.5 * value, 2 * value)
+    assert len(plots.ladder(rungs, 0.5 * value, 2 * value).layout.shapes) == 1
+    assert not plots.band_shows(rungs, 0.0, 2 * value)
+    assert not plots.band_shows(rungs, 0.5 * value, math.inf)
+
+
+def test_a_layer_s_own_zero_has_its_status():
+    layer = {"smallest": 1e-20, "smallest_error": 3e-11, "smallest_status": "BELOW_NOISE"}
+    assert terminal.own_smallest(layer) == "0 ± 3e-11: below rounding"
+    assert terminal.own_smallest(layer | {"smallest": -2e-11}, short=True) == "0 ± 5e-11"
+    layer["smallest_status"] = "INDEFINITE"
+    assert terminal.own_smallest(layer) == "1e-20 (indefinite)"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_names_of_parameters_keep_their_ends(width):
+    layer = {
+        "shape": "16×16×3×3", "trace_share": 0.1, "rayleigh_share": 0.2, "smallest": 0.1,
+        "smallest_error": 1e-9, "smallest_status": "OK", "schur": 0.0,
+    }  # fmt: skip
+    names = [f"encoder.blocks.0.branch.conv{i}.weight" for i in (1, 2)]
+    table = terminal._layers([layer | {"name": name} for name in names])
+    console = Console(file=io.StringIO(), width=width, record=True)
+    console.print(table)
+    cells = [
+        line.split("│")[1].strip() for line in console.export_text().splitlines() if "│" in line
+    ]
+    assert "".join(cells) == "".join(names)
+
+
+def test_many_terms_lie_down():
+    record = [{"name": f"block.{i}.weight", "trace_share": i / 45, "rayleigh_share": i / 45}
+              for i in range(10)]  # fmt: skip
+    few, many = plots.layers(record[:3]), plots.layers(record)
+    assert few.data[0].orientation == "v"
+    assert many.data[0].orientation == "h"
+    assert list(many.data[0].y) == [layer["name"] for layer in record]
+    assert many.layout.height > few.layout.height

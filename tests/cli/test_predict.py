@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 import ntkscope as ntk
 from ntkscope.cli.main import main
@@ -53,6 +55,25 @@ def test_finite_widths_show_both(capsys):
         ([*GOOD[:-1], "0.5"], "whole number"),
         ([*GOOD[:-1], "1e300"], "n_samples"),
         ([*GOOD, "--data", "digits"], "unknown data"),
+        ([*GOOD, "--data", "norms"], "norms:FILE"),
+        ([*GOOD, "--data", "norms:here.txt"], ".npy"),
+        ([*GOOD, "--data", "norms:missing.npy"], "no file"),
+        ([*GOOD, "--dim", "0"], "--dim must be at least 2"),
+        ([*GOOD, "--out", "/dev/null/x"], "--out /dev/null/x: cannot write"),
+        (
+            [
+                "predict",
+                "--widths",
+                "60,inf,1",
+                "--activation",
+                "tanh",
+                "--init",
+                "unit",
+                "--samples",
+                "10",
+            ],
+            "add --parameterization ntk",
+        ),
         ([*GOOD, "--over", "width=1:2"], "--over"),
         ([*GOOD, "--over", "samples=9:3"], "LOW < HIGH"),
         (["predict", "--widths", "60,inf,inf,1", "--init", "he", "--samples", "10"], "common wide"),
@@ -63,6 +84,60 @@ def test_bad_input_is_one_line(capsys, arguments, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_infinite_widths_need_no_further_option(capsys):
+    arguments = ["predict", "--widths", "60,inf,inf,1", "--samples", "100"]
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert "taken: --parameterization ntk" in out
+    assert "(relu, he, ntk)" in out
+    _, out, _ = run(capsys, *arguments, "--json")
+    net = ntk.Network([60, float("inf"), float("inf"), 1], "relu", "he", "ntk")
+    found = json.loads(out)
+    assert found["prediction"]["value"] == ntk.predict_smallest_eigenvalue(net, 100).value
+    assert "ntk" in found["taken"]
+    _, out, _ = run(capsys, *GOOD, "--json")
+    assert "taken" not in json.loads(out)
+
+
+def test_norms_come_from_a_file(capsys, tmp_path):
+    norms = np.linspace(6.0, 9.0, 200)
+    np.save(tmp_path / "n.npy", norms)
+    np.savez(tmp_path / "n.npz", other=np.ones(3), r=norms[:, None])
+    np.savetxt(tmp_path / "n.csv", norms)
+    net = ntk.Network([60, float("inf"), float("inf"), 1], "relu", "unit")
+    expected = ntk.predict_smallest_eigenvalue(net, 1000, data=norms).value
+    for name in ("n.npy", "n.npz:r", "n.csv"):
+        code, out, err = run(capsys, *GOOD, "--data", f"norms:{tmp_path / name}", "--json")
+        assert code == 0, err
+        assert json.loads(out)["prediction"]["value"] == pytest.approx(expected, rel=1e-12)
+    np.save(tmp_path / "two.npy", np.ones((5, 2)))
+    code, _, err = run(capsys, *GOOD, "--data", f"norms:{tmp_path / 'two.npy'}")
+    assert code == 2
+    assert "one number a sample" in err
+
+
+def test_zero_is_said_to_be_exact(capsys):
+    code, out, _ = run(
+        capsys, "predict", "--widths", "10,70,1", "--activation", "identity", "--samples", "1e9"
+    )
+    assert code == 0
+    assert out.count("0 exactly") == 2
+    assert "N = 1,000,000,000" in out
+    assert "±" not in out
+    assert "0 … 0" not in out
+    net = ntk.Network([10, 70, 1], "identity")
+    exact = ntk.predict_smallest_eigenvalue(net, 50, kernel="empirical")
+    assert exact.value == exact.upper == 0.0
+    K = ntk.empirical_ntk(net.sample(0), ntk.data.sphere(50, 10, seed=0)).dense()
+    assert int(torch.linalg.matrix_rank(K, hermitian=True)) == 10
+
+
+def test_inspect_says_it_too():
+    report = ntk.inspect(ntk.Network([10, 50, 1], "identity"), ntk.data.gaussian(60, 10, seed=0))
+    assert str(report).count("0 exactly: the kernel") == 2
+    assert report.to_html().count("0 exactly</td>") == 2
 
 
 def test_inspect_shows_it_beside_the_measured_value():

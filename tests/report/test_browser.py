@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
+import torch
+from torch import nn
 
 import ntkscope as ntk
 from ntkscope.report import verdicts
@@ -18,6 +21,19 @@ DRIVER = shutil.which("chromedriver")
 def inspected(tmp_path_factory):
     report = ntk.inspect(ntk.Network([8, 60, 50, 1]), ntk.data.gaussian(40, 8, seed=1))
     return report.save(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pairs = [layer for _ in range(3) for layer in (nn.Conv2d(2, 2, 3, padding=1), nn.Tanh())]
+        model = nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), *pairs,
+            nn.Flatten(), nn.Linear(128, 2),
+        )  # fmt: skip
+    report = ntk.inspect(model.double(), ntk.data.load("digits:N=30").X / 16)
+    return report.save(tmp_path_factory.mktemp("module"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +72,11 @@ def browser(tmp_path):
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize(
     ("which", "title", "least"),
-    [("inspected", "NTK of 8-60-50-1", 5), ("checked", "Statements on an instance", 3)],
+    [
+        ("inspected", "NTK of 8-60-50-1", 5),
+        ("module", "NTK of Sequential", 5),
+        ("checked", "Statements on an instance", 3),
+    ],
 )
 def test_opens_from_disk_without_errors_or_requests(browser, request, which, title, least, width):
     page = request.getfixturevalue(which)
@@ -84,3 +104,22 @@ def test_opens_from_disk_without_errors_or_requests(browser, request, which, tit
         if message["method"] == "Network.requestWillBeSent":
             requested.add(message["params"]["request"]["url"])
     assert {u for u in requested if not u.startswith(("file:", "data:", "blob:"))} == set()
+
+
+@pytest.mark.parametrize("which", ["inspected", "module"])
+def test_plots_follow_their_box(browser, request, which):
+    """A box narrows without the window: a scrollbar appears, a print begins, a notebook folds."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    browser.get(request.getfixturevalue(which).as_uri())
+    browser.execute_script("document.querySelector('main').style.maxWidth = '400px'")
+    sticking = """
+        return [...document.querySelectorAll('.main-svg')].filter(svg =>
+            svg.getBoundingClientRect().right
+            > svg.closest('section').getBoundingClientRect().right).length"""
+    deadline = time.monotonic() + 10
+    while browser.execute_script(sticking) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert browser.execute_script(sticking) == 0

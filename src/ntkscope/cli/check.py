@@ -132,7 +132,8 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
         Console(highlight=False, width=width).print(outcomes(verdicts))
     if out is not None:
         page = pages.page(records, verdicts[0].settings)
-        files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
+        with options.writing(out):
+            files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
         typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
 
 

@@ -89,7 +89,10 @@ def _inspect(settings: Any, as_json: bool) -> None:
             progress=progress,
         )
         verdicts = _verdicts(settings, model, dataset, progress) if settings.statements else []
-    page = report.save(settings.out) if settings.out else None
+    page = None
+    if settings.out:
+        with options.writing(settings.out):
+            page = report.save(settings.out)
     records = [v.to_dict() for v in verdicts]
     if verdicts and settings.out:
         from ntkscope.report import verdicts as pages

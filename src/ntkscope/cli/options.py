@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,6 +118,18 @@ def make_network(
         parse_widths(widths), activation, parse_init(init), parameterization, weights,
         bias_std, residual,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def writing(out: str | Path) -> Iterator[None]:
+    """An OSError of writing to ``--out``, said in a line that names the option."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"--out {out}: cannot write there ({error.strerror or error}); "
+            "give a folder that exists or can be made"
+        ) from error
 
 
 def load_data(spec: str, seed: int, center: bool, scale: bool) -> Dataset:

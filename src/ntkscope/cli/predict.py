@@ -17,6 +17,29 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _POINTS = 25
+_DEGREES = 10  # of the table; --json has all
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="sphere (radius √d), sphere:radius=r, gaussian, or the rows' norms in a file: "
+        "norms:file.npy, norms:file.npz:name, norms:file.csv"
+    ),
+]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="he (unless given), lecun, unit, bombari2022, bombari2022-paired, banerjee2023, "
+        "or β_1,…,β_L"
+    ),
+]
+Parameterization = Annotated[
+    str | None,
+    typer.Option(
+        help="standard or ntk; unless given, standard, or ntk where a width is infinite and "
+        "--init is not given either"
+    ),
+]
 
 
 @app.command()
@@ -24,12 +47,10 @@ def run(
     widths: options.Widths,
     samples: Annotated[str, typer.Option(help="N, for instance 1000 or 1e9.")],
     dim: Annotated[int | None, typer.Option(help="d = n_0; the first width unless given.")] = None,
-    data: Annotated[
-        str, typer.Option(help="sphere (radius √d), sphere:radius=r, or gaussian.")
-    ] = "sphere",
+    data: Data = "sphere",
     activation: options.Activation = "relu",
-    init: options.Init = "he",
-    parameterization: options.ParameterizationOption = "standard",
+    init: Init = None,
+    parameterization: Parameterization = None,
     bias_std: options.BiasStd = None,
     over: Annotated[
         str | None,
@@ -44,23 +65,28 @@ def run(
     from ntkscope.report import files
     from ntkscope.theory.prediction import predict_smallest_eigenvalue
 
-    net = options.make_network(widths, activation, init, parameterization, bias_std=bias_std)
+    if dim is not None and dim < 2:
+        raise ValueError(f"--dim must be at least 2, got {dim}")
+    net, taken = _network(widths, activation, init, parameterization, bias_std)
     if dim is not None and dim != net.dim:
         raise ValueError(
             f"--dim {dim} and the first width {net.dim} disagree; give one, or make them equal"
         )
     n_samples = _count(samples, "--samples")
-    found = predict_smallest_eigenvalue(net, n_samples, net.dim, data)
+    law = _law(data)
+    found = predict_smallest_eigenvalue(net, n_samples, net.dim, law)
     record: dict[str, Any] = {"prediction": found.to_dict(), "empirical": None, "refused": ""}
+    if taken:
+        record["taken"] = taken
     try:
-        finite = predict_smallest_eigenvalue(net, n_samples, net.dim, data, kernel="empirical")
+        finite = predict_smallest_eigenvalue(net, n_samples, net.dim, law, kernel="empirical")
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
     picture = None
     if over is not None:
         axis, values = _axis(over)
-        curve = [_at(net, n_samples, data, axis, value).to_dict() for value in values]
+        curve = [_at(net, n_samples, law, axis, value).to_dict() for value in values]
         record["curve"] = {"over": axis, "values": values, "predictions": curve}
         if out is not None:
             from ntkscope.report.curves import prediction_png
@@ -71,14 +97,52 @@ def run(
         contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
         if picture is not None:
             contents["prediction.png"] = picture
-        files.write_all(out, contents)
+        with options.writing(out):
+            files.write_all(out, contents)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
     _show(found, record, out)
 
 
-def _at(net: Network, n_samples: int, data: str, axis: str, value: int) -> Prediction:
+def _network(
+    widths: str, activation: str, init: str | None, parameterization: str | None,
+    bias_std: float | None,
+) -> tuple[Network, str]:  # fmt: skip
+    """The network, and what was taken because nothing was said."""
+    infinite = math.inf in options.parse_widths(widths)
+    if infinite and init is None and parameterization is None:
+        net = options.make_network(widths, activation, "he", "ntk", bias_std=bias_std)
+        return net, "--parameterization ntk, since he in the standard one has no wide limit"
+    net = options.make_network(
+        widths, activation, init or "he", parameterization or "standard", bias_std=bias_std
+    )
+    if infinite:
+        try:
+            _ = net.ntk_normalization
+        except ValueError:
+            unit = " or --init unit" if net.activation.homogeneity == 1 else ""
+            raise ValueError(
+                f"--init {init or 'he'} in the standard parameterization has no common wide limit "
+                f"for {net.activation}: its terms scale with different widths; add "
+                f"--parameterization ntk{unit}"
+            ) from None
+    return net, ""
+
+
+def _law(data: str) -> Any:
+    """What the predictor takes as data: the name of a law, or the norms that a file holds."""
+    kind, colon, file = data.partition(":")
+    if kind != "norms":
+        return data
+    if not colon or not file:
+        raise ValueError(f"--data norms:FILE needs a file, such as norms:norms.npy, got {data!r}")
+    from ntkscope.data.loaders import load_vector
+
+    return load_vector(file).numpy()
+
+
+def _at(net: Network, n_samples: int, data: Any, axis: str, value: int) -> Prediction:
     from ntkscope.theory.prediction import predict_smallest_eigenvalue
 
     if axis == "samples":
@@ -113,27 +177,30 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ntkscope.report.terminal import number
+    from ntkscope.report.terminal import number, predicted
 
     console = Console(highlight=False)
     table = Table(show_header=False, box=None)
     table.add_column(style="dim", min_width=16)
     table.add_column(overflow="fold")
     table.add_row("network", found.network)
-    table.add_row("data", f"N = {found.n_samples:.10g}, d = {found.dim}, {found.data}")
-    table.add_row("λ_min, limiting", f"{number(found.value, 6)} ± {number(found.error, 2)}")
-    table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")
-    table.add_row("regime", f"{found.regime}: {found.reason}")
-    finite = record["empirical"]
-    if finite is not None:
-        span = f"{number(finite['lower'])} … {number(finite['upper'])}"
-        table.add_row("at these widths", f"{number(finite['value'])} in {span}: {finite['reason']}")
+    if "taken" in record:
+        table.add_row("", f"taken: {record['taken']}")
+    table.add_row("data", f"N = {found.n_samples:,.0f}, d = {found.dim}, {found.data}")
+    if found.regime == "zero":
+        table.add_row("λ_min, limiting", f"0 exactly: {found.reason}")
     else:
-        table.add_row("at these widths", record["refused"])
+        table.add_row("λ_min, limiting", f"{number(found.value, 6)} ± {number(found.error, 2)}")
+        table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")
+        table.add_row("regime", f"{found.regime}: {found.reason}")
+    finite = record["empirical"]
+    table.add_row("at these widths", record["refused"] if finite is None else predicted(finite))
     table.add_row("closest pair", f"about {number(found.pair_angle, 3)} rad")
     if found.degrees:
-        parts = ", ".join(f"{d.degree}: {100 * d.share:.1f}%" for d in found.degrees)
-        table.add_row("degrees in λ_min", parts)
+        shown = found.degrees[:_DEGREES]
+        parts = ", ".join(f"{d.degree}: {100 * d.share:.1f}%" for d in shown)
+        rest = len(found.degrees) - len(shown)
+        table.add_row("degrees in λ_min", parts + (f", and {rest} more" if rest else ""))
     table.add_row("holds for", found.validity)
     if not found.reliable:
         table.add_row("warning", "not to be relied on: see the line above")
@@ -143,7 +210,7 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
         for name in (record["curve"]["over"], "λ_min", "edge", "regime"):
             curve.add_column(name, justify="right")
         for value, p in zip(record["curve"]["values"], record["curve"]["predictions"], strict=True):
-            curve.add_row(f"{value}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
+            curve.add_row(f"{value:,}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
         console.print(curve)
     if out is not None:
         typer.echo(f"\nWritten to {out}")

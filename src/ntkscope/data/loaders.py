@@ -75,6 +75,28 @@ def load(spec: str, *, seed: int = 0, centered: bool = False, scaled: bool = Fal
     return Dataset(X, dataset.y, distribution, source)
 
 
+def load_vector(spec: str) -> Tensor:
+    """One number a sample, (N,) float64, from a file as in :func:`load`: an array of one axis or one
+    column.
+
+    Raises ValueError for another shape, unusable content or what is no data file, FileNotFoundError
+    for a missing file.
+    """
+    path, _, key = _split_path(spec)
+    if path is None:
+        raise ValueError(f"expected a file ending in {', '.join(_SUFFIXES)}, got {spec!r}")
+    values, _ = _read(path, key)
+    array = np.asarray(values)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != 1:
+        raise ValueError(
+            f"{str(path)!r} must hold one number a sample, got shape {tuple(array.shape)}; "
+            "save one axis or one column"
+        )
+    return as_data(array, str(path), torch.float64)[:, 0]
+
+
 def distribution(spec: str) -> Distribution:
     """The distribution of ``"gaussian:d=100"`` and its kin, without sampling it."""
     parsed = parse_spec(spec)
@@ -157,10 +179,14 @@ def _integers(name: str, value: object) -> list[int]:
         raise ValueError(f"{name} must be integers such as 0,1, got {value!r}") from None
 
 
-def _load_file(path: Path, key: str) -> Dataset:
+def _read(path: Path, key: str) -> tuple[Any, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no file {str(path)!r}; give the path of an existing data file")
-    X, y = _READERS[path.suffix](path, key)
+    return _READERS[path.suffix](path, key)
+
+
+def _load_file(path: Path, key: str) -> Dataset:
+    X, y = _read(path, key)
     source = f"{path}:{key}" if key else str(path)
     labels = None if y is None else torch.from_numpy(np.asarray(y))
     return Dataset(as_data(X, str(path), torch.float64), labels, None, source)

@@ -33,7 +33,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         math=math_html, number=terminal.number, human=human, steps=terminal.steps,
-        count=terminal.count,
+        count=terminal.count, own=terminal.own_smallest,
     )  # fmt: skip
     made.globals.update(interval=terminal.interval, version=__version__)
     return made
@@ -42,7 +42,7 @@ def environment() -> jinja2.Environment:
 def figure_html(figure: go.Figure, label: str) -> str:
     """A plot as a fragment; the script itself is in the page once."""
     fragment = figure.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)
-    return f'<div role="img" aria-label="{label}">{fragment}</div>'
+    return f'<div class="plot" role="img" aria-label="{label}">{fragment}</div>'
 
 
 def render_page(template: str, title: str, **content: Any) -> str:
@@ -57,11 +57,10 @@ def render_page(template: str, title: str, **content: Any) -> str:
 def page(record: Mapping[str, Any]) -> str:
     """The inspection report."""
     smallest = record["smallest_eigenvalue"]
+    rungs = terminal.telling(record["ladder"])
     figures = {
         "layers": figure_html(plots.layers(record["layers"]), "layers"),
-        "ladder": figure_html(
-            plots.ladder(record["ladder"], smallest["lower"], smallest["upper"]), "bounds"
-        ),
+        "ladder": figure_html(plots.ladder(rungs, smallest["lower"], smallest["upper"]), "bounds"),
         "weakest": figure_html(
             plots.weakest(record["weakest"]["rows"], record["weakest"]["shares"]), "weakest samples"
         ),
@@ -70,5 +69,6 @@ def page(record: Mapping[str, Any]) -> str:
         figures["eigenvalues"] = figure_html(plots.eigenvalues(record["spectrum"]), "eigenvalues")
         figures["density"] = figure_html(plots.density(record["spectrum"]), "spectral density")
     return render_page(
-        "inspection.html", f"NTK of {record['network']['text']}", r=record, figures=figures
-    )
+        "inspection.html", f"NTK of {record['network']['text']}", r=record, figures=figures,
+        rungs=rungs, band=plots.band_shows(rungs, smallest["lower"], smallest["upper"]),
+    )  # fmt: skip

@@ -13,6 +13,8 @@ import plotly.graph_objects as go
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8a8f98",
 )  # fmt: skip
+_STANDING = 6  # terms whose names fit beside one another on a phone
+_SEEN = 1 / 300  # of an axis: about a pixel on a phone
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
@@ -92,30 +94,49 @@ def density(spectrum: Sequence[float], bins: int = 60) -> go.Figure:
 
 
 def layers(record: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Shares of the trace and of λ_min, side by side for each term."""
+    """Shares of the trace and of λ_min, side by side for each term; many terms a line each."""
     names = [subscripts(layer["name"]) for layer in record]
+    lying = len(names) > _STANDING
+    names_axis, shares_axis, where = ("y", "x", "h") if lying else ("x", "y", "v")
     figure = go.Figure()
     for key, label, color in (
         ("trace_share", "share of tr K", SKY),
-        (
-            "rayleigh_share",
-            "share of λ<sub>min</sub> (Rayleigh quotient at its eigenvector)",
-            VERMILION,
-        ),
+        ("rayleigh_share", "share of λ<sub>min</sub>", VERMILION),
     ):
         figure.add_bar(
-            x=names, y=[100 * layer[key] for layer in record], name=label,
-            marker={"color": color}, hovertemplate="%{x}: %{y:.2f}%<extra></extra>",
+            **{names_axis: names, shares_axis: [100 * layer[key] for layer in record]},
+            name=label, orientation=where, marker={"color": color},
+            hovertemplate=f"%{{{names_axis}}}: %{{{shares_axis}:.2f}}%<extra></extra>",
         )  # fmt: skip
-    figure.update_yaxes(title="%")
-    figure.update_xaxes(title="gradients with respect to")
-    return style(figure)
+    if not lying:
+        figure.update_yaxes(title="%")
+        figure.update_xaxes(title="gradients with respect to")
+        return style(figure)
+    figure.update_xaxes(title="%")
+    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 11})
+    style(figure, 110 + 26 * len(names))
+    return figure.update_yaxes(showgrid=False)
+
+
+def _span(rungs: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """The value at which a bound of 0 stands, and log10 of the axis's ends."""
+    positive = [rung["value"] for rung in rungs if rung["value"] > 0]
+    floor = min(positive) / 10 if positive else 1e-16
+    top = max([floor, *positive])
+    return floor, math.log10(floor) - 0.3, math.log10(top) + 0.08 * math.log10(top / floor) + 0.5
+
+
+def band_shows(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> bool:
+    """Whether the interval of λ_min is wide enough on the axis of :func:`ladder` to be seen."""
+    if not 0 < lower < upper < math.inf:
+        return False
+    _, left, right = _span(rungs)
+    return math.log10(upper / lower) >= _SEEN * (right - left)
 
 
 def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go.Figure:
     """The bounds on one log axis; a bound of 0 stands at the left edge with its name."""
-    positive = [rung["value"] for rung in rungs if rung["value"] > 0]
-    floor = min(positive) / 10 if positive else 1e-16
+    floor, left, right = _span(rungs)
     colors = {"lower": BLUE, "value": BLACK, "upper": ORANGE}
     symbols = {"lower": "triangle-right", "value": "diamond", "upper": "triangle-left"}
     figure = go.Figure()
@@ -125,6 +146,8 @@ def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go
         ("upper", "upper bound"),
     ):
         chosen = [rung for rung in rungs if rung["side"] == side]
+        if not chosen:
+            continue
         figure.add_scatter(
             x=[max(rung["value"], floor) for rung in chosen],
             y=[subscripts(rung["name"]) for rung in chosen],
@@ -137,15 +160,16 @@ def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go
             customdata=[[subscripts(rung["formula"]), rung["source"]] for rung in chosen],
             hovertemplate="%{y}: %{text}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         )  # fmt: skip
-    if lower > 0:
+    if band_shows(rungs, lower, upper):
         figure.add_vrect(x0=lower, x1=upper, line_width=0, fillcolor=GREY, opacity=0.35)
-    top = max([floor, *positive])
     figure.update_traces(cliponaxis=False)
     figure.update_xaxes(
         type="log",
         title="value, in the units of K",
         exponentformat="power",
-        range=[math.log10(floor) - 0.3, math.log10(top) + 0.08 * math.log10(top / floor) + 0.5],
+        range=[left, right],
+        dtick=max(1, math.ceil((right - left) / 4)),
+        tickangle=0,
     )
     figure.update_yaxes(
         categoryorder="array",

@@ -42,6 +42,14 @@ def interval(low: float, value: float, high: float) -> str:
     return f"{value:.{digits}g} ± {error:.2g}"
 
 
+def predicted(found: Mapping[str, Any]) -> str:
+    """A finite-width prediction with its interval and reason, or why it is 0."""
+    if found["regime"] == "zero":
+        return f"0 exactly: {found['reason']}"
+    span = f"{number(found['lower'])} … {number(found['upper'])}"
+    return f"predicted {number(found['value'])} in {span}: {found['reason']}"
+
+
 def steps(pair: Any) -> str:
     """A count of steps, or the interval of counts."""
     if pair is None:
@@ -123,8 +131,7 @@ def _result(record: Mapping[str, Any]) -> Table:
     table.add_row("in the wide limit", _limit(record))
     finite = record["predicted"]["empirical"]
     if finite is not None:
-        text = f"predicted {number(finite['value'])} in {number(finite['lower'])} … {number(finite['upper'])}"
-        table.add_row("at these widths", f"{text}: {finite['reason']}")
+        table.add_row("at these widths", predicted(finite))
     return table
 
 
@@ -134,22 +141,43 @@ def _limit(record: Mapping[str, Any]) -> str:
     if predicted["prediction"] is None:
         return f"no prediction: {predicted['refused']}"
     found = predicted["prediction"]
+    if found["regime"] == "zero":
+        return f"0 exactly: {found['reason']}"
     text = f"predicted {number(found['value'])} ± {number(found['error'], 2)} ({found['regime']})"
-    share = record["smallest_eigenvalue"]["value"] / found["value"] if found["value"] else None
-    return text + (f"; this network has {number(share, 3)} of it" if share is not None else "")
+    share = record["smallest_eigenvalue"]["value"] / found["value"]
+    return text + f"; this network has {number(share, 3)} of it"
 
 
 def _layers(layers: list[Mapping[str, Any]]) -> Table:
     table = Table(title="The layers", title_justify="left", title_style="bold")
-    for heading in ("term", "shape", "of tr K", "of λ_min", "its own λ_min", "Schur bound"):
-        table.add_column(heading, justify="left" if heading == "term" else "right")
+    table.add_column("term", overflow="fold", min_width=8)  # its end tells conv1 from conv2
+    schur = any(layer["schur"] > 0 for layer in layers)
+    for heading in ("shape", "of tr K", "of λ_min", "its own λ_min", *["Schur bound"] * schur):
+        table.add_column(heading, justify="right", overflow="fold")
     for layer in layers:
-        own = number(layer["smallest"]) if layer["smallest_status"] == "OK" else "0"
+        bound = number(layer["schur"]) if layer["schur"] > 0 else "—"
         table.add_row(
             layer["name"], layer["shape"], f"{100 * layer['trace_share']:.1f}%",
-            f"{100 * layer['rayleigh_share']:.1f}%", own, number(layer["schur"]),
+            f"{100 * layer['rayleigh_share']:.1f}%", own_smallest(layer, short=True), *[bound] * schur,
         )  # fmt: skip
     return table
+
+
+def own_smallest(layer: Mapping[str, Any], short: bool = False) -> str:
+    """λ_min of one term, and where it is no number away from 0, what it is."""
+    status = layer["smallest_status"]
+    if status == "RANK_DEFICIENT":
+        return "0: rank < N" if short else "0, exactly: rank below N"
+    if status == "BELOW_NOISE":
+        reach = number(abs(layer["smallest"]) + layer["smallest_error"], 2)
+        return f"0 ± {reach}" if short else f"0 ± {reach}: below rounding"
+    value = number(layer["smallest"])
+    return value if status == "OK" else f"{value} ({status.replace('_', ' ').lower()})"
+
+
+def telling(rungs: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The bounds without the Schur ones, where these are 0 for every parameter."""
+    return [r for r in rungs if not (r["name"].endswith("Schur") and r["value"] == 0)]
 
 
 def _outputs(outputs: list[Mapping[str, Any]]) -> Table:
@@ -173,7 +201,7 @@ def _ladder(rungs: list[Mapping[str, Any]]) -> Table:
     table.add_column("formula", overflow="fold")
     table.add_column("source", overflow="fold")
     signs = {"lower": "≥ ", "upper": "≤ ", "value": ""}
-    for rung in rungs:
+    for rung in telling(rungs):
         style = "bold" if rung["side"] == "value" else ""
         value = signs[rung["side"]] + number(rung["value"], 6)
         table.add_row(rung["name"], value, rung["formula"], rung["source"], style=style)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+from scipy.special import gammaincinv, ndtri
 
 from ntkscope.networks import Network
 from ntkscope.theory import gegenbauer
@@ -104,7 +104,7 @@ def outside(net: Network, n_samples: int | float) -> str:
 
 def _chi_squared() -> Array:
     """Quantiles of the square of a Gaussian weight, of mean 1."""
-    u = chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, 1)
+    u = 2.0 * gammaincinv(0.5, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
     return np.asarray(u / u.mean())
 
 
@@ -206,5 +206,5 @@ def _log_normal(log_variance: float, N: float) -> tuple[Array, Array]:
         x, gauss = np.polynomial.legendre.leggauss(32)
         q = np.append(q, start + 0.5 * (1.0 - start) * (x + 1.0))
         w = np.append(w, 0.5 * (1.0 - start) * gauss)
-    t = np.exp(s * norm.ppf(q) - 0.5 * s * s)
+    t = np.exp(s * ndtri(q) - 0.5 * s * s)
     return t / float(w @ t), w / w.sum()

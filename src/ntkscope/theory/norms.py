@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, chi2
+from scipy.special import betaincinv, gammaincinv
 
 from ntkscope._specs import parse_spec, reject_unknown_options, unknown
 
@@ -53,7 +53,8 @@ def resolve(data: Any, n_samples: int | float, dim: int) -> Norms:
             reject_unknown_options("data", spec, ())
             return _gaussian(n_samples, dim)
         raise ValueError(
-            unknown("data", spec.name, ("sphere", "gaussian")) + ", or an array of norms"
+            unknown("data", spec.name, ("sphere", "gaussian"))
+            + ", or the rows' norms (an array; norms:FILE on the command line)"
         )
     try:
         norms = np.asarray(data, dtype=np.float64).reshape(-1)
@@ -97,12 +98,17 @@ def _gaussian(n_samples: int | float, dim: int) -> Norms:
     if start < 1.0:
         x, gauss = np.polynomial.legendre.leggauss(_GROUPS)
         share = 0.5 * (1.0 - start)
-        rest = chi2.ppf(start + share * (x + 1.0), dim) / dim
+        rest = _chi_squared(start + share * (x + 1.0), dim) / dim
         w = np.append(w, share * gauss)
     # the k-th smallest of N has the probability k-th of N uniform numbers: a beta law
     order = np.arange(1, alone + 1)
     median, *others = (
-        np.append(chi2.ppf(beta.ppf(q, order, n_samples + 1.0 - order), dim) / dim, rest)
+        np.append(_chi_squared(betaincinv(order, n_samples + 1.0 - order, q), dim) / dim, rest)
         for q in (0.5, 0.16, 0.84)
     )
     return Norms(median, w / w.sum(), f"gaussian, ‖x‖² ~ χ² of {dim} degrees", tuple(others))
+
+
+def _chi_squared(q: Array, dim: int) -> Array:
+    """The q-quantiles of χ² with ``dim`` degrees."""
+    return np.asarray(2.0 * gammaincinv(0.5 * dim, q))

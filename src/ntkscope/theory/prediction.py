@@ -80,6 +80,8 @@ class Prediction:
         return self.value
 
     def __str__(self) -> str:
+        if self.regime == "zero":
+            return f"λ_min = 0 exactly ({self.kernel} kernel): {self.reason}"
         return (
             f"λ_min ≈ {self.value:.6g} ± {self.error:.2g} ({self.kernel} kernel, {self.regime}): "
             f"{self.reason}"
@@ -209,7 +211,7 @@ def predict_spectrum(
     kernel = _kernel(net, n_samples, dim, data)
     prediction = _limiting(kernel)
     if prediction.regime == "zero":
-        raise ValueError(f"no density on a logarithmic scale: {prediction.reason}")
+        raise ValueError(f"no density on a logarithmic scale where λ_min is 0: {prediction.reason}")
     c = kernel.resolvent.weights @ kernel.resolvent.c
     top = float(np.sum(c * np.maximum(1.0, 4.0 * kernel.resolvent.gamma)))
     grid = np.geomspace(0.5 * prediction.value, 2.0 * top, points)
@@ -293,7 +295,7 @@ def _zero(kernel: _Kernel) -> Prediction:
     live = np.flatnonzero(found.coefficients > found.noise)
     reason = (
         f"the kernel is a polynomial of degree {int(live[-1])} in the inputs, of rank "
-        f"{found.rank:.0f} < N = {kernel.n_samples:.0f}, so λ_min is exactly 0"
+        f"{found.rank:,.0f} < N = {kernel.n_samples:,.0f}"
     )
     return Prediction(
         0.0, 0.0, 0.0, 0.0, 0.0, "zero", 0.0,
@@ -367,10 +369,14 @@ def _empirical(made: _Kernel) -> Prediction:
     net = made.network
     if net.finite and net.n_parameters < made.n_samples:
         reason = (
-            f"N = {made.n_samples:.0f} samples exceed the {net.n_parameters} parameters, so the "
-            "kernel is singular and λ_min is exactly 0"
+            f"N = {made.n_samples:,.0f} samples exceed the {net.n_parameters:,} parameters, so the "
+            "kernel is singular"
         )
         return replace(_zero(made), reason=reason, kernel="empirical")
+    if made.expansion.rank < made.n_samples:
+        if net.finite and net.activation.name == "identity":
+            return replace(_zero(made), kernel="empirical")  # linear in the inputs at any width
+        raise ValueError("no finite-width prediction: it is a share of λ_min of the limit, 0 here")
     typical = float(made.norms.weights @ made.norms.t)
     size, log_variance = _row_scales(made)
     law = finite_width(net, made.n_samples, typical * made.dim, log_variance)
