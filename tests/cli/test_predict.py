@@ -1,6 +1,8 @@
 """`ntkscope predict` as a user types it, right and wrong; and its line in `inspect`."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -160,3 +162,19 @@ def test_inspect_refuses_digits():
     assert report.prediction.prediction is None
     assert "far from isotropic" in report.prediction.refused
     assert "no prediction" in str(report)
+
+
+def test_a_prediction_loads_nothing_heavy_besides_torch():
+    code = (
+        "import sys\n"
+        "from ntkscope.cli.main import main\n"
+        "try:\n"
+        "    main('predict --widths 60,100,100,1 --samples 100'.split())\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "heavy = ('scipy.stats', 'scipy.integrate', 'sklearn',\n"
+        "         'matplotlib', 'plotly', 'jinja2', 'pandas', 'flint')\n"
+        "print('\\nloaded:', [name for name in heavy if name in sys.modules])\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "loaded: []"

@@ -43,6 +43,13 @@ def test_a_row_that_no_probe_saw_is_noticed() -> None:
     assert fewer_outputs((g, g), 3)[0] is g
 
 
+def test_a_faint_row_of_another_kind_is_noticed() -> None:
+    # its squares are nothing beside the others', but its input may be as much larger
+    g = signals(100)
+    g[1] = 1e-12 * torch.randn_like(g[1])
+    assert fewer_outputs((g, g), 3)[0] is g
+
+
 def test_columns_of_another_kind_are_noticed() -> None:
     g, h = signals(20), torch.randn(9, 6, 5, 7, dtype=torch.float64)
     assert fewer_outputs((g, h), 3)[0] is g

@@ -248,3 +248,12 @@ def test_the_closest_pair_decides_at_any_number_of_samples(dim, n_samples):
     assert found.value == pytest.approx(expected, rel=0.03)
     assert found.reliable
     assert found.lower < found.value < found.upper
+
+
+@pytest.mark.parametrize("data", ["sphere", "gaussian"])
+def test_pairs_of_a_smooth_kernel_do_not_make_the_bulk_unreliable(data):
+    # κ(1) − κ(cos θ) is rounding at the smallest angle; no pair is that close at d = 300
+    net = ntk.Network([300, 300, 300, 1], "sigmoid", "bombari2022")
+    found = ntk.predict_smallest_eigenvalue(net, 1000, data=data)
+    assert found.regime == "bulk"
+    assert found.reliable

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import betainc, betaln, gammaincc
 
 from ntkscope.theory import gegenbauer
 from ntkscope.theory.gegenbauer import Expansion, Kappa
 from ntkscope.theory.resolvent import Edge, Resolvent, State
-from ntkscope.theory.roots import root
 
 Array = NDArray[np.float64]
 
@@ -273,7 +273,7 @@ def _path(resolvent: Resolvent, edge: Edge) -> list[State]:
     """States from z(m) = 0 up to the edge, evenly spaced in ln m."""
     top = edge.state
     low = 1.0 / float(resolvent.weights @ resolvent.c.sum(axis=1))
-    start = root(
+    start = brentq(
         lambda x: resolvent.state(math.exp(x), top).z, math.log(low) - 1.0, math.log(top.m),
         xtol=1e-12,
     )  # fmt: skip

@@ -151,9 +151,9 @@ class _Solver:
             for g, t, s, weighted in self.places:
                 tau[:, g, t] = (weighted_left if weighted else plain)[:, s]
             if done:
-                break
-        left = tau.prod(axis=2)
-        return left @ self.c, left
+                left = tau.prod(axis=2)
+                return left @ self.c, left
+        raise ValueError("no finite-width prediction: the equations of the widths did not settle")
 
     def smallest(self, log_variance: float) -> tuple[float, float]:
         """(λ_min, variance of the logarithm of the rows' scale at it)."""
@@ -164,9 +164,14 @@ class _Solver:
             C, left = self.attenuated(ms)
             z = np.sum(C / (1.0 + self.gamma * C * ms[:, None]), axis=1) - 1.0 / ms
             best = int(np.argmax(z))
-            if best < len(ms) - 1 or reach > 1e14:
+            if best < len(ms) - 1:
                 break
             reach *= 1e5  # λ_min is that small beside the trace
+            if reach > 1e15:
+                raise ValueError(
+                    "no finite-width prediction: λ_min is below 1e-15 of the trace, where float64 "
+                    "has no digits left"
+                )
         parts = left[best] * (self.c @ (1.0 / (1.0 + self.gamma * C[best] * ms[best])))
         # what one layer does to all parts adds up row by row; layers do not know of one another
         spread = float(np.sum(((parts / parts.sum()) @ np.sqrt(self.spread)) ** 2))

@@ -349,10 +349,14 @@ def _predict(kernel: _Kernel, edge: Edge) -> Prediction:
 
 
 def _rounding(kernel: _Kernel, decided_by_pair: float, value: float) -> float:
-    """What rounding may have done: to the tail, or, where a pair decides, to κ(1) − κ(cos θ)."""
-    error, theta = kernel.expansion.error, closest_pair.SMALLEST
-    lost = kernel.expansion.total - float(kernel.kappa(np.array([theta]))[0])
-    of_pair = value * min(1.0, error / lost) if lost > 0 else value
+    """What rounding may have done: to the tail, or, where a pair decides, to κ(1) − κ(cos θ).
+
+    Below ``SMALLEST`` that difference is its value there times a power of the angle, and keeps
+    the relative error it has there.
+    """
+    error = kernel.expansion.error
+    lost = kernel.expansion.total - float(kernel.kappa(np.array([closest_pair.SMALLEST]))[0])
+    of_pair = error * min(1.0, value / lost) if lost > 0 else error
     return (1.0 - decided_by_pair) * error + decided_by_pair * of_pair
 
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ntkscope.theory.roots import root
+from scipy.optimize import brentq
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -112,7 +111,7 @@ class Resolvent:
         scale = -math.log(float(np.sum(mean)))
         if excess(scale + 80.0) <= 0.0:
             return math.inf
-        return math.exp(root(excess, scale - 40.0, scale + 80.0, xtol=1e-14))
+        return math.exp(brentq(excess, scale - 40.0, scale + 80.0, xtol=1e-14))
 
     def edge(self) -> Edge:
         """The largest z(m), m > 0. Its scale is that of Tracy-Widom at a square-root edge."""

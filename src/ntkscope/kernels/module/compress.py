@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _GLANCED, _PROBED = 4, 32  # samples that may rule a rotation out; those from which it is taken
-LEFT_OUT = 16  # C u times this: the share of a unit's squares that may go, sums being rounded too
+LEFT_OUT = 16  # C u times this: the share of a signal's squares that may go, sums being rounded too
 _MOST = 64  # outputs: the rotations cost C² a number
 _LEAST_SAVED = 2  # times fewer outputs
 
@@ -19,7 +19,7 @@ _LEAST_SAVED = 2  # times fewer outputs
 def fewer_outputs(g: tuple[Tensor, Tensor], unit_axis: int) -> tuple[Tensor, Tensor]:
     """Both sides' signals (n, C, …) with as few outputs R as carry them, or the same tensors.
 
-    The rotations come from some samples and are held against all: of no unit's Σ_{n,c,t} g² may
+    The rotations come from some samples and are held against every signal: of no Σ_c g_nctu² may
     more than a few C u be left out, so that no entry of the kernel moves by more than rounding.
     """
     rows, cols = g
@@ -55,7 +55,6 @@ def _turned(g: Tensor, rotation: Tensor, unit_axis: int) -> Tensor | None:
     for c in range(C):
         for r in range(R):
             turned[:, r].addcmul_(last[:, c], rotation[:, c, r])
-    every = tuple(range(last.ndim - 1))
-    whole, kept = (t.square().sum(dim=every) for t in (last, turned))
+    whole, kept = (t.square().sum(dim=1) for t in (last, turned))
     slack = LEFT_OUT * C * torch.finfo(g.dtype).eps / 2
     return turned.movedim(-1, unit_axis) if bool((whole - kept <= slack * whole).all()) else None
