@@ -10,7 +10,7 @@ import torch
 
 import ntkscope as ntk
 from benchmarks import _common
-from ntkscope.theory import finite_width
+from ntkscope.prediction import finite_width
 
 TRIALS = 20
 INITS = {

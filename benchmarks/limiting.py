@@ -20,7 +20,7 @@ import torch
 
 import ntkscope as ntk
 from benchmarks._common import best_of, record
-from ntkscope.kernels.limiting import limiting_kernel
+from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 
 D = 64
 _NT = """

@@ -7,23 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ntkscope import activations, data
-    from ntkscope.activations import Activation
-    from ntkscope.chain import Chain, limiting_chain
-    from ntkscope.convergence import Convergence, WidthLimit, width_convergence, width_limit
-    from ntkscope.experiments.reproduce import reproduce
-    from ntkscope.experiments.sweep import Sweep
-    from ntkscope.hermite import hermite_coefficients
-    from ntkscope.inspection import Inspection, inspect
-    from ntkscope.kernels.dual import dual_activation
+    from ntkscope.activations.activation import Activation
+    from ntkscope.activations.hermite import hermite_coefficients
+    from ntkscope.experiments.figures.reproduce import reproduce
+    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.inspection.chain import Chain, limiting_chain
+    from ntkscope.inspection.inspection import Inspection, inspect
+    from ntkscope.inspection.width_limit import (
+        Convergence,
+        WidthLimit,
+        width_convergence,
+        width_limit,
+    )
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
-    from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
-    from ntkscope.kernels.module.outputs import OutputKernels
-    from ntkscope.kernels.module.plan import KernelPlan, plan_kernel
-    from ntkscope.kernels.module.selfcheck import SelfCheckError
+    from ntkscope.kernels.limiting.dual import dual_activation
+    from ntkscope.kernels.limiting.limiting_kernel import (
+        LimitingKernel,
+        limiting_kernel,
+        limiting_ntk,
+    )
+    from ntkscope.kernels.module.holding.outputs import OutputKernels
+    from ntkscope.kernels.module.making.kernel_plan import KernelPlan, plan_kernel
+    from ntkscope.kernels.module.making.selfcheck import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-    from ntkscope.networks import MLP, Network
-    from ntkscope.regression import NTKRegressor
+    from ntkscope.networks.network import MLP, Network
+    from ntkscope.prediction.smallest import (
+        Prediction,
+        SpectrumPrediction,
+        predict_smallest_eigenvalue,
+        predict_spectrum,
+    )
     from ntkscope.spectra.density import Density, spectral_density
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.extremes import (
@@ -37,21 +51,16 @@ if TYPE_CHECKING:
     from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.singular import smallest_singular_value
     from ntkscope.spectra.smallest import smallest_eigenvalue
-    from ntkscope.theory.instance import Instance
-    from ntkscope.theory.prediction import (
-        Prediction,
-        SpectrumPrediction,
-        predict_smallest_eigenvalue,
-        predict_spectrum,
-    )
-    from ntkscope.theory.statement import Statement, check, check_all, statements
-    from ntkscope.theory.verdict import Verdict
+    from ntkscope.statements.instance import Instance
+    from ntkscope.statements.statement import Statement, check, check_all, statements
+    from ntkscope.statements.verdict import Verdict
     from ntkscope.training.checkpoints import load_model, save_model
     from ntkscope.training.curvature import hessian_norms
     from ntkscope.training.dynamics import Recipe, train
     from ntkscope.training.linearized import LinearizedTraining
     from ntkscope.training.memorization import Memorization, memorize
     from ntkscope.training.outcome import Training
+    from ntkscope.training.regression import NTKRegressor
     from ntkscope.training.tracker import Tracker
 
 __version__ = "0.1.0"
@@ -59,68 +68,68 @@ __version__ = "0.1.0"
 # public name → module that holds it; imported on first use, so that `import ntkscope` and the
 # command line's --help do not wait for torch
 _HOMES = {
-    "Activation": "ntkscope.activations",
-    "Chain": "ntkscope.chain",
+    "Activation": "ntkscope.activations.activation",
+    "Chain": "ntkscope.inspection.chain",
     "ConditionNumber": "ntkscope.spectra.extremes",
-    "Convergence": "ntkscope.convergence",
+    "Convergence": "ntkscope.inspection.width_limit",
     "Density": "ntkscope.spectra.density",
     "Eigenvalue": "ntkscope.spectra.eigenvalue",
     "Extremes": "ntkscope.spectra.extremes",
     "HadamardKernel": "ntkscope.kernels.hadamard",
-    "Inspection": "ntkscope.inspection",
-    "Instance": "ntkscope.theory.instance",
-    "LimitingKernel": "ntkscope.kernels.limiting",
+    "Inspection": "ntkscope.inspection.inspection",
+    "Instance": "ntkscope.statements.instance",
+    "LimitingKernel": "ntkscope.kernels.limiting.limiting_kernel",
     "LinearizedTraining": "ntkscope.training.linearized",
     "LipschitzInterval": "ntkscope.lipschitz",
     "LoewnerResult": "ntkscope.spectra.loewner",
-    "MLP": "ntkscope.networks",
+    "MLP": "ntkscope.networks.network",
     "Memorization": "ntkscope.training.memorization",
-    "NTKRegressor": "ntkscope.regression",
-    "Network": "ntkscope.networks",
-    "KernelPlan": "ntkscope.kernels.module.plan",
-    "OutputKernels": "ntkscope.kernels.module.outputs",
-    "plan_kernel": "ntkscope.kernels.module.plan",
-    "Statement": "ntkscope.theory.statement",
+    "NTKRegressor": "ntkscope.training.regression",
+    "Network": "ntkscope.networks.network",
+    "KernelPlan": "ntkscope.kernels.module.making.kernel_plan",
+    "OutputKernels": "ntkscope.kernels.module.holding.outputs",
+    "plan_kernel": "ntkscope.kernels.module.making.kernel_plan",
+    "Statement": "ntkscope.statements.statement",
     "Plan": "ntkscope.spectra.plan",
-    "Prediction": "ntkscope.theory.prediction",
+    "Prediction": "ntkscope.prediction.smallest",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
-    "SelfCheckError": "ntkscope.kernels.module.selfcheck",
-    "SpectrumPrediction": "ntkscope.theory.prediction",
+    "SelfCheckError": "ntkscope.kernels.module.making.selfcheck",
+    "SpectrumPrediction": "ntkscope.prediction.smallest",
     "Status": "ntkscope.spectra.eigenvalue",
-    "Sweep": "ntkscope.experiments.sweep",
+    "Sweep": "ntkscope.experiments.running.sweep",
     "Tracker": "ntkscope.training.tracker",
     "Training": "ntkscope.training.outcome",
-    "Verdict": "ntkscope.theory.verdict",
-    "WidthLimit": "ntkscope.convergence",
+    "Verdict": "ntkscope.statements.verdict",
+    "WidthLimit": "ntkscope.inspection.width_limit",
     "certify_loewner": "ntkscope.spectra.loewner",
-    "check": "ntkscope.theory.statement",
-    "check_all": "ntkscope.theory.statement",
+    "check": "ntkscope.statements.statement",
+    "check_all": "ntkscope.statements.statement",
     "condition_number": "ntkscope.spectra.extremes",
-    "dual_activation": "ntkscope.kernels.dual",
+    "dual_activation": "ntkscope.kernels.limiting.dual",
     "empirical_ntk": "ntkscope.kernels.empirical",
     "extreme_eigenvalues": "ntkscope.spectra.extremes",
-    "hermite_coefficients": "ntkscope.hermite",
+    "hermite_coefficients": "ntkscope.activations.hermite",
     "hessian_norms": "ntkscope.training.curvature",
-    "inspect": "ntkscope.inspection",
-    "limiting_chain": "ntkscope.chain",
-    "limiting_kernel": "ntkscope.kernels.limiting",
-    "limiting_ntk": "ntkscope.kernels.limiting",
+    "inspect": "ntkscope.inspection.inspection",
+    "limiting_chain": "ntkscope.inspection.chain",
+    "limiting_kernel": "ntkscope.kernels.limiting.limiting_kernel",
+    "limiting_ntk": "ntkscope.kernels.limiting.limiting_kernel",
     "lipschitz_interval": "ntkscope.lipschitz",
     "load_model": "ntkscope.training.checkpoints",
     "memorize": "ntkscope.training.memorization",
     "plan": "ntkscope.spectra.plan",
-    "predict_smallest_eigenvalue": "ntkscope.theory.prediction",
-    "predict_spectrum": "ntkscope.theory.prediction",
-    "reproduce": "ntkscope.experiments.reproduce",
+    "predict_smallest_eigenvalue": "ntkscope.prediction.smallest",
+    "predict_spectrum": "ntkscope.prediction.smallest",
+    "reproduce": "ntkscope.experiments.figures.reproduce",
     "save_model": "ntkscope.training.checkpoints",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "smallest_singular_value": "ntkscope.spectra.singular",
     "spectral_density": "ntkscope.spectra.density",
-    "statements": "ntkscope.theory.statement",
+    "statements": "ntkscope.statements.statement",
     "train": "ntkscope.training.dynamics",
-    "width_convergence": "ntkscope.convergence",
-    "width_limit": "ntkscope.convergence",
+    "width_convergence": "ntkscope.inspection.width_limit",
+    "width_limit": "ntkscope.inspection.width_limit",
 }
 _MODULES = ("activations", "data")
 

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from experiments.trial_functions import settings
-from ntkscope import _memory
-from ntkscope.experiments import dispatch, engine
-from ntkscope.experiments.engine import Engine, Tls
-from ntkscope.experiments.store import Store, StoreBusyError
-from ntkscope.experiments.sweep import Sweep
+from ntkscope._base import memory
+from ntkscope.experiments.running import dispatch, engine
+from ntkscope.experiments.running.engine import Engine, Tls
+from ntkscope.experiments.running.store import Store, StoreBusyError
+from ntkscope.experiments.running.sweep import Sweep
 
 TESTS = Path(__file__).parent.parent
 HERE = Engine(workers=0)
@@ -199,7 +199,7 @@ def test_failures_are_recorded_and_retried_on_request(tmp_path):
 
 
 def test_a_trial_too_large_is_refused_before_it_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(_memory, "available", lambda: 10_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 10_000_000)
     values = {**KERNELS, "seeds": 1, "grid": {"N": [30, 900], "d": [5]}}
     ended = Sweep(values).run(tmp_path, HERE)
     assert (ended.done, ended.failed) == (1, 1)

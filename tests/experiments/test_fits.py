@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkscope.experiments.fits import line, power_law, ratio, upper_half
-from ntkscope.experiments.verdicts import Outcome, scaling_verdict
+from ntkscope.experiments.reading.fits import line, power_law, ratio, upper_half
+from ntkscope.experiments.reading.verdicts import Outcome, scaling_verdict
 
 XS = [10.0, 20.0, 40.0, 80.0, 160.0]
 

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkscope import Network, data, empirical_ntk
-from ntkscope.experiments import batched, kernel_trials
-from ntkscope.experiments.kernel_trials import Instance
-from ntkscope.experiments.sweep import Sweep
-from ntkscope.experiments.training_trials import adam
-from ntkscope.experiments.trial import execute, units
+from ntkscope.experiments.measures import batched
+from ntkscope.experiments.measures.kernel_trials import Instance
+from ntkscope.experiments.measures.registry import kernel_trials
+from ntkscope.experiments.measures.training_trials import adam
+from ntkscope.experiments.running.sweep import Sweep
+from ntkscope.experiments.running.trial import execute, units
 
 KERNEL = {
     "name": "k",

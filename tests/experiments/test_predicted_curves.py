@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import ntkscope as ntk
-from ntkscope.experiments.drawing import make_axes
 from ntkscope.experiments.figures import figure
-from ntkscope.experiments.table import Table
+from ntkscope.experiments.reading.drawing import make_axes
+from ntkscope.experiments.reading.table import Table
 
 NORMALISED = {
     "nguyen2021-figure-2-left": "lambda_min",

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.trial_functions import settings
-from ntkscope.experiments.expressions import evaluate, fill
+from ntkscope.experiments.design.expressions import evaluate, fill
+from ntkscope.experiments.design.settings import Range, expand, read_settings
 from ntkscope.experiments.figures import figures
-from ntkscope.experiments.measures import measure_of
-from ntkscope.experiments.settings import Range, expand, read_settings
-from ntkscope.experiments.sweep import Sweep, interleave
-from ntkscope.experiments.trial import streams, units
+from ntkscope.experiments.measures.registry import measure_of
+from ntkscope.experiments.running.sweep import Sweep, interleave
+from ntkscope.experiments.running.trial import streams, units
 
 SMALL = {
     "name": "small",

@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
-from ntkscope.experiments.store import FILE, Store, StoreBusyError, StoreError
-from ntkscope.experiments.trial import Row
+from ntkscope.experiments.running.store import FILE, Store, StoreBusyError, StoreError
+from ntkscope.experiments.running.trial import Row
 
 
 def row(key: str, value: float = 1.0, error: str = "") -> Row:
@@ -110,8 +110,8 @@ def test_reading_where_there_is_none(tmp_path):
 FULL = """
     import sys
     from pathlib import Path
-    from ntkscope.experiments.store import Store
-    from ntkscope.experiments.trial import Row
+    from ntkscope.experiments.running.store import Store
+    from ntkscope.experiments.running.trial import Row
     folder, written = Path(sys.argv[1]), 0
     store = Store.open(folder)
     try:

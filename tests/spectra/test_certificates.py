@@ -8,12 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkscope.spectra.certify import Shifted, cholesky_bound, factor_error, rayleigh
-from ntkscope.spectra.dense import Engine
-from ntkscope.spectra.panels import Panels, shortfall
 from ntkscope.spectra.progress import Stage
-from ntkscope.spectra.rounding import accurate_product, exact_dot, slices, two_product, two_sum
-from ntkscope.spectra.sources import as_source
+from ntkscope.spectra.proof.certify import Shifted, cholesky_bound, factor_error, rayleigh
+from ntkscope.spectra.proof.rounding import (
+    accurate_product,
+    exact_dot,
+    slices,
+    two_product,
+    two_sum,
+)
+from ntkscope.spectra.solvers.dense import Engine
+from ntkscope.spectra.solvers.panels import Panels, shortfall
+from ntkscope.spectra.solvers.sources import as_source
 from oracles.inertia import at_least, at_most, count_below, exact, exact_kernel
 from spectra.matrices import KINDS, prescribed, random_kernel, random_matrix
 

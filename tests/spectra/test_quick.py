@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import ntkscope as ntk
-from ntkscope.spectra.dense import Engine
-from ntkscope.spectra.panels import Panels
 from ntkscope.spectra.progress import Stage
-from ntkscope.spectra.quick import single_start
-from ntkscope.spectra.sources import HalfSource, MatrixSource
+from ntkscope.spectra.solvers.dense import Engine
+from ntkscope.spectra.solvers.panels import Panels
+from ntkscope.spectra.solvers.quick import single_start
+from ntkscope.spectra.solvers.sources import HalfSource, MatrixSource
 from oracles.inertia import at_least, at_most, exact
 from spectra.matrices import prescribed
 

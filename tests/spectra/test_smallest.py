@@ -14,9 +14,9 @@ from scipy.sparse.linalg import aslinearoperator
 
 import ntkscope as ntk
 from ntkscope import Status
-from ntkscope.spectra.dense import Engine
-from ntkscope.spectra.panels import Panels
-from ntkscope.spectra.sources import as_source
+from ntkscope.spectra.solvers.dense import Engine
+from ntkscope.spectra.solvers.panels import Panels
+from ntkscope.spectra.solvers.sources import as_source
 from oracles.inertia import at_least, at_most, exact
 from spectra.matrices import prescribed
 
@@ -309,7 +309,7 @@ def test_more_samples_than_parameters_is_exactly_zero():
 
 
 def test_a_budget_of_products_that_is_too_small_is_said(kernel):
-    from ntkscope.spectra.davidson import lowest_by_products
+    from ntkscope.spectra.solvers.davidson import lowest_by_products
 
     ends = lowest_by_products(
         as_source(kernel), 1, single=False, tolerance=1e-12, callback=None, max_products=8

@@ -14,7 +14,7 @@ from ntkscope.cli import options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ntkscope.theory.verdict import Verdict
+    from ntkscope.statements.verdict import Verdict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,7 +45,7 @@ def run(
     **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
-    from ntkscope.theory.statement import find, statements
+    from ntkscope.statements.statement import find, statements
 
     if listing:
         for s in statements(paper):
@@ -78,8 +78,8 @@ def _check(
 ) -> list[Verdict]:
     from ntkscope.cli import settings as settings_module
     from ntkscope.report.terminal import ProgressBar
-    from ntkscope.theory.instance import Instance
-    from ntkscope.theory.statement import check_all
+    from ntkscope.statements.instance import Instance
+    from ntkscope.statements.statement import check_all
 
     settings = settings_module.read(settings_module.NetworkSettings, config, given)
     network = options.make_network(
@@ -118,7 +118,7 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
 
     from ntkscope.report import files
     from ntkscope.report import verdicts as pages
-    from ntkscope.theory._render import as_text
+    from ntkscope.report.statements import as_text
 
     width = shutil.get_terminal_size((120, 24)).columns
     records = [v.to_dict() for v in verdicts]

@@ -17,9 +17,9 @@ def check_over_sweep(
 
     Raises ValueError for data that are no distribution: a sweep draws them at several sizes.
     """
-    from ntkscope._specs import parse_spec
+    from ntkscope._base.specs import parse_spec
     from ntkscope.data.loaders import distribution
-    from ntkscope.experiments.claims import check_sweep
+    from ntkscope.experiments.reading.claims import check_sweep
     from ntkscope.report.files import to_json, write_all
 
     spec = parse_spec(settings.data)

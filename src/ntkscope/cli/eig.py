@@ -75,7 +75,7 @@ def _read(file: str) -> Any:
 
 
 def _only(key: str, names: list[str], path: str) -> str:
-    from ntkscope._specs import unknown
+    from ntkscope._base.specs import unknown
 
     if key in names:
         return key

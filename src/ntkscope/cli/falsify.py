@@ -28,7 +28,7 @@ def run(
     shrink it and confirm it in ball arithmetic; for Ω, O and Θ the extreme constants met."""
     from ntkscope.report import files
     from ntkscope.report.terminal import ProgressBar
-    from ntkscope.theory.falsify import falsify
+    from ntkscope.statements.falsify import falsify
 
     found = []
     with ProgressBar() as progress:

@@ -22,7 +22,7 @@ def run(
     """Hermite coefficients of an activation, with c = E φ² and ν₀² = σ₀²/c."""
     from rich.console import Console
 
-    from ntkscope.hermite import summary
+    from ntkscope.activations.hermite import summary
     from ntkscope.report import files, hermite
 
     if not variance > 0:

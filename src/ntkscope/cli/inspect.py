@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ntkscope._specs import unknown
+from ntkscope._base.specs import unknown
 from ntkscope.cli import options
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -71,8 +71,8 @@ app.command()(options.takes(options.NETWORK | _OWN, run))
 def _inspect(settings: Any, as_json: bool) -> None:
     from rich.console import Console
 
-    from ntkscope._checks import as_device, as_dtype
-    from ntkscope.inspection import inspect
+    from ntkscope._base.inputs import as_device, as_dtype
+    from ntkscope.inspection.inspection import inspect
     from ntkscope.report import files, terminal
 
     dtype, device = as_dtype(settings.dtype), as_device(settings.device)
@@ -119,10 +119,10 @@ def _inspect(settings: Any, as_json: bool) -> None:
 
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
     """The statements whose hypotheses on the network hold, run on it."""
-    from ntkscope.networks import MLP
-    from ntkscope.theory.instance import Instance
-    from ntkscope.theory.statement import check_all
-    from ntkscope.theory.statement import statements as all_statements
+    from ntkscope.networks.network import MLP
+    from ntkscope.statements.instance import Instance
+    from ntkscope.statements.statement import check_all
+    from ntkscope.statements.statement import statements as all_statements
 
     if not isinstance(model, MLP) or str(settings.dtype) != "float64":
         raise ValueError("--statements needs a network given by --widths, in float64")

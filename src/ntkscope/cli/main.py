@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 
 from ntkscope import __version__
-from ntkscope._specs import unknown
+from ntkscope._base.specs import unknown
 
 # command → (module, what it does); a module is imported when its command runs, so that --help
 # does not wait for torch. It holds `app`, a typer.Typer of one command or of several.

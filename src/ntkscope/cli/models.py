@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ntkscope._specs import unknown
+from ntkscope._base.specs import unknown
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 

@@ -14,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from ntkscope.data import Dataset
-    from ntkscope.networks import Network
+    from ntkscope.networks.network import Network
 
 Data = Annotated[
     str,
@@ -112,7 +112,7 @@ def make_network(
     residual: float = 0.0,
 ) -> Network:
     """The network that the options describe."""
-    from ntkscope.networks import Network
+    from ntkscope.networks.network import Network
 
     return Network(
         parse_widths(widths), activation, parse_init(init), parameterization, weights,

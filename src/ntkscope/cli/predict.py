@@ -11,8 +11,8 @@ import typer
 from ntkscope.cli import options
 
 if TYPE_CHECKING:
-    from ntkscope.networks import Network
-    from ntkscope.theory.prediction import Prediction
+    from ntkscope.networks.network import Network
+    from ntkscope.prediction.smallest import Prediction
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,8 +62,8 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
+    from ntkscope.prediction.smallest import predict_smallest_eigenvalue
     from ntkscope.report import files
-    from ntkscope.theory.prediction import predict_smallest_eigenvalue
 
     if dim is not None and dim < 2:
         raise ValueError(f"--dim must be at least 2, got {dim}")
@@ -143,7 +143,7 @@ def _law(data: str) -> Any:
 
 
 def _at(net: Network, n_samples: int, data: Any, axis: str, value: int) -> Prediction:
-    from ntkscope.theory.prediction import predict_smallest_eigenvalue
+    from ntkscope.prediction.smallest import predict_smallest_eigenvalue
 
     if axis == "samples":
         return predict_smallest_eigenvalue(net, value, net.dim, data)

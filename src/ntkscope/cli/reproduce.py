@@ -44,7 +44,7 @@ def run(
         return
     if figure is None:
         raise ValueError("name a figure, such as bombari2022-figure-1; --list shows all")
-    from ntkscope.experiments.reproduce import reproduce
+    from ntkscope.experiments.figures.reproduce import reproduce
 
     scale: Scale = "full" if full else "quick"
     engine = running.make_engine(workers, cluster, tls, tls_files)

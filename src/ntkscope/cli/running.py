@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ntkscope.experiments.engine import Engine
-    from ntkscope.experiments.sweep import Progress
+    from ntkscope.experiments.running.engine import Engine
+    from ntkscope.experiments.running.sweep import Progress
 
 Workers = Annotated[
     int | None,
@@ -42,7 +42,7 @@ def make_engine(
     workers: int | None, cluster: str | None, tls: bool | None, tls_files: str | None
 ) -> Engine:
     """The engine that the options describe. Raises ValueError for options that exclude each other."""
-    from ntkscope.experiments.engine import Engine, Tls
+    from ntkscope.experiments.running.engine import Engine, Tls
 
     if cluster is not None and workers is not None:
         raise ValueError("--workers counts local processes; leave it out with --cluster")

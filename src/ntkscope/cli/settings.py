@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ntkscope._specs import unknown
+from ntkscope._base.specs import unknown
 
 
 class NetworkSettings(BaseModel):

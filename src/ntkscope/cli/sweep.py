@@ -10,7 +10,7 @@ import typer
 from ntkscope.cli import running
 
 if TYPE_CHECKING:
-    from ntkscope.experiments.sweep import Sweep
+    from ntkscope.experiments.running.sweep import Sweep
 
 _CORE: Any = typer.core.TyperGroup
 
@@ -48,8 +48,8 @@ def run(
     quiet: running.Quiet = False,
 ) -> None:
     """Run the trials that are not done yet; then write the table, the plot and the fits."""
-    from ntkscope.experiments.store import FILE
-    from ntkscope.experiments.sweep import Sweep
+    from ntkscope.experiments.running.store import FILE
+    from ntkscope.experiments.running.sweep import Sweep
 
     sweep = Sweep(file)
     folder = out or Path("out/sweeps") / sweep.settings.name
@@ -70,7 +70,7 @@ def run(
 @app.command()
 def status(folder: Folder) -> None:
     """How far a sweep is, also while it runs, and which errors it met."""
-    from ntkscope.experiments.sweep import Sweep
+    from ntkscope.experiments.running.sweep import Sweep
 
     sweep = Sweep.of(folder)
     now = sweep.progress(folder)
@@ -92,7 +92,7 @@ def export(
     timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
 ) -> None:
     """Write the table as CSV or Parquet, also while the sweep runs."""
-    from ntkscope.experiments.sweep import Sweep
+    from ntkscope.experiments.running.sweep import Sweep
 
     target = to or folder / "table.csv"
     table = Sweep.of(folder).table(folder, timings)
@@ -110,8 +110,8 @@ def plot(
     to: Annotated[Path | None, typer.Option(help="A .png or .pdf; plot.png in the folder.")] = None,
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
-    from ntkscope.experiments.settings import PlotSettings
-    from ntkscope.experiments.sweep import Sweep
+    from ntkscope.experiments.design.settings import PlotSettings
+    from ntkscope.experiments.running.sweep import Sweep
 
     sweep = Sweep.of(folder)
     wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot
@@ -124,7 +124,7 @@ def plot(
 
 def _finish(sweep: Sweep, folder: Path) -> None:
     """The table, and the plot and the fits where the settings ask for them."""
-    from ntkscope.experiments.analysis import fit_all
+    from ntkscope.experiments.reading.analysis import fit_all
     from ntkscope.report.files import to_json, write_all
 
     table = sweep.table(folder)
@@ -139,7 +139,7 @@ def _finish(sweep: Sweep, folder: Path) -> None:
 
 
 def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
-    from ntkscope.experiments import drawing
+    from ntkscope.experiments.reading import drawing
 
     if target.suffix not in (".png", ".pdf"):
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")

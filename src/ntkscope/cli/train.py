@@ -10,7 +10,7 @@ import typer
 from ntkscope.cli import options
 
 if TYPE_CHECKING:
-    from ntkscope.networks import Network
+    from ntkscope.networks.network import Network
     from ntkscope.training.dynamics import Recipe
     from ntkscope.training.labels import Targets
 

@@ -40,7 +40,7 @@ def run(
 
     Exit code 1 when no width does.
     """
-    from ntkscope.networks import Network
+    from ntkscope.networks.network import Network
     from ntkscope.report.files import to_json, write_all
     from ntkscope.report.terminal import ProgressBar
     from ntkscope.report.training import width_page

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._checks import as_dtype, as_seed
+from ntkscope._base.inputs import as_dtype, as_seed
 
 
 @dataclass(frozen=True)

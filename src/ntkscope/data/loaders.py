@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntkscope._checks import as_data
-from ntkscope._specs import Spec, parse_spec, reject_unknown_options, unknown
+from ntkscope._base.inputs import as_data
+from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unknown
 from ntkscope.data.distributions import (
     BinaryCube,
     Circle,

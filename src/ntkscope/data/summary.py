@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope._checks import as_data
+from ntkscope._base.inputs import as_data
 
 _BLOCK = 1024
 

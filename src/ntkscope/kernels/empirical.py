@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.module.build import chosen_outputs, module_ntk
-from ntkscope.kernels.module.outputs import OutputKernels
-from ntkscope.networks import MLP
+from ntkscope.kernels.module.holding.outputs import OutputKernels
+from ntkscope.kernels.module.making.build import chosen_outputs, module_ntk
+from ntkscope.networks.network import MLP
 
 Reduce = Literal["trace", "full"] | int
 
@@ -251,7 +251,7 @@ def _require_factors_fit(model: MLP, N: int, n_outputs: int) -> None:
     # features, pre-activations and signals, and as much again while a layer is computed
     nbytes = 2.0 * N * hidden * (2 + n_outputs) * model.dtype.itemsize
     if model.device.type == "cpu":
-        _memory.require(
+        memory.require(
             nbytes, f"the features and signals of {N} samples",
             "pass fewer samples, or a float32 model",
         )  # fmt: skip

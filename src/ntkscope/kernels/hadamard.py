@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
+from ntkscope._base import memory
 
 _LEAF = 128  # rows of a diagonal block formed in full: the only flops spent twice
 _TILE = (512, 1024)  # rows and columns of an off-diagonal block: two Gram tiles stay in cache
@@ -164,7 +164,7 @@ class HadamardKernel:
         N, M = self.shape
         if out is None:
             if self.device.type == "cpu":
-                _memory.require(
+                memory.require(
                     self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
                     "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it",
                 )  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._checks import as_seed
+from ntkscope._base.inputs import as_seed
 from ntkscope.lipschitz.maps import FeatureMap
 
 

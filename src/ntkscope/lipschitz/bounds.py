@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope._checks import as_data
+from ntkscope._base.inputs import as_data
 from ntkscope.lipschitz.ascent import largest_jacobian
 from ntkscope.lipschitz.exact import exact_constant
 from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
-from ntkscope.networks import MLP, Network
+from ntkscope.networks.network import MLP, Network
 
 _EXACT_SLACK = (
     1e-10  # relative: the SVD behind an exact constant, and slivers thinner than rounding

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntkscope import _memory
+from ntkscope._base import memory
 from ntkscope.lipschitz.maps import FeatureMap
 
 _MOST_CELLS = 1 << 16
@@ -64,7 +64,7 @@ def _arcs(feature_map: FeatureMap) -> Exact:
     features = torch.eye(2, dtype=torch.float64).expand(3, 2, 2)  # (arcs, n, 2)
     for matrix in matrices[:-1]:
         need = 6.0 * 16 * len(features) * matrix.shape[1]
-        _memory.require(need, "walking the arcs of the circle", "use fewer neurons")
+        memory.require(need, "walking the arcs of the circle", "use fewer neurons")
         g = torch.einsum("ami,mn->ani", features, matrix)
         new = _cut(cuts, g)
         middle = (new[1:] + new[:-1]) / 2

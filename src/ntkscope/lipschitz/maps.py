@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope.activations import Activation
-from ntkscope.networks import MLP
+from ntkscope.activations.activation import Activation
+from ntkscope.networks.network import MLP
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import plotly.offline
 from markupsafe import Markup, escape
 
 from ntkscope import __version__
-from ntkscope._memory import human
+from ntkscope._base.memory import human
 from ntkscope.report import plots, terminal
 
 _CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from ntkscope._memory import human
+from ntkscope._base.memory import human
 
 
 def count(value: float | int | str) -> str:

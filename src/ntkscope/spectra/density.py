@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_seed
-from ntkscope.spectra.rounding import U
-from ntkscope.spectra.sources import OperatorSource, Source, as_source
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_seed
+from ntkscope.spectra.proof.rounding import U
+from ntkscope.spectra.solvers.sources import OperatorSource, Source, as_source
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def spectral_density(
             f"n_steps={n_steps}"
         )
     steps = min(n_steps, source.n)
-    _memory.require(
+    memory.require(
         8 * source.n * n_probes * (steps + 3), "the Lanczos vectors of the density",
         "use fewer probes or steps",
     )  # fmt: skip
@@ -134,7 +134,7 @@ def spectral_density(
 
 def _exact(source: Source) -> Density:
     n = source.n
-    _memory.require(2.1 * 8 * n * n, f"all eigenvalues at N = {n}", "pass exact=False")
+    memory.require(2.1 * 8 * n * n, f"all eigenvalues at N = {n}", "pass exact=False")
     values = torch.linalg.eigvalsh(source.block(0, n, 0, n))
     error = source.error + n * U * float(values.abs().max())
     weights = torch.full((1, n), 1 / n, dtype=torch.float64, device=values.device)

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope.spectra.davidson import lowest_by_products
-from ntkscope.spectra.dense import Ends, Engine, Pairs
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.krylov import block_lanczos, random_block
 from ntkscope.spectra.plan import plan_for
 from ntkscope.spectra.progress import Callback
 from ntkscope.spectra.smallest import as_eigenvalue, require_scale, workspace
-from ntkscope.spectra.sources import Source, as_source
+from ntkscope.spectra.solvers.davidson import lowest_by_products
+from ntkscope.spectra.solvers.dense import Ends, Engine, Pairs
+from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
+from ntkscope.spectra.solvers.sources import Source, as_source
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope import _balls
-from ntkscope._checks import as_data
+from ntkscope._base import balls
+from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
@@ -92,7 +92,7 @@ def certify_loewner(
         low, high = _enclose(A, B, vector)
         if high < 0:
             return LoewnerResult(False, lower, min(upper, high), "Rayleigh quotient in ball "
-                                 f"arithmetic at {_balls.PRECISION} bits", vector, (low, high))  # fmt: skip
+                                 f"arithmetic at {balls.PRECISION} bits", vector, (low, high))  # fmt: skip
     return LoewnerResult(None, lower, upper, found.method)
 
 
@@ -107,22 +107,22 @@ def _dense(M: HadamardKernel | Tensor | Any, name: str) -> tuple[Tensor, float]:
 
 def _enclose(A: Any, B: Any, vector: Tensor) -> tuple[float, float]:
     """Bounds on vᵀ(A − B)v/vᵀv."""
-    with _balls.precision():
-        v = _balls.matrix(vector)
+    with balls.precision():
+        v = balls.matrix(vector)
         form = _form(A, v)
         if B is not None:
             form = form - _form(B, v)
-        return _balls.bounds(form / (v.transpose() * v)[0, 0])
+        return balls.bounds(form / (v.transpose() * v)[0, 0])
 
 
 def _form(M: Any, v: Any) -> Any:
     """vᵀMv as a ball; for a kernel Σ_t s_t ‖Fᵀ diag(v) B‖_F² from its stored factors."""
     if not isinstance(M, HadamardKernel):
-        return _balls.quadratic(_balls.matrix(as_data(M, "M", torch.float64)), v)
-    module = _balls.flint()
+        return balls.quadratic(balls.matrix(as_data(M, "M", torch.float64)), v)
+    module = balls.flint()
     total = module.arb(0)
     for term in M.terms:
-        first, *rest = (_balls.matrix(f.rows) for f in term.factors)
+        first, *rest = (balls.matrix(f.rows) for f in term.factors)
         n, width = first.nrows(), first.ncols()
         weighted = module.arb_mat(n, width, [
             first[i, j] * v[i, 0] for i in range(n) for j in range(width)

@@ -11,10 +11,16 @@ from typing import Any
 
 import torch
 
-from ntkscope import _memory
-from ntkscope._specs import unknown
-from ntkscope.spectra.panels import Panels, panel_width
-from ntkscope.spectra.sources import HalfSource, KernelSource, MatrixSource, Source, as_source
+from ntkscope._base.memory import NotEnoughMemoryError, available, human
+from ntkscope._base.specs import unknown
+from ntkscope.spectra.solvers.panels import Panels, panel_width
+from ntkscope.spectra.solvers.sources import (
+    HalfSource,
+    KernelSource,
+    MatrixSource,
+    Source,
+    as_source,
+)
 
 _WHAT = {
     "dense": "K in memory, its Cholesky factor beside it",
@@ -56,8 +62,8 @@ class Plan:
     def __str__(self) -> str:
         lines = [
             f"λ_min of an N = {self.n} matrix: {self.method} ({_WHAT[self.method]})",
-            f"  memory   {_memory.human(self.nbytes)} beyond what is held"
-            + (f", {_memory.human(self.nbytes_disk)} on disk" if self.nbytes_disk else ""),
+            f"  memory   {human(self.nbytes)} beyond what is held"
+            + (f", {human(self.nbytes_disk)} on disk" if self.nbytes_disk else ""),
             f"  time     about {_duration(self.seconds)}",
             "  result   "
             + ("certified interval" if self.certified else "upper bound and estimate"),
@@ -88,7 +94,7 @@ def plan_for(
 ) -> Plan:
     if method not in ("auto", *_WHAT):
         raise ValueError(unknown("method", method, ("auto", *_WHAT)))
-    budget = 0.9 * _memory.available() if memory is None else float(memory)
+    budget = 0.9 * available() if memory is None else float(memory)
     wanted = "in place" if in_place and method == "auto" else method
     applicable = _applicable(source)
     if wanted != "auto":
@@ -107,9 +113,9 @@ def plan_for(
         made = _made(source, name, certify, reason)
         if made.nbytes <= budget and made.nbytes_disk <= 0.9 * _disk_free():
             return made
-        need = f"{_memory.human(made.nbytes)} of {_memory.human(budget)}"
+        need = f"{human(made.nbytes)} of {human(budget)}"
         if made.nbytes_disk:
-            need += f" and {_memory.human(made.nbytes_disk)} on disk"
+            need += f" and {human(made.nbytes_disk)} on disk"
         reason = f"{name} needs {need}"
     _require(made, budget)
     return made
@@ -117,15 +123,15 @@ def plan_for(
 
 def _require(made: Plan, budget: float) -> None:
     if made.nbytes > budget:
-        raise _memory.NotEnoughMemoryError(
+        raise NotEnoughMemoryError(
             f"λ_min of an N = {made.n} matrix by {made.method!r} needs "
-            f"{_memory.human(made.nbytes)} beyond what is held, and {_memory.human(budget)} may be "
+            f"{human(made.nbytes)} beyond what is held, and {human(budget)} may be "
             "taken; " + _remedy(made.method)
         )
     if made.nbytes_disk > _disk_free():
-        raise _memory.NotEnoughMemoryError(
-            f"{_memory.human(made.nbytes_disk)} are needed in {tempfile.gettempdir()}, and "
-            f"{_memory.human(_disk_free())} are free; set TMPDIR to a larger disk"
+        raise NotEnoughMemoryError(
+            f"{human(made.nbytes_disk)} are needed in {tempfile.gettempdir()}, and "
+            f"{human(_disk_free())} are free; set TMPDIR to a larger disk"
         )
 
 

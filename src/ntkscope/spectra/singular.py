@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data
-from ntkscope.spectra.certify import Shifted, cholesky_bound
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.krylov import block_lanczos, random_block
-from ntkscope.spectra.panels import Panels
 from ntkscope.spectra.progress import Stage
-from ntkscope.spectra.rounding import TINY, U, accurate_product, down_to, gamma, up, up_to
-from ntkscope.spectra.sources import MatrixSource
+from ntkscope.spectra.proof.certify import Shifted, cholesky_bound
+from ntkscope.spectra.proof.rounding import TINY, U, accurate_product, down_to, gamma, up, up_to
+from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
+from ntkscope.spectra.solvers.panels import Panels
+from ntkscope.spectra.solvers.sources import MatrixSource
 
 _GRAM_LIMIT = 1e5  # condition number up to which the Gram matrix keeps five digits of σ_min
 _BLOCK = 8192
@@ -41,7 +41,7 @@ def smallest_singular_value(F: Any, *, certify: bool = True) -> Eigenvalue:
     A = data.to(torch.float64)
     A = A if A.shape[0] >= A.shape[1] else A.T.contiguous()
     m, n = A.shape
-    _memory.require(
+    memory.require(
         8 * n * (6 * n + m), f"σ_min of a {m}×{n} matrix", "use fewer features or fewer samples"
     )
     _require_scale(A)

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from ntkscope.spectra.davidson import lowest_by_products
-from ntkscope.spectra.dense import Ends, Engine
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.panels import Panels
 from ntkscope.spectra.plan import Plan, plan_for
 from ntkscope.spectra.progress import Callback
-from ntkscope.spectra.sources import (
+from ntkscope.spectra.solvers.davidson import lowest_by_products
+from ntkscope.spectra.solvers.dense import Ends, Engine
+from ntkscope.spectra.solvers.panels import Panels
+from ntkscope.spectra.solvers.sources import (
     FormedSource,
     HalfSource,
     KernelSource,

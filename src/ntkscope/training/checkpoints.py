@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ntkscope.networks import MLP, Network
+from ntkscope.networks.network import MLP, Network
 
 _FORMAT = "ntkscope-mlp-1"
 

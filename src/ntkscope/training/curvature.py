@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data, as_seed
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data, as_seed
 from ntkscope.kernels.empirical import backprop
-from ntkscope.networks import MLP, Network
+from ntkscope.networks.network import MLP, Network
 
 Parts = Sequence[Tensor]  # a layer's coordinates: a, b, and c for its biases
 
@@ -79,7 +79,7 @@ def hessian_norms(
         raise ValueError(f"X has {data.shape[1]} features, the network takes {model.network.dim}")
     operator = HessianOperator(model, data)
     steps = min(max_products, 3 * operator.size)
-    _memory.require(
+    memory.require(
         12.0 * len(data) * operator.size * data.itemsize,
         f"Lanczos on the Hessians of {len(data)} samples", "pass fewer samples at a time",
     )  # fmt: skip

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope._checks import as_data
-from ntkscope._specs import parse_spec, reject_unknown_options, unknown
-from ntkscope.networks import MLP, Network, replace_network
+from ntkscope._base.inputs import as_data
+from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
+from ntkscope.networks.network import MLP, Network, replace_network
 from ntkscope.training import checkpoints
 from ntkscope.training.gradients import GradientStep
 from ntkscope.training.labels import as_targets

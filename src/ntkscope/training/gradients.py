@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
+from ntkscope._base import memory
 from ntkscope.kernels.empirical import Backprop
-from ntkscope.networks import MLP
+from ntkscope.networks.network import MLP
 
 _aten = torch.ops.aten
 
@@ -49,7 +49,7 @@ class GradientStep:
         self.model, self.X, self.Y = model, X, Y[:, None]
         hidden = [int(n) for n in network.widths[1:-1]]
         if model.device.type == "cpu":
-            _memory.require(
+            memory.require(
                 5.0 * len(X) * sum(hidden) * model.dtype.itemsize,
                 f"a gradient step on {len(X)} samples", "use fewer samples or narrower layers",
             )  # fmt: skip

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._checks import as_seed, require_finite
-from ntkscope._specs import parse_spec, reject_unknown_options, unknown
+from ntkscope._base.inputs import as_seed, require_finite
+from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
 
 HOW = ("auto", "real", "signs", "random")
 

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data, require_finite
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data, require_finite
 
 
 class Matrix(Protocol):
@@ -54,7 +54,7 @@ class LinearizedTraining:
             raise ValueError(
                 f"K must be square, got {tuple(matrix.shape)}; cross kernels are K_test"
             )
-        _memory.require(
+        memory.require(
             3.1 * 8 * len(matrix) ** 2, f"the eigenvectors of an N = {len(matrix)} kernel",
             "use fewer samples",
         )  # fmt: skip

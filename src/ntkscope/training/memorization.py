@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
-from ntkscope._checks import as_data
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
-from ntkscope.networks import MLP, Network
+from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training import checkpoints
@@ -157,7 +157,7 @@ class _Solver:
         self.passed: Backprop = backprop(model, X, [0])
         self.lambda_min = smallest_eigenvalue(kernel)
         self.rank = len(X)
-        _memory.require(
+        memory.require(
             5.0 * kernel.nbytes_dense, f"solving with an N = {len(X)} kernel", "use fewer samples"
         )
         matrix = kernel.dense()

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._checks import as_seed
-from ntkscope._specs import Value, parse_spec, reject_unknown_options, unknown
-from ntkscope.networks import MLP
+from ntkscope._base.inputs import as_seed
+from ntkscope._base.specs import Value, parse_spec, reject_unknown_options, unknown
+from ntkscope.networks.network import MLP
 from ntkscope.training.gradients import GradientStep
 
 _OPTIONS: dict[str, dict[str, float]] = {

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope import _memory
+from ntkscope._base import memory
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks import MLP
+from ntkscope.networks.network import MLP
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import status_of
 
@@ -93,7 +93,7 @@ class Start:
         self.scales = [s * s for s in model.network.scales]
         self.passed = backprop(model, X, [0])
         self.kernel = empirical_ntk(model, X)
-        _memory.require(
+        memory.require(
             6.0 * self.kernel.nbytes_dense, f"the spectrum of an N = {N} kernel along training",
             "use fewer samples",
         )  # fmt: skip

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ntkscope._checks import as_data, as_seed
+from ntkscope._base.inputs import as_data, as_seed
 from ntkscope.data import Sphere
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks import MLP, Network
+from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training.curvature import hessian_norms
 

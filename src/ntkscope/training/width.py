@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._checks import as_data
+from ntkscope._base.inputs import as_data
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.limiting import limiting_ntk
-from ntkscope.networks import Network
-from ntkscope.theory.for_sample import SamplePrediction, predict_for_sample
+from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
+from ntkscope.networks.network import Network
+from ntkscope.prediction.for_sample import SamplePrediction, predict_for_sample
 from ntkscope.training.probes import extremes
 
 _FINE = 1.15  # the answer is known to this factor

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 
-from ntkscope._specs import unknown
+from ntkscope._base.specs import unknown
 from ntkscope.experiments.figures.figure import Figure
+from ntkscope.statements.statement import papers
 
-# id → module; the order is the gallery's
-_MODULES = {
-    "nguyen2021-figure-2-left": "nguyen2021_left",
-    "nguyen2021-figure-2-right": "nguyen2021_right",
-    "bombari2022-figure-1": "bombari2022_one",
-    "bombari2022-figure-2": "bombari2022_two",
-    "banerjee2023-figure-1": "banerjee2023",
-    "banerjee2023-tradeoff": "banerjee2023_tradeoff",
-    "depth": "depth",
-    "width": "width",
-    "bottleneck": "bottleneck",
-    "bombari2022-gap": "gap",
-}
-IDS = tuple(_MODULES)
+
+@cache
+def _by_id() -> dict[str, Figure]:
+    found = [
+        importlib.import_module(f"ntkscope.papers.{paper.key}.{part}").FIGURE
+        for paper in papers()
+        for part in paper.figures
+    ]
+    return {figure.id: figure for figure in found}
 
 
 def figure(id: str) -> Figure:
     """The figure of an id. Raises ValueError for an unknown one, suggesting the nearest."""
-    if id not in _MODULES:
-        raise ValueError(unknown("figure", id, IDS))
-    module = importlib.import_module(f"ntkscope.experiments.figures.{_MODULES[id]}")
-    found = module.FIGURE
-    assert isinstance(found, Figure)
-    return found
+    if id not in _by_id():
+        raise ValueError(unknown("figure", id, tuple(_by_id())))
+    return _by_id()[id]
 
 
 def figures() -> list[Figure]:
     """All of them, in the gallery's order."""
-    return [figure(id) for id in IDS]
+    return list(_by_id().values())

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ntkscope.experiments.drawing import COLOURS
-from ntkscope.experiments.table import Table
-from ntkscope.networks import Network
-from ntkscope.theory.prediction import predict_smallest_eigenvalue
+from ntkscope.experiments.reading.drawing import COLOURS
+from ntkscope.experiments.reading.table import Table
+from ntkscope.networks.network import Network
+from ntkscope.prediction.smallest import predict_smallest_eigenvalue
 
 _POINTS = 10  # on one curve: enough for a smooth line, and for a drawing in seconds
 

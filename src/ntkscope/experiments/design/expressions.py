@@ -1,0 +1,99 @@
+"""The arithmetic that settings files may use: ``8*N``, ``floor(sqrt(1000*i))``, ``{d},{8*N},1``."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ntkscope._base.specs import unknown
+
+Value = int | float | str
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_CALLS: dict[str, Callable[..., Any]] = {
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "log": math.log,
+    "max": max,
+    "min": min,
+    "round": round,
+    "sqrt": math.sqrt,
+}
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
+    """The value of an arithmetic expression in ``variables``.
+
+    Numbers, names, ``+ - * / // % **``, comparisons with ``and`` and ``or`` (1 or 0), and ceil,
+    floor, log, max, min, round, sqrt. Whole floats stay floats: write ``floor(…)`` or ``//`` where
+    an integer is meant.
+
+    Raises ValueError for anything else, naming it.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError:
+        raise ValueError(
+            f"cannot read the expression {text!r}; write e.g. '8*N' or 'sqrt(d)'"
+        ) from None
+    try:
+        return _value(tree.body, variables, text)
+    except (ArithmeticError, TypeError, OverflowError) as error:
+        raise ValueError(f"the expression {text!r} has no value: {error}") from None
+
+
+def fill(text: str, variables: Mapping[str, Value]) -> str:
+    """``text`` with every ``{expression}`` replaced by its value."""
+    return _BRACES.sub(lambda match: str(evaluate(match[1], variables)), text)
+
+
+def _value(node: ast.expr, variables: Mapping[str, Value], text: str) -> Value:
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value  # type: ignore[return-value]  # the line above narrows it at run time
+    if isinstance(node, ast.Name):
+        if node.id not in variables:
+            raise ValueError(unknown("variable", node.id, variables) + f" (in {text!r})")
+        return variables[node.id]
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        left, right = _value(node.left, variables, text), _value(node.right, variables, text)
+        return _BINARY[type(node.op)](left, right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        operand: Any = _value(node.operand, variables, text)
+        return -operand if isinstance(node.op, ast.USub) else operand
+    if isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
+        terms = [_value(n, variables, text) for n in (node.left, *node.comparators)]
+        pairs = zip(node.ops, itertools.pairwise(terms), strict=True)
+        return int(all(_COMPARE[type(op)](*pair) for op, pair in pairs))
+    if isinstance(node, ast.BoolOp):
+        truths = [bool(_value(n, variables, text)) for n in node.values]
+        return int(all(truths) if isinstance(node.op, ast.And) else any(truths))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        if node.func.id not in _CALLS:
+            raise ValueError(unknown("function", node.func.id, _CALLS) + f" (in {text!r})")
+        return _CALLS[node.func.id](*(_value(a, variables, text) for a in node.args))
+    raise ValueError(
+        f"{ast.unparse(node)!r} is not allowed in {text!r}; "
+        "use numbers, variables, + - * / // % **, comparisons and " + ", ".join(_CALLS)
+    )

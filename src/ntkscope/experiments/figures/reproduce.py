@@ -1,0 +1,147 @@
+"""A figure from one call: its sweep, its files, its verdict."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import torch
+
+from ntkscope import __version__
+from ntkscope.experiments.figures import figure as find_figure
+from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.reading import drawing
+from ntkscope.experiments.reading.table import Table
+from ntkscope.experiments.running.engine import Engine
+from ntkscope.experiments.running.sweep import Progress, Sweep
+from ntkscope.report.files import to_json, write_all
+from ntkscope.report.html import environment
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What ``reproduce`` made. seconds: wall time of all runs that filled the store together."""
+
+    figure: Figure
+    scale: Scale
+    folder: Path
+    progress: Progress
+    analysis: Analysis
+    seconds: float
+    paths: tuple[Path, ...]
+
+
+def reproduce(
+    id: str,
+    scale: str = "quick",
+    folder: Path | str | None = None,
+    engine: Engine | None = None,
+    *,
+    only: str | None = None,
+    retry_failed: bool = False,
+    run: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> Reproduction:
+    """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
+
+    ``only`` keeps the points of the grid where an expression holds, such as ``"N <= 2000"``: a part
+    of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
+    the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
+    scale, and where every trial failed.
+    """
+    found = find_figure(id)
+    if scale not in ("quick", "full"):
+        raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
+    target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
+    size = cast("Scale", scale)
+    settings = found.settings(size)
+    sweep = Sweep({**settings, "where": only} if only is not None else settings)
+    if run:
+        ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
+    else:
+        ended = sweep.progress(target)
+    return render(found, size, target, sweep, ended)
+
+
+def render(
+    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: Progress
+) -> Reproduction:
+    """Draw and write what the folder's store holds."""
+    seconds = sweep.seconds(target)
+    table = sweep.table(target)
+    if "error" in table.columns:
+        good = table.only(lambda r: "error" not in r)
+        if not len(good):
+            raise ValueError(f"every trial failed, the first with: {table.records[0]['error']}")
+        table = good
+    try:
+        analysis = found.analyse(table)
+    except ValueError as error:  # a part of the grid may hold too few points
+        analysis = Analysis(f"No fit: {error}.")
+    pictures = _pictures(found, table)
+    record = _record(found, scale, sweep, ended, seconds, analysis)
+    contents: dict[str, str | bytes] = {
+        **pictures,
+        f"{found.id}.csv": table.to_csv(),
+        f"{found.id}.json": to_json(record),
+        "index.html": _page(found, record, pictures[f"{found.id}.png"]),
+    }
+    write_all(target, contents)
+    paths = tuple(target / name for name in contents)
+    return Reproduction(found, scale, target, ended, analysis, seconds, paths)
+
+
+def _pictures(found: Figure, table: Table) -> dict[str, str | bytes]:
+    canvas, axes = drawing.make_axes(found.panels)
+    found.draw(table, axes)
+    with tempfile.TemporaryDirectory() as scratch:
+        return {p.name: p.read_bytes() for p in drawing.save(canvas, Path(scratch), found.id)}
+
+
+def _record(
+    found: Figure, scale: Scale, sweep: Sweep, ended: Progress, seconds: float, analysis: Analysis
+) -> dict[str, Any]:
+    return {
+        "figure": found.id,
+        "title": found.title,
+        "source": found.source,
+        "claim": found.claim,
+        "setup": found.setup,
+        "choices": list(found.choices),
+        "scale": scale,
+        "command": _command(found, scale, sweep),
+        "analysis": analysis.to_dict(),
+        "trials": {"done": ended.done, "failed": ended.failed, "total": ended.total},
+        "wall_seconds": round(seconds, 1),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "settings": sweep.settings.model_dump(mode="json"),
+    }
+
+
+def _command(found: Figure, scale: Scale, sweep: Sweep) -> str:
+    only = sweep.settings.where
+    return f"ntkscope reproduce {found.id} --{scale}" + (f' --only "{only}"' if only else "")
+
+
+def machine() -> str:
+    """The machine in a line."""
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{psutil.cpu_count()} cores, {memory:.0f} GB, {platform.machine()}, "
+        f"torch {torch.__version__}, ntkscope {__version__}"
+    )
+
+
+def _page(found: Figure, record: dict[str, Any], png: str | bytes) -> str:
+    assert isinstance(png, bytes)
+    template = environment().get_template("figure.html")
+    image = base64.b64encode(png).decode()
+    return template.render(title=found.title, plotly_script="", record=record, image=image)

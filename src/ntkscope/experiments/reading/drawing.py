@@ -1,0 +1,101 @@
+"""Curves with bands and heat maps, in the papers' form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkscope.experiments.reading.table import Table
+
+COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#0a7ea4", "#57606a")
+
+
+def make_axes(panels: int = 1, width: float = 5.2, height: float = 3.9) -> tuple[Any, list[Any]]:
+    """A figure and its panels, drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25, linewidth=0.6)
+    return figure, axes
+
+
+def save(figure: Any, folder: Path, name: str) -> list[Path]:
+    """NAME.png (150 dots an inch) and NAME.pdf."""
+    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    figure.savefig(paths[0], dpi=150)
+    figure.savefig(paths[1])
+    return paths
+
+
+def grouped(table: Table, x: str, y: str) -> dict[float, list[float]]:
+    """x → the y of its trials; trials that failed are left out."""
+    groups: dict[float, list[float]] = {}
+    for record in table.records:
+        if y in record:
+            groups.setdefault(float(record[x]), []).append(float(record[y]))
+    return dict(sorted(groups.items()))
+
+
+def curve(ax: Any, groups: dict[float, list[float]], label: str, index: int) -> None:
+    """The mean over x and a band of one standard deviation."""
+    xs = np.array(list(groups))
+    means = np.array([np.mean(v) for v in groups.values()])
+    spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in groups.values()])
+    colour = COLOURS[index % len(COLOURS)]
+    ax.plot(xs, means, marker="o", markersize=3, linewidth=1.4, color=colour, label=label)
+    ax.fill_between(xs, means - spreads, means + spreads, color=colour, alpha=0.18, linewidth=0)
+
+
+def curves(
+    ax: Any,
+    table: Table,
+    x: str,
+    y: str,
+    by: Sequence[str] = (),
+    label: Callable[..., str] | None = None,
+) -> None:
+    """One curve for each combination of values of the columns ``by``."""
+    for index, (values, part) in enumerate(table.groups(*by)):
+        text = (
+            label(*values)
+            if label
+            else ", ".join(f"{n} = {v}" for n, v in zip(by, values, strict=True))
+        )
+        curve(ax, grouped(part, x, y), text, index)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    if by:
+        ax.legend(frameon=False, fontsize="small")
+
+
+def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> None:
+    """The mean of log10 ``value`` over x and y."""
+    xs, ys = table.distinct(x), table.distinct(y)
+    cells = np.full((len(ys), len(xs)), np.nan)
+    for (at_x, at_y), part in table.groups(x, y):
+        numbers = [r[value] for r in part.records if value in r]
+        if numbers:
+            # a loss of exactly zero has no logarithm: float32's smallest normal number stands in
+            logs = np.log10(np.maximum(numbers, 1.2e-38))
+            cells[ys.index(at_y), xs.index(at_x)] = float(logs.mean())
+    mesh = ax.pcolormesh(_edges(xs), _edges(ys), cells, cmap="viridis", shading="flat")
+    ax.grid(False)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.figure.colorbar(mesh, ax=ax, label=title)
+
+
+def _edges(centres: Sequence[int | float]) -> np.ndarray:
+    c = np.asarray(centres, dtype=float)
+    if len(c) == 1:
+        return np.array([c[0] - 0.5, c[0] + 0.5])
+    middle = (c[1:] + c[:-1]) / 2
+    return np.concatenate([[2 * c[0] - middle[0]], middle, [2 * c[-1] - middle[-1]]])

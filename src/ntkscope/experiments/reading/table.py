@@ -1,0 +1,128 @@
+"""A sweep's results as columns, and as files that other programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkscope._base.specs import unknown
+from ntkscope.experiments.running.trial import Row, Trial
+
+_TIMING = ("seconds", "worker")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as plain dicts with one set of columns, in the order of the sweep's grid and seeds."""
+
+    columns: tuple[str, ...]
+    records: tuple[dict[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def column(self, name: str) -> Any:
+        """A NumPy array of one column. Raises ValueError for an unknown one."""
+        if name not in self.columns:
+            raise ValueError(unknown("column", name, self.columns))
+        return np.array([record.get(name, float("nan")) for record in self.records])
+
+    def where(self, **values: Any) -> Table:
+        """The rows with these values in these columns."""
+        kept = [r for r in self.records if all(r.get(k) == v for k, v in values.items())]
+        return Table(self.columns, tuple(kept))
+
+    def only(self, condition: Callable[[dict[str, Any]], bool]) -> Table:
+        """The rows that a condition keeps."""
+        return Table(self.columns, tuple(r for r in self.records if condition(r)))
+
+    def distinct(self, name: str) -> list[Any]:
+        """The values of a column, each once, in order of size where they have one."""
+        values = set(self.column(name).tolist())
+        return sorted(values)
+
+    def groups(self, *names: str) -> Iterator[tuple[tuple[Any, ...], Table]]:
+        """The rows of each combination of values of some columns, in the table's order."""
+        found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for record in self.records:
+            found.setdefault(tuple(record.get(n) for n in names), []).append(record)
+        for values, records in found.items():
+            yield values, Table(self.columns, tuple(records))
+
+    def to_csv(self) -> str:
+        """The table as text; floats are written so that they read back to the same bits."""
+        file = io.StringIO()
+        writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records)
+        return file.getvalue()
+
+    def save(self, path: Path) -> None:
+        """Write .csv or .parquet. Raises ValueError for another ending, ImportError without pyarrow."""
+        if path.suffix == ".csv":
+            path.write_text(self.to_csv())
+        elif path.suffix == ".parquet":
+            _save_parquet(self, path)
+        else:
+            raise ValueError(f"tables are written as .csv or .parquet, got {path.name!r}")
+
+
+def make_table(rows: Iterable[Row], trials: Iterable[Trial], timings: bool = False) -> Table:
+    """The rows of these trials, in the trials' order; the failed ones have an ``error``."""
+    by_key = {row.key: row for row in rows}
+    records: list[dict[str, Any]] = []
+    coordinates: dict[str, None] = {}
+    results: dict[str, None] = {}
+    for trial in trials:
+        row = by_key.get(trial.key)
+        if row is None:
+            continue
+        where = dict(trial.coordinates)
+        coordinates |= dict.fromkeys(where)
+        results |= dict.fromkeys(row.results)
+        record = {**where, "seed": row.seed, **row.results}
+        if row.error:
+            record["error"] = row.error
+        if timings:
+            record |= {"seconds": row.seconds, "worker": row.worker}
+        records.append(record)
+    failed = ("error",) if any("error" in r for r in records) else ()
+    columns = (*coordinates, "seed", *results, *failed, *(_TIMING if timings else ()))
+    return Table(columns, tuple(records))
+
+
+def read_csv(path: Path) -> Table:
+    """A table that :meth:`Table.save` wrote."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        records = [{k: _parse(v) for k, v in row.items() if v != ""} for row in reader]
+        return Table(tuple(reader.fieldnames or ()), tuple(records))
+
+
+def _parse(text: str) -> int | float | str:
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _save_parquet(table: Table, path: Path) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ImportError(
+            "writing .parquet needs pyarrow: pip install 'ntkscope[parquet]', or write .csv"
+        ) from None
+    columns = {
+        name: pa.array([record.get(name) for record in table.records]) for name in table.columns
+    }
+    pq.write_table(pa.table(columns), path)

@@ -1,0 +1,420 @@
+"""The infinite-width kernels of a network, in the units of its finite kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ntkscope._base import memory
+from ntkscope._base.inputs import as_data
+from ntkscope._base.specs import unknown
+from ntkscope.activations.hermite import homogeneous_parts
+from ntkscope.kernels.limiting.directions import Angles
+from ntkscope.kernels.limiting.dual import ACCURACY
+from ntkscope.kernels.limiting.homogeneous import Gram, HomogeneousChain
+from ntkscope.kernels.limiting.recursion import (
+    assemble,
+    check_get,
+    effective_width,
+    scales_of,
+)
+from ntkscope.kernels.limiting.smooth import SmoothChain
+from ntkscope.kernels.limiting.univariate import Outside, Univariate
+from ntkscope.networks.network import Network
+
+_TILE = (256, 512)  # rows and columns of a tile: a few of them stay in a core's cache
+
+Index = slice | Sequence[int] | Tensor
+
+
+def limiting_ntk(
+    net: Network,
+    X: Any,
+    X2: Any = None,
+    *,
+    get: str | tuple[str, ...] = "ntk",
+    reduce: str | int = "trace",
+    tile: tuple[Index, Index] | None = None,
+    accuracy: float = ACCURACY,
+    device: str | torch.device | None = None,
+) -> Any:
+    """The limiting kernel of ``net`` on X (N, d), or between X and X2 (M, d), in float64.
+
+    It has the units of ``empirical_ntk(net.sample(seed), X)``: the wide-limit recursion at the
+    network's own widths (Nguyen et al. 2021, eq. 9-17). With infinite widths it is the common
+    limit, which is the finite kernel times ``net.ntk_normalization``.
+
+    Parameters
+    ----------
+    get: ``"ntk"``; ``"nngp"``, the covariance of the outputs; ``"terms"``, the L summands of
+        Nguyen eq. 17; ``"G"``, the covariances C^1, …, C^L of the pre-activations; ``"G_dot"``, the
+        L−1 factors n_l β_{l+1}² E[φ′φ′]; or a tuple of them, which gives a tuple.
+    reduce: for several outputs, as in :func:`empirical_ntk`: ``"trace"`` or an output's index.
+    tile: (rows, cols), slices or indices: only that part is computed.
+    accuracy: the truncation error of Hermite series relative to √(K_ii K_jj), for activations
+        without a closed form.
+
+    Returns an (N, M) tensor for "ntk" and "nngp", a list of tensors for the others.
+    Raises ValueError for data that do not fit, networks without a wide limit, infinite E φ², or
+    an accuracy that cannot be reached; NotEnoughMemoryError when the kernel does not fit.
+    """
+    kernel = limiting_kernel(net, X, X2, get=get, reduce=reduce, accuracy=accuracy, device=device)
+    if tile is not None:
+        if not isinstance(tile, tuple) or len(tile) != 2:
+            raise TypeError(f"tile must be a pair (rows, cols), got {tile!r}")
+        return kernel.parts(*tile)
+    return kernel.whole()
+
+
+def limiting_kernel(
+    net: Network,
+    X: Any,
+    X2: Any = None,
+    *,
+    get: str | tuple[str, ...] = "ntk",
+    reduce: str | int = "trace",
+    accuracy: float = ACCURACY,
+    device: str | torch.device | None = None,
+) -> LimitingKernel:
+    """The same as an object that forms only what is asked of it: ``K @ v``, ``K.tile``, ….
+
+    For N too large for an N×N matrix. Arguments and errors as in :func:`limiting_ntk`.
+    """
+    if not isinstance(net, Network):
+        raise TypeError(
+            f"net must be a Network, got {type(net).__name__}; a sampled MLP has it as .network"
+        )
+    names = check_get(get)
+    left = _fit(net, X, "X", device)
+    right = None if X2 is None else _fit(net, X2, "X2", left.device)
+    return LimitingKernel(
+        net, left, right, get if isinstance(get, str) else names, reduce, accuracy
+    )
+
+
+def _fit(net: Network, X: Any, name: str, device: str | torch.device | None) -> Tensor:
+    data = as_data(X, name, dtype=torch.float64)
+    if data.shape[1] != net.dim:
+        raise ValueError(f"{name} has {data.shape[1]} features, the network takes {net.dim}")
+    return data if device is None else data.to(device)
+
+
+def _outputs(net: Network, reduce: str | int) -> int:
+    if reduce == "trace":
+        return net.n_outputs
+    if isinstance(reduce, str):
+        hint = " (the kernel of all pairs of outputs is kron(K, I); take reduce=0)"
+        raise ValueError(unknown("reduce", reduce, ("trace",)) + ", or an output index" + hint)
+    if isinstance(reduce, bool) or not 0 <= reduce < net.n_outputs:
+        raise ValueError(f"reduce={reduce} names no output: the network has {net.n_outputs}")
+    return 1
+
+
+class LimitingKernel:
+    """A limiting kernel of shape (N, M), formed tile by tile.
+
+    ``K.dense()``, ``K.tile(rows, cols)``, ``K.diagonal()``, ``K @ v``, ``K.to_scipy()`` speak of the
+    first kernel of ``get``; :func:`limiting_ntk` returns all of them.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        X: Tensor,
+        X2: Tensor | None,
+        get: str | tuple[str, ...],
+        reduce: str | int,
+        accuracy: float,
+    ) -> None:
+        self.network, self.get = net, get
+        self.names = check_get(get)
+        if net.paired and "nngp" in self.names:
+            raise ValueError(
+                "the outputs of a bombari2022-paired network are 0 at the start, and so is its "
+                'nngp kernel; use get="G" for the covariances of its layers'
+            )
+        self.scales = scales_of(net, _outputs(net, reduce))
+        self.symmetric = X2 is None
+        self.shape = (len(X), len(X if X2 is None else X2))
+        self.dtype, self.device = X.dtype, X.device
+        width = effective_width(net)
+        self.chain: HomogeneousChain | SmoothChain
+        if homogeneous_parts(net.activation) is not None:
+            self.chain = HomogeneousChain(self.scales, net.activation, X, X2, width)
+        else:
+            self.chain = SmoothChain(self.scales, net.activation, X, X2, width, accuracy)
+        self._fast = self._univariate()
+        self._exact = self._diagonals() if self.symmetric else {}
+        self._require_finite()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"LimitingKernel(shape={self.shape}, get={self.get!r}, network={self.network})"
+
+    @property
+    def nbytes_dense(self) -> int:
+        """Bytes of ``dense()``: 8 N M."""
+        return 8 * self.shape[0] * self.shape[1]
+
+    def _univariate(self) -> Univariate | None:
+        """The whole chain as one function of ρ, where there is one."""
+        chain, names = self.chain, self.names
+        one = self.scales.homogeneous and set(names) <= {"ntk", "nngp"}
+        if not (one and isinstance(chain, HomogeneousChain) and self.device.type == "cpu"):
+            return None
+
+        def exact(seen: Angles, rows: Tensor, cols: Tensor) -> dict[str, list[Tensor]]:
+            return assemble(self.scales, chain.walk(Gram(rows, cols, seen.delta), seen), names)
+
+        return Univariate(chain.left, chain.right, exact, names, self.scales.depth - 1)
+
+    def _diagonals(self) -> dict[str, list[Tensor]]:
+        return assemble(self.scales, self.chain.diagonal(), self.names)
+
+    def _require_finite(self) -> None:
+        for tensors in self._exact.values():
+            for tensor in tensors:
+                if not bool(torch.isfinite(tensor).all()):
+                    raise ValueError(
+                        "the kernel overflows on these data (its diagonal is not finite); "
+                        "scale the rows of X or β_l down"
+                    )
+
+    def _layers(
+        self,
+        rows: slice | Tensor,
+        cols: slice | Tensor,
+        corner: tuple[int, int],
+        later: list[Outside],
+    ) -> dict[str, list[Tensor]]:
+        """One tile of everything. What :class:`Univariate` leaves out joins ``later``, placed from
+        the tile's ``corner`` in the result."""
+        if self._fast is not None:
+            made = self._fast.tile(rows, cols, self._own(rows, cols))
+            if made is not None:
+                if made[1] is not None:
+                    later.append(made[1].shifted(*corner))
+                return made[0]
+        return assemble(self.scales, self.chain.tile(rows, cols), self.names)
+
+    def _finish(self, made: dict[str, list[Tensor]], later: list[Outside], mirror: bool) -> None:
+        if self._fast is not None and later:
+            pairs, values = self._fast.finish(later)
+            for name, value in values.items():
+                made[name][0][pairs.row, pairs.col] = value
+                if mirror:
+                    made[name][0][pairs.col, pairs.row] = value
+
+    def _own(self, rows: slice | Tensor, cols: slice | Tensor) -> Tensor | None:
+        """Positions in a tile of samples paired with themselves, None if there are none."""
+        if not self.symmetric:
+            return None
+        if isinstance(rows, slice) and isinstance(cols, slice):
+            low, high = max(rows.start, cols.start), min(rows.stop, cols.stop)
+            if low >= high:
+                return None
+            both = torch.arange(low, high, device=self.device)
+            return torch.stack([both - rows.start, both - cols.start], 1)
+        same = _numbers(rows, self.device)[:, None] == _numbers(cols, self.device)[None, :]
+        return torch.nonzero(same) if bool(same.any()) else None
+
+    def _computed(
+        self,
+        rows: slice | Tensor,
+        cols: slice | Tensor,
+        corner: tuple[int, int],
+        later: list[Outside],
+    ) -> dict[str, list[Tensor]]:
+        """The same; where the tile crosses the diagonal, that is exact."""
+        made = self._layers(rows, cols, corner, later)
+        own = self._own(rows, cols)
+        if own is not None:
+            samples = _numbers(rows, self.device)[own[:, 0]]
+            for name, tensors in made.items():
+                for tensor, exact in zip(tensors, self._exact[name], strict=True):
+                    tensor[own[:, 0], own[:, 1]] = exact[samples]
+        return made
+
+    def parts(self, rows: Index, cols: Index) -> Any:
+        """K[rows, cols] of everything that ``get`` names, in its form."""
+        r, c = (_index(x, n, self.device) for x, n in zip((rows, cols), self.shape, strict=True))
+        made: dict[str, list[Tensor]] = {}
+        n_rows, n_cols = len(_numbers(r, self.device)), len(_numbers(c, self.device))
+        self._require(n_rows, n_cols)
+        for name in self.names:
+            made[name] = [self._empty(n_rows, n_cols) for _ in range(self._count(name))]
+        later: list[Outside] = []
+        for i in range(0, n_rows, _TILE[0]):
+            for j in range(0, n_cols, _TILE[1]):
+                block = self._computed(
+                    _sub(r, i, _TILE[0], n_rows), _sub(c, j, _TILE[1], n_cols), (i, j), later
+                )
+                self._place(made, block, i, j, mirror=False)
+        self._finish(made, later, mirror=False)
+        return self._answer(made)
+
+    def whole(self, out: Tensor | None = None) -> Any:
+        """Everything that ``get`` names, the halves of a symmetric kernel computed once."""
+        N, M = self.shape
+        if not self.symmetric:
+            return self.parts(slice(0, N), slice(0, M))
+        if out is None:
+            self._require(N, M)
+            made = {n: [self._empty(N, N) for _ in range(self._count(n))] for n in self.names}
+        else:
+            made = {self.names[0]: [out]}
+        later: list[Outside] = []
+        for i in range(0, N, _TILE[0]):
+            rows = slice(i, min(i + _TILE[0], N))
+            corner = self._computed(rows, rows, (i, i), later)
+            for tensors in corner.values():
+                for tensor in tensors:
+                    # a product may round (i, j) and (j, i) apart
+                    tensor.copy_(torch.triu(tensor) + torch.triu(tensor, 1).T)
+            self._place(made, corner, i, i, mirror=False)
+            for j in range(rows.stop, N, _TILE[1]):
+                block = self._layers(rows, slice(j, min(j + _TILE[1], N)), (i, j), later)
+                self._place(made, block, i, j, mirror=True)
+        self._finish(made, later, mirror=True)
+        return self._answer(made)
+
+    def _place(
+        self,
+        made: dict[str, list[Tensor]],
+        block: dict[str, list[Tensor]],
+        i: int,
+        j: int,
+        mirror: bool,
+    ) -> None:
+        for name, tensors in block.items():
+            for out, tensor in zip(made[name], tensors, strict=True):
+                n, m = tensor.shape
+                out[i : i + n, j : j + m] = tensor
+                if mirror:
+                    # torch transposes quickly into contiguous targets only
+                    out[j : j + m, i : i + n] = tensor.T.contiguous()
+
+    def _count(self, name: str) -> int:
+        return {"ntk": 1, "nngp": 1, "G_dot": self.scales.depth - 1}.get(name, self.scales.depth)
+
+    def _empty(self, n: int, m: int) -> Tensor:
+        return torch.empty(n, m, dtype=self.dtype, device=self.device)
+
+    def _require(self, n: int, m: int) -> None:
+        if self.device.type == "cpu":
+            count = sum(self._count(name) for name in self.names)
+            memory.require(
+                8.0 * n * m * count,
+                f"forming {count} limiting kernel{'s' * (count > 1)} of {n}×{m} in float64",
+                "use limiting_ntk(..., tile=(rows, cols)) for parts, or "
+                "limiting_kernel(net, X) @ v, which keeps one panel at a time",
+            )
+
+    def _answer(self, made: dict[str, list[Tensor]]) -> Any:
+        values = [made[n][0] if n in ("ntk", "nngp") else made[n] for n in self.names]
+        return values[0] if isinstance(self.get, str) else tuple(values)
+
+    def _first(self, value: Any) -> Tensor:
+        first = value if isinstance(self.get, str) else value[0]
+        if not isinstance(first, Tensor):
+            raise ValueError(f'a matrix needs get="ntk" or "nngp" (first), got {self.get!r}')
+        return first
+
+    def tile(self, rows: Index, cols: Index) -> Float[Tensor, "r c"]:
+        """The entries K[rows, cols]."""
+        return self._first(self.parts(rows, cols))
+
+    def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
+        """The matrix; ``out`` reuses an (N, N) float64 tensor of a symmetric kernel.
+
+        Raises NotEnoughMemoryError when it does not fit.
+        """
+        if out is not None:
+            if not self.symmetric or self.names not in (("ntk",), ("nngp",)):
+                raise ValueError('out= is for one symmetric kernel, get="ntk" or "nngp"')
+            if out.shape != self.shape or out.dtype != self.dtype:
+                raise ValueError(
+                    f"out must be {self.shape} {self.dtype}, got {out.shape} {out.dtype}"
+                )
+        return self._first(self.whole(out))
+
+    def diagonal(self) -> Float[Tensor, N]:
+        """K_ii, without forming K, from one-dimensional integrals."""
+        if not self.symmetric:
+            raise ValueError(f"the diagonal needs a symmetric kernel, this one is {self.shape}")
+        return self._exact[self.names[0]][0].clone()
+
+    def trace(self) -> float:
+        """Σ_i K_ii."""
+        return float(self.diagonal().sum())
+
+    def __matmul__(self, other: Tensor) -> Tensor:
+        """K v or K V, one panel of rows at a time."""
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        if other.ndim not in (1, 2) or other.shape[0] != self.shape[1]:
+            raise ValueError(f"cannot apply a {self.shape} kernel to shape {tuple(other.shape)}")
+        V = (other[:, None] if other.ndim == 1 else other).to(self.dtype)
+        out = torch.empty(self.shape[0], V.shape[1], dtype=self.dtype, device=self.device)
+        panel = max(_TILE[0], min(self.shape[0], (1 << 25) // self.shape[1]))
+        for i in range(0, self.shape[0], panel):
+            rows = slice(i, min(i + panel, self.shape[0]))
+            torch.mm(self.tile(rows, slice(0, self.shape[1])), V, out=out[rows])
+        return out[:, 0] if other.ndim == 1 else out
+
+    @property
+    def T(self) -> LimitingKernel:
+        """The transpose; a symmetric kernel is its own."""
+        if not self.symmetric:
+            raise ValueError("build the transposed cross kernel as limiting_kernel(net, X2, X)")
+        return self
+
+    def to_scipy(self) -> Any:
+        """A ``scipy.sparse.linalg.LinearOperator`` that applies the symmetric kernel."""
+        from scipy.sparse.linalg import LinearOperator
+
+        symmetric = self.T
+
+        def apply(v: Any) -> Any:
+            tensor = torch.as_tensor(v, dtype=self.dtype, device=self.device)
+            return (symmetric @ tensor).cpu().numpy()
+
+        return LinearOperator(
+            dtype=float, shape=self.shape, matvec=lambda v: apply(v.reshape(-1)),
+            rmatvec=lambda v: apply(v.reshape(-1)), matmat=apply,
+        )  # fmt: skip
+
+
+def _index(index: Index, size: int, device: torch.device) -> slice | Tensor:
+    """A slice of step 1, or sample numbers. Raises IndexError outside 0 … size−1."""
+    if isinstance(index, slice):
+        start, stop, step = index.indices(size)
+        if step == 1:
+            return slice(start, max(start, stop))
+        return torch.arange(start, stop, step, device=device)
+    numbers = torch.as_tensor(index, device=device)
+    if numbers.dtype == torch.bool:
+        numbers = torch.nonzero(numbers)[:, 0]
+    numbers = numbers.to(torch.long)
+    if len(numbers) and not bool(((numbers >= -size) & (numbers < size)).all()):
+        raise IndexError(f"tile indices must be within 0 … {size - 1}")
+    return torch.where(numbers < 0, numbers + size, numbers)
+
+
+def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:
+    if isinstance(index, slice):
+        return torch.arange(index.start, index.stop, device=device)
+    return index
+
+
+def _sub(index: slice | Tensor, start: int, count: int, size: int) -> slice | Tensor:
+    stop = min(start + count, size)
+    if isinstance(index, slice):
+        return slice(index.start + start, index.start + stop)
+    return index[start:stop]

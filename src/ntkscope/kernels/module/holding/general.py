@@ -1,0 +1,345 @@
+"""The way that needs no knowledge of the layers: per-sample gradients and products by torch.func.
+
+``vmap`` over samples where the model allows it, one sample at a time where it does not (values
+read in the forward pass, operations without a batching rule). Gradients are made for a group of
+parameters and a chunk of samples at a time, contracted, and dropped.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
+from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
+
+
+@dataclass(frozen=True, eq=False)
+class General:
+    """Per-sample gradients of ``subject`` for the rows and columns of a kernel.
+
+    outputs: which ones. full: keep their pairs apart. batched: whether vmap works; otherwise
+    ``reason`` says why not. budget: bytes for gradients at a time.
+    """
+
+    subject: Subject
+    inputs: tuple[Inputs, Inputs]
+    outputs: tuple[int, ...]
+    full: bool
+    batched: bool
+    reason: str
+    budget: float
+    chunk: int | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        return self.inputs[0] is self.inputs[1]
+
+    @property
+    def lead(self) -> int:
+        """Rows of the kernel for one sample."""
+        return len(self.outputs) if self.full else 1
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        return len(self.inputs[0][0]), len(self.inputs[1][0])
+
+    @property
+    def T(self) -> General:
+        return replace(self, inputs=self.inputs[::-1])
+
+    def select(self, rows: slice | Tensor, cols: slice | Tensor) -> General:
+        """The same for some of the samples."""
+        return replace(self, inputs=(take(self.inputs[0], rows), take(self.inputs[1], cols)))
+
+    @with_gradients
+    def gradients(self, names: Sequence[str], side: int, rows: slice) -> dict[str, Tensor]:
+        """For each parameter (n, C, P) at samples ``rows``.
+
+        Raises ValueError where a gradient is not finite.
+        """
+        part = take(self.inputs[side], rows)
+        own = {name: self.subject.parameters[name] for name in names}
+        made = self._verified(own, part) if self.batched else self._looped(own, part)
+        for name, gradient in made.items():
+            if not bool(torch.isfinite(gradient).all()):
+                raise ValueError(
+                    f"the gradients of {name} are NaN or infinite on these data; check for a "
+                    "division by zero or the root of zero in the forward pass"
+                )
+        return made
+
+    def _verified(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
+        """By vmap, if the first sample's gradients are autograd's; one by one otherwise.
+
+        Some batching rules fail or return wrong gradients only where sizes happen to agree
+        (torch's for PReLU), so a trial on other samples says nothing about these.
+        """
+        try:
+            made = self._batched(own, inputs)
+        except RuntimeError:
+            return self._looped(own, inputs)
+        return self._looped(own, inputs) if self.disagreement(made, own, inputs, 1) else made
+
+    def disagreement(
+        self, made: dict[str, Tensor], own: Parameters, inputs: Inputs, count: int
+    ) -> str:
+        """How the first ``count`` samples' gradients differ from plain autograd's, or nothing."""
+        for name, plain in self._looped(own, take(inputs, slice(0, count))).items():
+            if made[name][:count].shape != plain.shape:
+                return f"vmap's gradients of {name} have another shape than autograd's"
+            difference = float((made[name][:count] - plain).abs().max())
+            if not difference <= torch.finfo(plain.dtype).eps ** 0.5 * float(plain.abs().max()):
+                return f"vmap's gradients of {name} differ from autograd's by {difference:.2g}"
+        return ""
+
+    def _batched(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
+        basis = self._basis(inputs)
+
+        def of_sample(sample: Inputs) -> Parameters:
+            pull = vjp(lambda p: self.subject(p, tuple(t[None] for t in sample))[0], own)[1]
+            return vmap(lambda e: pull(e)[0])(basis)
+
+        with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
+            warnings.simplefilter("ignore")
+            made = vmap(of_sample)(inputs)
+        return {name: g.reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
+
+    def _basis(self, inputs: Inputs) -> Tensor:
+        total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
+        eye = torch.eye(total, dtype=self.subject.dtype, device=self.subject.device)
+        return eye[list(self.outputs)]
+
+    def _looped(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
+        n, C = len(inputs[0]), len(self.outputs)
+        made = {name: p.new_empty(n, C, p.numel()) for name, p in own.items()}
+        for i in range(n):
+            single = plain_gradients(self.subject, own, take(inputs, slice(i, i + 1)), self.outputs)
+            for name, gradient in single.items():
+                made[name][i] = gradient
+        return made
+
+    def add(self, names: Sequence[str], out: Tensor) -> None:
+        """Add the kernel of ``names`` to ``out``: all parts, of a symmetric kernel too."""
+        N, M = self.samples
+        for group, step in self._groups(names):
+            for i in range(0, N, step):
+                here = slice(i, min(i + step, N))
+                left = self._flat(self.gradients(group, 0, here))
+                if self.symmetric:
+                    self._add_products(out, left, left, i, i)
+                for j in range(here.stop if self.symmetric else 0, M, self._beside(step)):
+                    there = slice(j, min(j + self._beside(step), M))
+                    right = self._flat(self.gradients(group, 1, there))
+                    self._add_products(out, left, right, i, j)
+                    del right
+                del left
+
+    def _add_products(
+        self, out: Tensor, left: list[Tensor], right: list[Tensor], i: int, j: int
+    ) -> None:
+        """Into the block of ``out`` that begins at samples (i, j), and its mirror image."""
+        rows = slice(i * self.lead, i * self.lead + len(left[0]))
+        cols = slice(j * self.lead, j * self.lead + len(right[0]))
+        for a, b in zip(left, right, strict=True):
+            out[rows, cols].addmm_(a, b.T)
+        if self.symmetric and i != j:
+            out[cols, rows] = out[rows, cols].T
+
+    def _beside(self, step: int) -> int:
+        """Samples on the other side of a block of ``step``.
+
+        A loop makes each sample's gradients again for every block, so its blocks are few and long.
+        """
+        return step if self.batched else max(1, step // 8)
+
+    def _groups(self, names: Sequence[str]) -> list[tuple[list[str], int]]:
+        """Parameters to differentiate together, and samples at a time, within the budget.
+
+        All samples at once when the gradients of one parameter at a time fit, else blocks of
+        samples, whose gradients are made again for each pair of blocks. A loop pays a pass for
+        each sample and group: it takes all parameters in one group where that makes fewer.
+        """
+        N = max(self.samples)
+        room = self.budget * (0.75 if not self.batched else 0.5 if self.symmetric else 0.25)
+        each = len(self.outputs) * self.subject.dtype.itemsize
+        sizes = {n: self.subject.parameters[n].numel() * each for n in names}
+        limit = N if self.chunk is None else min(N, self.chunk)
+        if limit < N:
+            return [(list(names), limit)]
+        together = [(list(names), self._fitting(names, sizes, room))]
+        apart: list[tuple[list[str], int]] = []
+        group: list[str] = []
+        for name in names:
+            if group and N * sum(sizes[n] for n in (*group, name)) > room:
+                apart.append((group, self._fitting(group, sizes, room)))
+                group = []
+            group.append(name)
+        apart.append((group, self._fitting(group, sizes, room)))
+        fewer = not self.batched and self._passes(together) < self._passes(apart)
+        return together if fewer else apart
+
+    def _passes(self, groups: Sequence[tuple[Sequence[str], int]]) -> int:
+        """Samples passed through the model by :meth:`add`, each as often as it is."""
+        N, M = self.samples
+        total = 0
+        for _, step in groups:
+            for i in range(0, N, step):
+                rest = N - i if self.symmetric else min(step, N - i) + M
+                total += rest
+        return total
+
+    def seconds(self, names: Sequence[str]) -> float:
+        """What the gradients behind :meth:`add` will take, from timing one and a few samples.
+
+        Their products are not counted.
+        """
+        groups = self._groups(names)
+        group, step = max(groups, key=lambda g: len(g[0]))
+        few = min(8, step, *self.samples)
+        self.gradients(group, 0, slice(0, 1))  # the first pass pays for what later ones reuse
+        several = _clock(lambda: self.gradients(group, 0, slice(0, few)))
+        if few == 1 or not self.batched:
+            return several / few * self._passes(groups)
+        one = _clock(lambda: self.gradients(group, 0, slice(0, 1)))
+        each = max(0.0, several - one) / (few - 1)
+        N, M = self.samples
+        blocks = [(-(-N // s), -(-M // s)) for _, s in groups]
+        calls = sum(n * (n + 1) // 2 if self.symmetric else n * (m + 1) for n, m in blocks)
+        return each * self._passes(groups) + max(0.0, one - each) * calls
+
+    def _fitting(self, group: Sequence[str], sizes: dict[str, int], room: float) -> int:
+        return max(1, min(max(self.samples), int(room / sum(sizes[n] for n in group))))
+
+    def _flat(self, made: dict[str, Tensor]) -> list[Tensor]:
+        return [g.flatten(0, 1) if self.full else g.flatten(1) for g in made.values()]
+
+    def diagonal(self, names: Sequence[str]) -> Tensor:
+        """K_ii of the parameters ``names``."""
+        N = self.samples[0]
+        total = torch.zeros(N * self.lead, dtype=self.subject.dtype, device=self.subject.device)
+        for group, step in self._groups(names):
+            for i in range(0, N, step):
+                for g in self._flat(self.gradients(group, 0, slice(i, min(i + step, N)))):
+                    total[i * self.lead : i * self.lead + len(g)] += torch.linalg.vecdot(g, g)
+        return total
+
+    @with_gradients
+    def apply(self, names: Sequence[str], V: Tensor, chunk: int) -> Tensor:
+        """K V by a backward and a forward derivative for each column (and output): no Jacobian.
+
+        Models that vmap refuses, or that have no forward derivative, take their per-sample
+        gradients instead.
+        """
+        V = ordinary(V)
+        own = {name: self.subject.parameters[name] for name in names}
+        if not self.batched or not self._has_forward_derivative(own):
+            return self._apply_by_gradients(names, V)
+        columns = []
+        for v in V.T:
+            weights = v.reshape(self.samples[1], self.lead)
+            if self.full:
+                columns.append(self._product(own, list(self.outputs), weights, chunk).reshape(-1))
+                continue
+            parts = [self._product(own, [o], weights, chunk)[:, 0] for o in self.outputs]
+            columns.append(torch.stack(parts).sum(0))
+        return torch.stack(columns, dim=1)
+
+    def _product(self, own: Parameters, outputs: list[int], v: Tensor, chunk: int) -> Tensor:
+        """J (Jᵀ v) for v: (M, len(outputs)) → (N, len(outputs))."""
+        core = {name: torch.zeros_like(p) for name, p in own.items()}
+        for i in range(0, self.samples[1], chunk):
+            rows = slice(i, i + chunk)
+            pull = vjp(self._outputs_of(take(self.inputs[1], rows), outputs), own)[1]
+            for name, gradient in pull(v[rows].contiguous())[0].items():
+                core[name] += gradient
+        done = []
+        for i in range(0, self.samples[0], chunk):
+            run = self._outputs_of(take(self.inputs[0], slice(i, i + chunk)), outputs)
+            with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward derivative
+                done.append(jvp(run, (own,), (core,))[1])
+        return torch.cat(done)
+
+    def _outputs_of(self, inputs: Inputs, outputs: list[int]) -> Callable[[Parameters], Tensor]:
+        return lambda parameters: self.subject(parameters, inputs)[:, outputs]
+
+    def _has_forward_derivative(self, own: Parameters) -> bool:
+        run = self._outputs_of(take(self.inputs[0], slice(0, 1)), [0])
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                jvp(run, (own,), (own,))
+        except (RuntimeError, NotImplementedError):
+            return False
+        return True
+
+    def _apply_by_gradients(self, names: Sequence[str], V: Tensor) -> Tensor:
+        out = V.new_zeros(self.samples[0] * self.lead, V.shape[1])
+        for group, step in self._groups(names):
+            core: list[Tensor] | None = None
+            for i in range(0, self.samples[1], step):
+                made = self._flat(self.gradients(group, 1, slice(i, i + step)))
+                rows = slice(i * self.lead, i * self.lead + len(made[0]))
+                parts = [g.T @ V[rows] for g in made]
+                core = parts if core is None else [a + b for a, b in zip(core, parts, strict=True)]
+            assert core is not None
+            for i in range(0, self.samples[0], step):
+                if not (self.symmetric and step >= self.samples[0]):
+                    made = self._flat(self.gradients(group, 0, slice(i, i + step)))
+                rows = slice(i * self.lead, i * self.lead + len(made[0]))
+                for g, c in zip(made, core, strict=True):
+                    out[rows] += g @ c
+        return out
+
+
+@with_gradients
+def plain_gradients(
+    subject: Subject, own: Parameters, sample: Inputs, outputs: Sequence[int]
+) -> dict[str, Tensor]:
+    """∂f_c/∂p of one sample, (C, P) by parameter: ordinary autograd on a batch of one."""
+    leaves = {name: p.detach().clone().requires_grad_() for name, p in own.items()}
+    values = subject(leaves, sample)[0]
+    rows: dict[str, list[Tensor]] = {name: [] for name in own}
+    for place, output in enumerate(outputs):
+        gradients: Sequence[Tensor | None] = [None] * len(leaves)
+        if values.requires_grad:
+            gradients = torch.autograd.grad(
+                values[output], list(leaves.values()),
+                retain_graph=place < len(outputs) - 1, allow_unused=True,
+            )  # fmt: skip
+        for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+            rows[name].append(
+                torch.zeros_like(leaf).reshape(-1) if gradient is None else _flat(gradient)
+            )
+    return {name: torch.stack(parts) for name, parts in rows.items()}
+
+
+def _clock(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _flat(gradient: Tensor) -> Tensor:
+    """One axis; dense, where an embedding made it sparse."""
+    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+
+
+def batching_fails(
+    subject: Subject, names: Sequence[str], inputs: Inputs, outputs: tuple[int, ...]
+) -> str:
+    """Why vmap cannot take this model, tried on three samples; empty where it can."""
+    part = take(inputs, slice(0, 3))
+    own = {name: subject.parameters[name] for name in names}
+    trial = General(subject, (part, part), outputs, False, True, "", 0.0)
+    try:
+        made = trial._batched(own, part)
+    except (RuntimeError, NotImplementedError, TypeError, IndexError, AttributeError) as error:
+        return str(error).strip().splitlines()[0][:120] or type(error).__name__
+    return trial.disagreement(made, own, part, 3)

@@ -1,0 +1,199 @@
+"""One forward pass and one backward pass per output leave behind what the layers' terms need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.module.reading.modes import with_gradients
+from ntkscope.kernels.module.reading.operations import Operation
+from ntkscope.kernels.module.reading.recorder import Call, record
+from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
+from ntkscope.kernels.module.reading.survey import Site, Survey
+
+
+@dataclass
+class Passed:
+    """What is kept of N samples and the outputs asked for.
+
+    x: inputs by site, (N, …). g: gradients of the outputs by site, (N, C, …).
+    ready: gradients with respect to a small parameter, (N, C, P), by site and name.
+    """
+
+    n: int
+    n_outputs: int
+    near_kinks: int = 0
+    x: dict[int, Tensor] = field(default_factory=dict)
+    g: dict[int, Tensor] = field(default_factory=dict)
+    ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        held = [*self.x.values(), *self.g.values(), *self.ready.values()]
+        return sum(t.numel() * t.element_size() for t in held)
+
+    def output(self, index: int) -> Passed:
+        """The same for one of the outputs."""
+        one = slice(index, index + 1)
+        return Passed(
+            self.n, 1, self.near_kinks, self.x,
+            {k: v[:, one].contiguous() for k, v in self.g.items()},
+            {k: v[:, one].contiguous() for k, v in self.ready.items()},
+        )  # fmt: skip
+
+
+def is_small(site: Site, operation: Operation, size: int) -> bool:
+    """Whether a per-sample gradient of ``size`` numbers takes no more room than the g behind it."""
+    if operation not in site.heavy.values():
+        return True
+    return site.positions > 1 and size <= site.g_size
+
+
+def shares_signal(site: Site, name: str) -> bool:
+    """Whether a bias has the signals of the weight beside it as its gradient."""
+    return name not in site.heavy and bool(site.heavy) and site.positions == 1
+
+
+def numbers_held(subject: Subject, survey: Survey, n_outputs: int) -> int:
+    """Numbers that :func:`collect` keeps for one sample."""
+    total = 0
+    for site in survey.sites:
+        small = {
+            name: is_small(site, op, subject.parameters[name].numel())
+            for name, op in site.operations.items()
+        }
+        if not all(small.values()):
+            total += site.x_size + (0 if site.is_output else n_outputs * site.g_size)
+        for name, ready in small.items():
+            if ready and not shares_signal(site, name):
+                total += n_outputs * subject.parameters[name].numel()
+    return total
+
+
+@with_gradients
+def collect(
+    subject: Subject, survey: Survey, inputs: Inputs, outputs: Sequence[int], chunk: int
+) -> Passed:
+    """Pass the samples through the model, ``chunk`` at a time.
+
+    Raises ValueError where values or gradients are not finite, naming the parameter.
+    """
+    passed = Passed(len(inputs[0]), len(outputs))
+    for start in range(0, passed.n, chunk):
+        rows = slice(start, min(start + chunk, passed.n))
+        _collect_rows(passed, subject, survey, inputs, outputs, rows)
+    return passed
+
+
+def _collect_rows(
+    passed: Passed,
+    subject: Subject,
+    survey: Survey,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    rows: slice,
+) -> None:
+    n = rows.stop - rows.start
+    leaves = {
+        name: subject.parameters[name].detach().clone().requires_grad_()
+        for name in survey.structured
+    }
+    part = take(inputs, rows)
+    trace = record(lambda: subject(leaves, part), leaves, survey.clone)
+    passed.near_kinks += trace.near_kinks
+    calls = _matching(trace.calls, survey)
+    if trace.changed_in_place() - survey.clone:
+        raise ValueError("the forward pass writes over different tensors from batch to batch")
+    _require_finite(trace.output, "outputs", survey.sites)
+    for site, call in zip(survey.sites, calls, strict=True):
+        if call.x is not None and _keeps(subject, site):
+            x = site.arrange_x(call.x, n)
+            _require_finite(x, "inputs", (site,))
+            _into(passed.x, site.index, passed.n, x)[rows] = x
+    edges = [call.edge for call in calls if call.edge is not None]
+    shapes = [call.out.shape for call in calls]
+    for place, output in enumerate(outputs):
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            trace.output[:, output].sum(), edges,
+            retain_graph=place < len(outputs) - 1, allow_unused=True,
+        )  # fmt: skip
+        for site, call, shape, gradient in zip(survey.sites, calls, shapes, gradients, strict=True):
+            # None where the model does not use the layer's result
+            whole = trace.output.new_zeros(shape) if gradient is None else gradient
+            g = site.arrange_g(whole, n)
+            _require_finite(g, "gradients", (site,))
+            inputs_of = None if call.x is None else site.arrange_x(call.x, n)
+            _keep(passed, subject, site, inputs_of, g, rows, place)
+
+
+def _matching(calls: list[Call], survey: Survey) -> list[Call]:
+    """The calls of the structured sites; other calls vanish with their general parameters."""
+    names = {name for site in survey.sites for name in site.operations}
+    found = [c for c in calls if names & set(c.operations)]
+    expected = [(site.function, set(site.operations)) for site in survey.sites]
+    if [(c.function, names & set(c.operations)) for c in found] != expected:
+        raise ValueError(
+            "the forward pass takes another way on these data than on the first samples; "
+            "use general=True"
+        )
+    return found
+
+
+def _keeps(subject: Subject, site: Site) -> bool:
+    return any(
+        not is_small(site, op, subject.parameters[name].numel())
+        for name, op in site.operations.items()
+    )
+
+
+def _keep(
+    passed: Passed,
+    subject: Subject,
+    site: Site,
+    x: Tensor | None,
+    g: Tensor,
+    rows: slice,
+    place: int,
+) -> None:
+    if _keeps(subject, site) and not site.is_output:
+        _into(passed.g, site.index, passed.n, g, passed.n_outputs)[rows, place] = g
+    for name, operation in site.operations.items():
+        size = subject.parameters[name].numel()
+        small = is_small(site, operation, size)
+        if not small or shares_signal(site, name):
+            continue
+        unused = g if x is None else x  # operations without x ignore it
+        gradient = operation.gradient(unused, g[:, None], slice(None))[:, 0]
+        target = passed.ready.get((site.index, name))
+        if target is None:
+            target = g.new_empty(passed.n, passed.n_outputs, size)
+            passed.ready[site.index, name] = target
+        target[rows, place] = gradient
+
+
+def _into(
+    held: dict[int, Tensor], key: int, n: int, like: Tensor, n_outputs: int | None = None
+) -> Tensor:
+    if key not in held:
+        if n_outputs is None:
+            held[key] = like.new_empty(n, *like.shape[1:])
+        elif like.ndim == 3:  # positions outermost: then (output, unit) is one axis of a matrix
+            T, q = like.shape[1:]
+            held[key] = like.new_empty(n, T, n_outputs, q).transpose(1, 2)
+        else:
+            held[key] = like.new_empty(n, n_outputs, *like.shape[1:])
+    return held[key]
+
+
+def _require_finite(values: Tensor, what: str, sites: Sequence[Site]) -> None:
+    if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
+        return  # a finite sum has finite summands, and takes one reading
+    if not bool(torch.isfinite(values).all()):
+        names = ", ".join(sites[0].operations) if len(sites) == 1 else "the model"
+        raise ValueError(
+            f"the {what} of {names} are NaN or infinite on these data; scale the data or the "
+            "weights down, or check for a division by zero or the root of zero"
+        )

@@ -1,0 +1,155 @@
+"""What ``empirical_ntk`` will do with a model, before it does it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ntkscope._base.memory import human
+from ntkscope.kernels.hadamard import Term
+from ntkscope.kernels.module.holding.blocks import WeightBlock
+from ntkscope.kernels.module.making.assemble import Recipe, Reduce
+from ntkscope.kernels.module.making.build import prepare
+from ntkscope.kernels.module.making.collect import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.subject import take
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One parameter: ``way`` is how its term is formed, ``flops`` what forming it takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    way: str
+    flops: float
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """The way of each parameter, the memory and the expected time. ``print`` shows a table.
+
+    factors: bytes held for all samples. held: whether they fit; otherwise they are made panel by
+    panel. dense: bytes of the kernel. seconds: passes and contractions of :meth:`dense` at this
+    machine's measured rates, the general way's from the gradients of a few samples.
+    """
+
+    rows: list[PlanRow]
+    n_samples: int
+    n_outputs: int
+    factors: float
+    held: bool
+    dense: float
+    seconds: float
+
+    def __str__(self) -> str:
+        names = [("parameter", "shape", "way", "flops")]
+        for row in self.rows:
+            shape = "×".join(map(str, row.shape)) or "1"
+            names.append((row.name, shape, row.way, f"{row.flops:.1e}" if row.flops else "-"))
+        widths = [max(len(line[i]) for line in names) for i in range(4)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(n, widths, strict=True)) for n in names]
+        kept = "held" if self.held else "too large: made again panel by panel"
+        lines.append(
+            f"N = {self.n_samples}, {self.n_outputs} outputs; factors {human(self.factors)} ({kept}), "
+            f"kernel {human(self.dense)}, about {self.seconds:.2g} s"
+        )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def plan_kernel(
+    model: Any,
+    X: Any,
+    *,
+    reduce: Reduce = "trace",
+    params: Any = None,
+    max_memory: float | int | None = None,
+    general: bool = False,
+) -> KernelPlan:
+    """Survey ``model`` on three samples of ``X`` and say what :func:`empirical_ntk` would do.
+
+    Raises as :func:`empirical_ntk` does.
+    """
+    made = prepare(
+        model, X, reduce=reduce, params=params, max_memory=max_memory, chunk_size=None,
+        general=general,
+    )  # fmt: skip
+    recipe, N = made.recipe, len(made.rows[0])
+    rows = _rows(recipe, N)
+    lead = len(recipe.outputs) if recipe.full else 1
+    itemsize = recipe.subject.dtype.itemsize
+    return KernelPlan(
+        rows, N, len(recipe.outputs), made.held, made.fits, float((N * lead) ** 2 * itemsize),
+        sum(row.flops for row in rows) / _rate(recipe) + _passes(recipe, made.rows, N),
+    )  # fmt: skip
+
+
+def _rows(recipe: Recipe, N: int) -> list[PlanRow]:
+    found = recipe.survey
+    passed = _imagined(recipe, N)
+    terms = recipe.structured_terms(passed)
+    rows = []
+    for name, parameter in recipe.subject.parameters.items():
+        shape = tuple(parameter.shape)
+        if name in terms:
+            term = terms[name]
+            if isinstance(term, WeightBlock):
+                rows.append(PlanRow(name, shape, f"structured, {term.method}", term.flops()))
+            elif isinstance(term, Term):
+                size = term.factors[0].rows.shape[0]
+                way = "structured, Gram" + (" product" if len(term.factors) == 2 else "")
+                rows.append(PlanRow(name, shape, way, float(size**2 * term.inner)))
+        elif name in found.general:
+            tool = "a loop over samples" if recipe.loop else "vmap"
+            lead = len(recipe.outputs) ** 2 if recipe.full else len(recipe.outputs)
+            flops = float(N * N * parameter.numel() * lead)
+            rows.append(PlanRow(name, shape, f"general by {tool}: {found.general[name]}", flops))
+        else:
+            rows.append(PlanRow(name, shape, "not used: zero", 0.0))
+    return rows
+
+
+def _imagined(recipe: Recipe, N: int) -> Passed:
+    """What a pass would leave behind, in shapes alone."""
+    C = len(recipe.outputs)
+    passed = Passed(N, C)
+    like: dict[str, Any] = {"dtype": recipe.subject.dtype, "device": "meta"}
+    for site in recipe.survey.sites:
+        for name, operation in site.operations.items():
+            size = recipe.subject.parameters[name].numel()
+            if not is_small(site, operation, size):
+                assert site.x_shape is not None
+                kind = {**like, "dtype": site.x_dtype}
+                passed.x[site.index] = torch.empty(N, *site.x_shape, **kind)
+                passed.g[site.index] = torch.empty(N, C, *site.g_shape, **like)
+            elif not shares_signal(site, name):
+                passed.ready[site.index, name] = torch.empty(N, C, size, **like)
+    return passed
+
+
+def _rate(recipe: Recipe) -> float:
+    """Flops a second of a product of 512×512 matrices, the best of three."""
+    kind: dict[str, Any] = {"dtype": recipe.subject.dtype, "device": recipe.subject.device}
+    a = torch.ones(512, 512, **kind)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        float((a @ a)[0, 0])
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * 512**3 / best
+
+
+def _passes(recipe: Recipe, inputs: tuple[torch.Tensor, ...], N: int) -> float:
+    """Seconds of a forward and C backward passes, scaled up from 32 samples or fewer."""
+    found, seconds = recipe.survey, 0.0
+    if found.general:
+        seconds = recipe.source(inputs, None).seconds(list(found.general))
+    if not found.structured:
+        return seconds
+    few = take(inputs, slice(0, 32))
+    start = time.perf_counter()
+    recipe.subject({}, few)
+    forward = time.perf_counter() - start
+    return seconds + forward * (1 + 2 * len(recipe.outputs)) * N / len(few[0])

@@ -1,0 +1,62 @@
+"""Whether each sample has outputs of its own: alone as in its batch, today as a moment ago."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
+
+
+def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, floor: float) -> None:
+    """Raises ValueError where a second pass over the batch gives other outputs than ``first``."""
+    if not alike(first, subject({}, inputs), floor):
+        raise ValueError(
+            "the model is not deterministic: two passes over the same batch differ (numpy's or "
+            f"Python's random numbers, a counter, a cache), so {subject.title} is another network at "
+            "each pass; fix its state, or make the noise an input"
+        )
+
+
+def require_own_outputs(subject: Subject, inputs: Inputs, batch: list[int], floor: float) -> None:
+    """Compare the first, the middle and the last sample of ``batch`` alone with those in it.
+
+    Any dependence on one sample of the batch shows in one of the others. ``floor``: what rounding
+    may change in an output, by the size of what it is made from. Raises ValueError.
+    """
+    if len(inputs[0]) == 1:
+        return
+    together = subject({}, take(inputs, batch))
+    floor += _half_of_digits(together)
+    for place in sorted({0, len(batch) // 2, len(batch) - 1}):
+        sample = batch[place]
+        if not alike(together[place], _alone(subject, take(inputs, [sample]))[0], floor):
+            raise ValueError(
+                f"the samples see one another: the output of sample {sample} changes with the other "
+                f"samples of its batch, so it has no gradient of its own ({subject.title}); "
+                "normalise over features instead of the batch"
+            )
+
+
+def _alone(subject: Subject, sample: Inputs) -> Tensor:
+    try:
+        return subject({}, sample)
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"the model runs on a batch but not on one sample alone: {str(error).strip()}"
+        ) from error
+
+
+def alike(a: Tensor, b: Tensor, floor: float = 0.0) -> bool:
+    """Equal but for ``floor`` and rounding: half of the digits, relative to the largest entry."""
+    if a.shape != b.shape:
+        return False
+    a, b = a.detach(), b.detach()
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    tolerance = max(_half_of_digits(a), _half_of_digits(b)) + floor
+    return bool(((a - b).abs() <= tolerance).all())
+
+
+def _half_of_digits(a: Tensor) -> float:
+    return torch.finfo(a.dtype).eps ** 0.5 * float(a.detach().abs().max()) if a.numel() else 0.0

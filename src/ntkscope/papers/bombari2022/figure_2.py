@@ -1,0 +1,133 @@
+"""Bombari et al. 2022, Figure 2: where gradient descent reaches zero loss."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.reading.drawing import heat_map
+from ntkscope.experiments.reading.fits import power_law
+from ntkscope.experiments.reading.table import Table
+from ntkscope.experiments.reading.verdicts import scaling_verdict
+
+THRESHOLD = 0.01  # a loss that counts as zero: a hundredth of the targets' variance
+
+
+def _settings(scale: Scale) -> dict[str, Any]:
+    full = scale == "full"
+    grid = {"N": [40 * i for i in range(1, 9)], "d": [4, 6, 7, 8, 9, 10, 11, 12, 14, 16]}
+    define = {"d2": "d*d"}
+    if full:
+        grid = {"N": [400 * i for i in range(1, 31)], "i": list(range(1, 31))}
+        define = {"d": "floor(sqrt(500*i))", **define}
+    return {
+        "name": f"bombari2022-figure-2-{scale}",
+        "measure": "final_loss",
+        "seeds": 10 if full else 3,
+        "batch": 10 if full else 3,
+        "grid": grid,
+        "define": define,
+        "data": "gaussian:N={N},d={d}",
+        "network": {"widths": ["d", "d", "d", "d", 1], "activation": "relu", "init": "bombari2022"},
+        "training": {
+            "learning_rate": "1/(10*sqrt(N))",
+            "epochs": 10_000 if full else 4_000,
+            "window": 100,
+            "dtype": "float32",
+        },
+    }
+
+
+def transition(table: Table) -> dict[int, float]:
+    """N → the d² at which the mean log10 loss falls through the threshold, by interpolation.
+
+    An N whose column lies wholly above or below it has no entry.
+    """
+    found: dict[int, float] = {}
+    level = math.log10(THRESHOLD)
+    for (N,), column in table.groups("N"):
+        points = []
+        for (d2,), cell in column.groups("d2"):
+            losses = [r["final_loss"] for r in cell.records if "final_loss" in r]
+            if losses:
+                points.append((float(d2), float(np.log10(np.maximum(losses, 1.2e-38)).mean())))
+        points.sort()
+        for (left, high), (right, low) in itertools.pairwise(points):
+            if high > level >= low:
+                found[int(N)] = left + (right - left) * (high - level) / (high - low)
+                break
+    return found
+
+
+def _draw(table: Table, axes: list[Any]) -> None:
+    ax = axes[0]
+    heat_map(ax, table, "N", "d2", "final_loss", r"$\log_{10}$ loss")
+    found = transition(table)
+    if found:
+        ns = np.array(sorted(found))
+        ax.plot(ns, [found[n] for n in ns], "w.", markersize=5)
+        slope = _through_origin(found)
+        ax.plot(ns, slope * ns, "w--", linewidth=1.2, label=f"$d^2 = {slope:.3g}\\,N$")
+        ax.legend(fontsize="small", loc="upper left")
+    ax.set_xlabel("number of samples N")
+    ax.set_ylabel("$d^2$")
+
+
+def _through_origin(found: dict[int, float]) -> float:
+    ns, d2 = np.array(list(found), dtype=float), np.array(list(found.values()))
+    return float((ns * d2).sum() / (ns**2).sum())
+
+
+def _analyse(table: Table) -> Analysis:
+    found = transition(table)
+    missing = len(table.distinct("N")) - len(found)
+    facts = [
+        ("N whose transition lies inside the grid", f"{len(found)}, outside: {missing}"),
+        ("loss that counts as zero", f"{THRESHOLD:g}"),
+    ]
+    if len(found) < 3:
+        return Analysis("Too few transitions inside the grid for a fit.", (), tuple(facts))
+    groups = {float(N): [d2] for N, d2 in found.items()}
+    verdict = scaling_verdict("d² of the transition over N", groups, 1.0)
+    slope = _through_origin(found)
+    facts += [
+        ("line d² = s·N", f"s = {slope:.4g}"),
+        ("parameters at the transition, 3d² + d ≈ c·N", f"c ≈ {3 * slope:.3g}"),
+        ("power law", str(power_law(groups))),
+    ]
+    return Analysis(
+        f"The transition follows d² ≈ {slope:.3g} N; its exponent in N is "
+        f"{verdict.whole.exponent} ({verdict.outcome.value} with 1).",
+        (verdict,),
+        tuple(facts),
+        {"transition": {str(n): d2 for n, d2 in found.items()}, "slope": slope},
+    )
+
+
+FIGURE = Figure(
+    id="bombari2022-figure-2",
+    title="Training reaches zero loss once d² exceeds a multiple of N",
+    source="Bombari, Amani and Mondelli 2022, §4, Figure 2",
+    claim="Theorem 4.2: the loss falls from 1 to 0 where the widths are of order √N, so d² ∝ N.",
+    setup=(
+        "L = 4, ReLU, d = n_1 = n_2 = n_3, β_l = 1, Gaussian inputs and targets, mean squared "
+        "error, full-batch Adam with learning rate 1/(10√N), up to 10,000 epochs, stopped when the "
+        "mean loss of 100 epochs is above that of the 100 before; 10 trials; N = 400 i and "
+        "d = ⌊√(500 i)⌋, i = 1…30. Quick: N = 40, 80, …, 320, d from 4 to 16, 3 trials, up to "
+        "4,000 epochs."
+    ),
+    choices=(
+        "The recorded loss is the mean over the last window that did not rise; the authors' script "
+        "divides the window's sum of 100 epochs by 50.",
+        "float32, as the authors' script has it by default; the targets are Gaussian as in the text.",
+        "The transition is where the mean log10 loss passes "
+        f"{THRESHOLD:g}, a hundredth of the targets' variance.",
+    ),
+    settings=_settings,
+    draw=_draw,
+    analyse=_analyse,
+)

@@ -1,0 +1,77 @@
+"""Nguyen et al. 2021, Figure 2, right: λ_min over the number of samples at He initialization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
+from ntkscope.experiments.figures.predicted import Case, draw_predicted
+from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.fits import line
+from ntkscope.experiments.reading.table import Table
+from ntkscope.experiments.reading.verdicts import scaling_verdict
+from ntkscope.networks.network import Network
+
+
+def _settings(scale: Scale) -> dict[str, Any]:
+    full = scale == "full"
+    return {
+        "name": f"nguyen2021-figure-2-right-{scale}",
+        "measure": "lambda_min",
+        "seeds": 50 if full else 10,
+        "points": [
+            {"d": 100, "n_2": 100},
+            {"d": 200, "n_2": 100},
+            {"d": 200, "n_2": 400 if full else 200},
+        ],
+        "grid": {"N": list(range(100, 1001, 100)) if full else list(range(50, 301, 50))},
+        "data": "gaussian:N={N},d={d}",
+        "network": {"widths": ["d", "8*N", "n_2", 1], "activation": "relu", "init": "he"},
+    }
+
+
+def _draw(table: Table, axes: list[Any]) -> None:
+    curves(axes[0], table, "N", "lambda_min", ("d", "n_2"), lambda d, n: f"d = {d}, $n_2$ = {n}")
+    draw_predicted(axes[0], table, "N", ("d", "n_2"), _case)
+    axes[0].set_xlabel("number of samples N  ($n_1 = 8N$)")
+    axes[0].set_ylabel(r"$\lambda_{\min}(\bar K)$")
+
+
+def _case(record: Mapping[str, Any]) -> Case:
+    N = int(record["N"])
+    net = Network([int(record["d"]), 8 * N, int(record["n_2"]), 1], activation="relu", init="he")
+    return Case(net, N, "gaussian")
+
+
+def _analyse(table: Table) -> Analysis:
+    verdicts, facts = [], []
+    for (d, n), part in table.groups("d", "n_2"):
+        groups = grouped(part, "N", "lambda_min")
+        name = f"d = {d}, n_2 = {n}"
+        verdicts.append(scaling_verdict(name, groups, 1.0))
+        straight = line(groups)
+        facts.append(
+            (f"{name}: straight line", f"slope {straight.slope}, R² = {straight.explained:.4f}")
+        )
+    return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
+
+
+FIGURE = Figure(
+    id="nguyen2021-figure-2-right",
+    title="λ_min grows linearly with the width of one wide layer",
+    source="Nguyen, Mondelli and Montúfar 2021, §4, Figure 2 (right)",
+    claim="Theorem 4.1: with n_1 = 8N the only wide layer, λ_min(K̄) depends linearly on N.",
+    setup=(
+        "L = 3, ReLU, He initialization, n_1 = 8N, Gaussian data, 50 trials a point (10 in the "
+        "quick version); mean and one standard deviation."
+    ),
+    choices=(
+        "The paper does not give its three (d, n_2). Here (100, 100), (200, 100) and (200, 400): d "
+        "and n_2 each vary once ((200, 200) in place of the last in the quick version).",
+        "The data's law is not stated beside the figure: standard Gaussian.",
+    ),
+    settings=_settings,
+    draw=_draw,
+    analyse=_analyse,
+)

@@ -1,0 +1,114 @@
+"""Laws of the rows' norms, as few classes: t = ‖x‖²/d and the share of the rows in each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, gammaincinv
+
+from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
+
+Array = NDArray[np.float64]
+
+_SINGLE = 16  # the smallest rows set λ_min and stand alone
+_GROUPS = 32
+_EQUAL = 1e-9  # norms that differ by less are one class
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Classes t of ‖x‖²/d in ascending order, their weights, and where they come from.
+
+    ``spread`` holds t again with the smallest rows at their 16% and 84% quantiles, where the rows
+    are still to be drawn.
+    """
+
+    t: Array
+    weights: Array
+    text: str
+    spread: tuple[Array, ...] = ()
+
+    @property
+    def equal(self) -> bool:
+        return len(self.t) == 1
+
+
+def resolve(data: Any, n_samples: int | float, dim: int) -> Norms:
+    """``"sphere"``, ``"sphere:radius=r"``, ``"gaussian"``, or an array of norms ‖x_i‖.
+
+    Raises ValueError for another name or norms that are not positive and finite, TypeError for
+    what is neither.
+    """
+    if isinstance(data, str):
+        spec = parse_spec(data)
+        if spec.name == "sphere":
+            reject_unknown_options("data", spec, ("radius",))
+            radius = float(spec.options.get("radius", math.sqrt(dim)))
+            return _given(np.array([radius]), dim, f"sphere of radius {radius:.6g}")
+        if spec.name == "gaussian":
+            reject_unknown_options("data", spec, ())
+            return _gaussian(n_samples, dim)
+        raise ValueError(
+            unknown("data", spec.name, ("sphere", "gaussian"))
+            + ", or the rows' norms (an array; norms:FILE on the command line)"
+        )
+    try:
+        norms = np.asarray(data, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f'data must be "sphere", "gaussian" or the rows\' norms, got {type(data).__name__}'
+        ) from None
+    if not len(norms):
+        raise ValueError("data: the array of norms is empty")
+    return _given(norms, dim, f"{len(norms)} given norms")
+
+
+def _given(norms: Array, dim: int, text: str) -> Norms:
+    if not bool(np.all(np.isfinite(norms) & (norms > 0))):
+        raise ValueError(
+            f"norms must be positive and finite, got {float(norms.min())} to {float(norms.max())}; "
+            "a zero row makes λ_min 0 in a network without biases"
+        )
+    if float(norms.max()) > 1e150:
+        raise ValueError(
+            f"norms up to {float(norms.max()):.3g} overflow when squared; scale them down"
+        )
+    t = np.sort(norms**2 / dim)
+    if t[-1] - t[0] <= _EQUAL * t[-1]:
+        return Norms(np.array([float(t.mean())]), np.ones(1), text)
+    n = len(t)
+    alone = min(_SINGLE, n)
+    parts = [np.array([x]) for x in t[:alone]]
+    if n > alone:
+        parts += np.array_split(t[alone:], min(_GROUPS, n - alone))
+    return Norms(
+        np.array([float(p.mean()) for p in parts]), np.array([len(p) / n for p in parts]), text
+    )
+
+
+def _gaussian(n_samples: int | float, dim: int) -> Norms:
+    """χ²_d/d: the smallest rows at their expected quantiles, the rest by Gauss-Legendre in P."""
+    alone = int(min(_SINGLE, n_samples))
+    start = alone / n_samples
+    rest, w = np.empty(0), np.full(alone, 1.0 / n_samples)
+    if start < 1.0:
+        x, gauss = np.polynomial.legendre.leggauss(_GROUPS)
+        share = 0.5 * (1.0 - start)
+        rest = _chi_squared(start + share * (x + 1.0), dim) / dim
+        w = np.append(w, share * gauss)
+    # the k-th smallest of N has the probability k-th of N uniform numbers: a beta law
+    order = np.arange(1, alone + 1)
+    median, *others = (
+        np.append(_chi_squared(betaincinv(order, n_samples + 1.0 - order, q), dim) / dim, rest)
+        for q in (0.5, 0.16, 0.84)
+    )
+    return Norms(median, w / w.sum(), f"gaussian, ‖x‖² ~ χ² of {dim} degrees", tuple(others))
+
+
+def _chi_squared(q: Array, dim: int) -> Array:
+    """The q-quantiles of χ² with ``dim`` degrees."""
+    return np.asarray(2.0 * gammaincinv(0.5 * dim, q))

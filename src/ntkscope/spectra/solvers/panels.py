@@ -1,0 +1,171 @@
+"""A symmetric matrix held as the panels of its lower triangle, and its Cholesky factor in place.
+
+Half of the memory of a square array; the panels may be tensors of their own, views into the lower
+triangle of a given matrix (whose upper triangle then stays untouched), or lie on disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntkscope.spectra.progress import Stage
+from ntkscope.spectra.proof.rounding import U, up
+from ntkscope.spectra.solvers.blas import transposed_product
+
+_WIDTH = 512  # columns of a panel
+_CHUNK = 2048  # rows that a triangular solve copies at once
+
+
+def panel_width(n: int) -> int:
+    """Columns of a panel: about an eighth of a small matrix, 512 of a large one."""
+    return min(_WIDTH, max(64, -(-n // 8)))
+
+
+class Panels:
+    """Panels P_j = A[j:, j:j+b] of a symmetric n×n matrix A, or of its factor L after ``factor``."""
+
+    def __init__(self, panels: list[Tensor], n: int, width: int) -> None:
+        self._panels, self.n, self.width = panels, n, width
+        self.factored = False
+
+    @classmethod
+    def empty(
+        cls, n: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> Panels:
+        """Panels in memory: (n² + n·b)/2 numbers."""
+        b = panel_width(n)
+        made = [
+            torch.empty(n - j, min(b, n - j), dtype=dtype, device=device) for j in range(0, n, b)
+        ]
+        return cls(made, n, b)
+
+    @classmethod
+    def inside(cls, matrix: Tensor) -> Panels:
+        """Views of the lower triangle of ``matrix``, with the diagonal blocks whole."""
+        n = len(matrix)
+        b = panel_width(n)
+        return cls([matrix[j:, j : j + b] for j in range(0, n, b)], n, b)
+
+    @classmethod
+    def on_disk(cls, n: int, directory: Path | str | None = None) -> Panels:
+        """Panels in one unnamed temporary file, which the system removes whatever happens."""
+        b = panel_width(n)
+        sizes = [(n - j) * min(b, n - j) for j in range(0, n, b)]
+        # the file has no name (or loses it at once), so no interrupt can leave it behind
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.truncate(8 * sum(sizes))
+            data = torch.from_numpy(np.memmap(file, dtype=np.float64, mode="r+"))
+        made, start = [], 0
+        for j, size in zip(range(0, n, b), sizes, strict=True):
+            made.append(data[start : start + size].view(n - j, min(b, n - j)))
+            start += size
+        return cls(made, n, b)
+
+    def single(self) -> Panels:
+        """float32 panels in the memory of these, whose contents are lost."""
+        made = []
+        for panel in self._panels:
+            if panel.is_contiguous():
+                made.append(panel.view(-1).view(torch.float32)[: panel.numel()].view(panel.shape))
+            else:
+                made.append(panel.view(torch.float32)[:, : panel.shape[1]])
+        return Panels(made, self.n, self.width)
+
+    @staticmethod
+    def nbytes(n: int, itemsize: int = 8) -> int:
+        """Bytes that ``empty`` and ``on_disk`` take."""
+        b = panel_width(n)
+        return itemsize * sum((n - j) * min(b, n - j) for j in range(0, n, b))
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        """(first column, panel), in order."""
+        return iter(zip(range(0, self.n, self.width), self._panels, strict=True))
+
+    def fill(self, block: Callable[[int, int, int, int], Tensor], stage: Stage) -> None:
+        """Set every panel from ``block(i, i2, j, j2)`` → A[i:i2, j:j2], a few rows at a time."""
+        self.factored = False
+        done, total = 0, self.n * (self.n + self.width) / 2
+        for j, panel in self:
+            w = panel.shape[1]
+            for i in range(0, panel.shape[0], _CHUNK):
+                i2 = min(i + _CHUNK, panel.shape[0])
+                panel[i:i2] = block(j + i, j + i2, j, j + w)
+            done += panel.numel()
+            stage(done / total)
+
+    def diagonal(self) -> Tensor:
+        return torch.cat([panel.diagonal() for panel in self._panels])
+
+    def factor(self, stage: Stage, least: float = 0.0) -> bool:
+        """Overwrite with the Cholesky factor L; False where a pivot is not above ``least`` ≥ 0.
+
+        No eigenvalue is above a pivot, so ``least`` ends a factorisation that would be of no use.
+
+        Left-looking: each panel is finished from the finished ones, in any order of summation, which
+        the bound of :func:`shortfall` allows.
+        """
+        b, done, total = self.width, 0.0, self.n**3 / 3
+        for index, panel in enumerate(self._panels):
+            w = panel.shape[1]
+            for before, left in enumerate(self._panels[:index]):
+                offset = (index - before) * b
+                torch.addmm(
+                    panel, left[offset:], left[offset : offset + w].T, alpha=-1.0, out=panel
+                )
+            top, info = torch.linalg.cholesky_ex(panel[:w])
+            pivots = top.diagonal().square()
+            if int(info) != 0 or not bool((pivots.isfinite() & (pivots > least)).all()):
+                return False
+            panel[:w] = top
+            for i in range(w, panel.shape[0], _CHUNK):
+                rows = panel[i : i + _CHUNK]
+                rows.copy_(torch.linalg.solve_triangular(top.T, rows, upper=True, left=False))
+            done += panel.shape[0] * w * (index * b + w)
+            stage(done / total)
+        self.factored = True
+        return True
+
+    def solve(self, B: Tensor) -> Tensor:
+        """L⁻ᵀ L⁻¹ B for an (n, k) right-hand side, in the precision of the panels."""
+        return self._backward(self._forward(B.to(self._panels[0].dtype).clone()))
+
+    def _forward(self, y: Tensor) -> Tensor:
+        for j, panel in self:
+            w = panel.shape[1]
+            top = torch.linalg.solve_triangular(panel[:w], y[j : j + w], upper=False)
+            y[j : j + w] = top
+            if panel.shape[0] > w:
+                y[j + w :] -= panel[w:] @ top
+        return y
+
+    def _backward(self, y: Tensor) -> Tensor:
+        for j, panel in reversed(list(self)):
+            w = panel.shape[1]
+            right = y[j : j + w]
+            if panel.shape[0] > w:
+                right = right - transposed_product(panel[w:], y[j + w :])
+            y[j : j + w] = torch.linalg.solve_triangular(panel[:w].T, right, upper=True)
+        return y
+
+
+def shortfall(diagonal: Tensor) -> float:
+    """c with λ_min(A) ≥ −c for every A of this diagonal whose floating Cholesky completes.
+
+    c = Σ_j γ_{j+4}/(1 − γ_{j+4}) a_jj plus underflow: Rump, *Verification of positive
+    definiteness*, BIT 46 (2006), with Demmel's scaling; in any order of summation by Rump and
+    Jeannerod, SIMAX 35 (2014). j + 1 operations lie behind an entry of column j; three more are
+    allowed for, so that a library may multiply by reciprocal pivots.
+    """
+    n = len(diagonal)
+    d = diagonal.to(torch.float64).clamp(min=0.0)
+    count = torch.arange(5, n + 5, dtype=torch.float64, device=d.device) * U
+    share = count / (1 - 2 * count)
+    total = float((share * d).sum()) * (1 + 2 * n * U)
+    underflow = 6 * n * (n + float(d.max())) * 2.0**-1022
+    return up(total + underflow)

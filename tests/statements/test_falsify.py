@@ -1,0 +1,124 @@
+"""The search for counterexamples: what is false is found, shrunk and proved, what is true is not."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ntkscope as ntk
+from ntkscope._base import balls
+from ntkscope.statements.balls.ball_instance import BallInstance
+from ntkscope.statements.balls.confirm import Unproved, confirm
+from ntkscope.statements.falsify import Trial, falsify
+from ntkscope.statements.instance import Instance
+from ntkscope.statements.statement import find
+
+
+@pytest.mark.slow
+def test_lemma_5_4_is_refuted_shrunk_and_proved():
+    found = falsify("nguyen2021.lemma-5.4", trials=12, seconds=30.0)
+    assert found.violated
+    assert found.shrunk.size <= found.found.size
+    assert (
+        found.shrunk.N == 2
+    )  # one row never violates it for r = 1: vᵀv shift is then a number ≥ 0
+    assert found.confirmation is not None
+    assert found.confirmation.refuted
+    assert found.confirmation.left[1] < 0
+    verdict = find(found.id).check(found.shrunk.instance())
+    assert any(c.name == found.claim.name and c.holds is False for c in verdict.claims)
+    assert "--widths" in found.command
+    json.dumps(found.to_dict())
+
+
+def test_a_true_statement_stands_and_its_constants_are_kept():
+    found = falsify("bombari2022.loewner", trials=10, seconds=20.0)
+    assert not found.violated
+    assert found.excess <= 0
+    found = falsify("bombari2022.theorem-3.1", trials=10, seconds=20.0)
+    assert not found.violated
+    assert found.constants
+    for e in found.constants:
+        assert 0 < e.smallest <= e.largest
+        assert e.at_smallest.options in str(found)
+
+
+def test_a_statement_whose_condition_is_never_met_is_searched_everywhere():
+    found = falsify("banerjee2023.lemma-4.2", trials=10)
+    assert found.claim is None
+    assert "--everywhere" in found.note
+    found = falsify("banerjee2023.lemma-4.2", trials=20, everywhere=True)
+    assert found.violated
+    assert found.confirmation.refuted
+
+
+def test_the_first_layer_of_theorem_4_2_is_proved_false():
+    trial = Trial((1, 2, 1), "tanh", "banerjee2023:sigma0_sq=10", "ntk", "sphere", 1, 1)
+    instance = trial.instance()
+    verdict = find("banerjee2023.theorem-4.2").check(instance)
+    claim = next(c for c in verdict.claims if c.name == "layer 1, r = 2, as printed")
+    made = confirm(verdict.id, instance, claim)
+    assert made.refuted is (claim.holds is False)
+    assert made.left[0] <= claim.left.value * (1 + 1e-12)
+    assert made.left[1] >= claim.left.value * (1 - 1e-12)
+    assert made.right[0] == pytest.approx(claim.right.value, rel=1e-9)
+
+
+def test_lemma_4_3_is_proved_false_at_large_variance():
+    for seed in range(8):
+        trial = Trial((3, 30, 30, 1), "tanh", "banerjee2023:sigma0_sq=10", "ntk", "sphere", 1, seed)
+        instance = trial.instance()
+        verdict = find("banerjee2023.lemma-4.3").check(instance)
+        bad = [c for c in verdict.violations if "λ_2, r = 3" in c.name]
+        if bad:
+            made = confirm(verdict.id, instance, bad[0])
+            assert made.refuted
+            assert made.left[0] == pytest.approx(bad[0].left.value, rel=1e-9)
+            assert made.right[0] == pytest.approx(bad[0].right.value, rel=1e-9)
+            return
+    pytest.fail("no seed violates the printed bound")
+
+
+def test_a_claim_that_holds_is_not_refuted():
+    law = ntk.data.Gaussian(3)
+    instance = Instance(ntk.Network([3, 4, 1]), law.sample(3, 0), distribution=law)
+    verdict = find("nguyen2021.lemma-5.4").check(instance)
+    for claim in verdict.claims:
+        try:
+            made = confirm(verdict.id, instance, claim)
+        except Unproved:  # the identity beside the inequalities
+            assert claim.relation == "="
+            continue
+        assert not (made.refuted and claim.holds)
+
+
+@pytest.mark.parametrize("name", ["relu", "abs", "tanh", "sigmoid", "identity"])
+def test_features_in_balls_contain_the_floating_ones(name):
+    net = ntk.Network([3, 4, 5, 1], name, "he", "ntk")
+    instance = Instance(net, ntk.data.gaussian(4, 3, seed=0))
+    with balls.precision():
+        values = balls.midpoint(BallInstance(instance).F(2))
+    assert torch.allclose(values, instance.F(2).detach(), rtol=0, atol=1e-13)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"did you mean 'nguyen2021\.lemma-5\.4'"):
+        falsify("nguyen2021.lema-5.4")
+    with pytest.raises(ValueError, match="trials"):
+        falsify("nguyen2021.lemma-5.4", trials=0)
+
+
+def test_command(tmp_path):
+    out = tmp_path / "f.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "ntkscope", "falsify", "nguyen2021.lemma-5.4", "--trials", "12",
+         "--seconds", "20", "--out", str(out)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "refuted in ball arithmetic" in done.stdout
+    (record,) = json.loads(out.read_text())
+    assert record["violated"]
+    assert math.isfinite(record["excess"])

@@ -1,0 +1,110 @@
+"""The machinery: registry, findings, verdicts."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import ntkscope as ntk
+from ntkscope.statements.quantity import Quantity, quantity, rounded
+from ntkscope.statements.statement import Findings, NotComputable, Statement, find, statement
+from ntkscope.statements.verdict import Claim, Rate
+
+
+def small(activation="relu", widths=(5, 8, 6, 1), N=7):
+    net = ntk.Network(widths, activation, "he")
+    return net, ntk.data.gaussian(N, widths[0], seed=1)
+
+
+def test_unknown_id_suggests_the_nearest():
+    net, X = small()
+    with pytest.raises(ValueError, match=r"did you mean 'nguyen2021.eq-5'"):
+        ntk.check("nguyen2021.eq5", net, X)
+
+
+def test_an_id_is_registered_once():
+    with pytest.raises(ValueError, match="twice"):
+        statement("nguyen2021.eq-5", title="", source="", sentence="", latex="")(
+            lambda _i, _out: None
+        )
+
+
+def test_verdict_prints_and_serialises():
+    net, X = small()
+    verdict = ntk.check("nguyen2021.eq-5", net, X, seed=3)
+    assert verdict.holds is True
+    assert "nguyen2021.eq-5" in str(verdict)
+    assert json.loads(json.dumps(verdict.to_dict()))["holds"] is True
+    assert r"\begin{tabular}" in verdict.to_latex()
+
+
+@pytest.mark.parametrize(
+    ("left", "relation", "right", "holds"),
+    [
+        (Quantity(1.0), "≤", Quantity(2.0), True),
+        (Quantity(2.0), "≤", Quantity(1.0), False),
+        (Quantity(1.0 + 1e-12), "≤", Quantity(1.0, error=1e-11), True),
+        (Quantity(1.0), "=", Quantity(1.1), False),
+        (Quantity(1.0, spread=1.0), "≤", Quantity(2.0), None),
+        (Quantity(1.0, spread=0.1), "≤", Quantity(2.0), True),
+        (Quantity(3.0, spread=0.1), "≤", Quantity(2.0), False),
+        (Quantity(math.nan), "≤", Quantity(2.0), None),
+    ],
+)
+def test_a_claim_is_judged_by_its_errors(left, relation, right, holds):
+    assert Claim("", left, relation, right).holds is holds
+
+
+def test_rates_have_exact_intervals():
+    assert Rate("", 0, 10).interval[0] == 0.0
+    # Clopper-Pearson at k = n: lower end solves p^n = 0.005
+    assert Rate("", 10, 10).interval[0] == pytest.approx(0.005 ** (1 / 10))
+    assert Rate("", 50, 100, claimed=0.9).holds is False
+    assert Rate("", 100, 100, claimed=0.9).holds is True
+    assert Rate("", 88, 100, claimed=0.9).holds is None
+
+
+def test_quantities_carry_their_errors():
+    third = rounded(1 / 3, 1)
+    assert abs(float(third + third + third) - 1.0) <= (third + third + third).error
+    product = Quantity(2.0, 0.1) * Quantity(3.0, 0.2)
+    assert product.error >= 2.0 * 0.2 + 3.0 * 0.1
+    assert math.isnan((Quantity(1.0) / Quantity(0.0)).value)
+    assert quantity(2).value == 2.0
+
+
+def test_not_computable_keeps_what_was_found():
+    def run(_i, out: Findings):
+        out.at_most("1 ≤ 2", 1.0, 2.0)
+        raise NotComputable("there is nothing left")
+
+    net, X = small()
+    made = Statement("x.y", "", "", "", "", run)
+    verdict = made.check(ntk.Instance(net, X))
+    assert verdict.claims[0].holds
+    assert "nothing left" in verdict.notes[0]
+
+
+def test_several_outputs_are_refused():
+    with pytest.raises(ValueError, match="one output"):
+        ntk.Instance(ntk.Network([3, 4, 2]), torch.ones(2, 3))
+
+
+def test_every_statement_is_written_out():
+    for s in ntk.statements():
+        assert all((s.title, s.source, s.latex)), s.id
+        assert s.sentence.endswith("."), s.id
+        assert find(s.id) is s
+
+
+def test_random_choices_differ_between_seeds_and_purposes():
+    # torch keeps the low 32 bits of a seed alone, so that a seed shifted above them is lost
+    X = ntk.data.gaussian(4, 3, seed=0)
+    net = ntk.Network([3, 4, 1])
+    drawn = {
+        float(torch.randn((), generator=ntk.Instance(net, X, seed=seed).generator(purpose)))
+        for seed in (0, 1, 2, 2**33)
+        for purpose in ("reference", "labels")
+    }
+    assert len(drawn) == 8
