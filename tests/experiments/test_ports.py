@@ -61,7 +61,7 @@ def test_no_stranger_runs_code_on_local_workers(tmp_path, monkeypatch, uid):
         clusters.append(start(*arguments))
         return clusters[-1]
 
-    def look(progress):
+    def look(_):
         if clusters and not seen:
             addresses = listening(tree())
             ports = [port for _, port in addresses]
@@ -76,6 +76,12 @@ def test_no_stranger_runs_code_on_local_workers(tmp_path, monkeypatch, uid):
     # the same attempts do run code with the run's keys, on every port: each was a real attempt
     assert report["keys"] == [port for _, port in addresses]
     assert len(addresses) == 1 + 2 * 2  # a scheduler, and for each worker the one that watches it
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_tls_cannot_be_turned_off(tls):
+    with pytest.raises(TypeError, match="always use TLS"):
+        Engine(workers=1, tls=tls)
 
 
 def test_keys_are_of_one_run():

@@ -62,6 +62,13 @@ class Engine:
     cluster: Any = None
     tls: Tls | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.tls, Tls | None):
+            raise TypeError(
+                f"tls takes the files of a cluster's keys, a Tls, got {self.tls!r}; local processes "
+                "and SLURM always use TLS with keys made for the run: leave tls out"
+            )
+
     @property
     def local(self) -> bool:
         """Whether trials run on this machine's memory."""
@@ -200,7 +207,7 @@ def _local_cluster(workers: int) -> Any:
 
 
 def _keys_of_this_run() -> Any:
-    """One key for both sides of every connection; it stays in the memory of this run's processes."""
+    """One key for both sides of every connection, known to this run's processes."""
     try:
         return _distributed().Security.temporary()
     except ImportError:
