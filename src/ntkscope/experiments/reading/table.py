@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.specs import unknown
-from ntkscope.experiments.running.trial import Row, Trial
+from ntkscope.experiments.design.trial import Trial
+from ntkscope.experiments.running.rows import Row
 
 _TIMING = ("seconds", "worker")
 

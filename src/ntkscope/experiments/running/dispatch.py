@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ntkscope.experiments.running.trial import Row, Unit, execute, row_of
+from ntkscope.experiments.running.rows import Row, row_of
+from ntkscope.experiments.running.units import Unit, execute
 
 _BUNDLE_SECONDS = 0.1  # short units travel together: a task costs about 1.6 ms
 _BUNDLE_MOST = 500

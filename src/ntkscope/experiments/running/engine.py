@@ -18,7 +18,8 @@ from typing import Any
 from ntkscope._base import memory
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.experiments.running.dispatch import Dispatcher, WorkersGoneError
-from ntkscope.experiments.running.trial import Row, Unit, execute
+from ntkscope.experiments.running.rows import Row
+from ntkscope.experiments.running.units import Unit, execute
 
 Sink = Callable[[Sequence[Row]], None]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from ntkscope.experiments.running.trial import Row
+from ntkscope.experiments.running.rows import Row
 
 FILE = "trials.sqlite"
 LOCK = "writer.lock"

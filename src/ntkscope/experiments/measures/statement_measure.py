@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ntkscope import data
-from ntkscope.experiments.measures.kernel_trials import (
-    KernelMeasure,
+from ntkscope.experiments.design.trial import streams
+from ntkscope.experiments.measures.instances import (
+    checked_network,
     load_data,
     network_of,
-    shape_of,
+    sizes,
 )
-from ntkscope.experiments.running.trial import Result, streams
+from ntkscope.experiments.measures.measure import Measure, Result, TrialSettings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.statement import find
 
-Settings = Mapping[str, Any]
+# what follows a scaling's name in its columns
 MEASURED, PREDICTED, ORDER = " | measured", " | predicted", " | order"
 
 
-class StatementMeasure:
+class StatementMeasure(Measure):
     """``statement`` run on the instance of each seed. Draws inside it are few: a sweep has many."""
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: TrialSettings) -> None:
         find(settings["statement"])
-        KernelMeasure().check({**settings, "quantities": []})
+        checked_network(settings)
 
-    def block(self, settings: Settings) -> int:  # noqa: ARG002
-        return 1
+    def nbytes(self, settings: TrialSettings) -> float:
+        N, widths, _ = sizes(settings)
+        return 8.0 * (12.0 * N * N + 12.0 * N * widths)
 
-    def threads(self, settings: Settings) -> int:
-        return int(settings.get("threads", 1))
-
-    def nbytes(self, settings: Settings) -> float:
-        N, _ = shape_of(settings["data"])
-        widths = [float(n) for n in settings["network"]["widths"]]
-        return 8.0 * (12.0 * N * N + 12.0 * N * sum(widths))
-
-    def run(self, settings: Settings, seeds: Sequence[int]) -> list[Result]:
+    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
         return [self._one(settings, seed) for seed in seeds]
 
-    def _one(self, settings: Settings, seed: int) -> Result:
+    def _one(self, settings: TrialSettings, seed: int) -> Result:
         weights, rows = streams(settings, seed, "weights", "data")
         model = network_of(settings).sample(weights)
         law = data.load(settings["data"], seed=rows).distribution
