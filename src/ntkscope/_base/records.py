@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 
 def plain(value: Any) -> Any:
@@ -77,8 +77,8 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        assert dataclasses.is_dataclass(self)
-        keys = {f.name: f.name for f in dataclasses.fields(self) if f.name not in self._without}
+        fields = dataclasses.fields(cast(Any, self))
+        keys = {f.name: f.name for f in fields if f.name not in self._without}
         found = {}
         for key, path in {**keys, **self._also}.items():
             value = attrgetter(path)(self)
