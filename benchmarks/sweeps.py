@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from benchmarks._common import record
+from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.figures import figure
 from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.engine import _client as started
-from ntkscope.experiments.running.sweep import Sweep
-from ntkscope.experiments.running.trial import Trial, execute, units
+from ntkscope.experiments.running.units import execute, units
+from ntkscope.experiments.sweep import Sweep
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

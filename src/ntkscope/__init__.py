@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ntkscope.activations.activation import Activation
     from ntkscope.activations.hermite import hermite_coefficients
     from ntkscope.experiments.figures.reproduce import reproduce
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
     from ntkscope.inspection.chain import Chain, limiting_chain
     from ntkscope.inspection.inspection import Inspection, inspect
     from ntkscope.inspection.width_limit import (
@@ -97,7 +97,7 @@ _HOMES = {
     "SelfCheckError": "ntkscope.kernels.module.making.selfcheck",
     "SpectrumPrediction": "ntkscope.prediction.smallest",
     "Status": "ntkscope.spectra.eigenvalue",
-    "Sweep": "ntkscope.experiments.running.sweep",
+    "Sweep": "ntkscope.experiments.sweep",
     "Tracker": "ntkscope.training.tracker",
     "Training": "ntkscope.training.outcome",
     "Verdict": "ntkscope.statements.verdict",

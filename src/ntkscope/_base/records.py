@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from operator import attrgetter
+from types import MethodType
 from typing import Any, ClassVar, cast
 
 
@@ -82,5 +83,5 @@ class Record:
         found = {}
         for key, path in {**keys, **self._also}.items():
             value = attrgetter(path)(self)
-            found[key] = plain(value() if callable(value) else value)
+            found[key] = plain(value() if isinstance(value, MethodType) else value)
         return found

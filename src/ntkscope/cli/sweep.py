@@ -10,7 +10,7 @@ import typer
 from ntkscope.cli import running
 
 if TYPE_CHECKING:
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
 _CORE: Any = typer.core.TyperGroup
 
@@ -49,7 +49,7 @@ def run(
 ) -> None:
     """Run the trials that are not done yet; then write the table, the plot and the fits."""
     from ntkscope.experiments.running.store import FILE
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep(file)
     folder = out or Path("out/sweeps") / sweep.settings.name
@@ -70,7 +70,7 @@ def run(
 @app.command()
 def status(folder: Folder) -> None:
     """How far a sweep is, also while it runs, and which errors it met."""
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
     now = sweep.progress(folder)
@@ -92,7 +92,7 @@ def export(
     timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
 ) -> None:
     """Write the table as CSV or Parquet, also while the sweep runs."""
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     target = to or folder / "table.csv"
     table = Sweep.of(folder).table(folder, timings)
@@ -111,7 +111,7 @@ def plot(
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
     from ntkscope.experiments.design.settings import PlotSettings
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
     wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot

@@ -75,7 +75,10 @@ def _trial_settings(settings: SweepSettings, point: dict[str, Value]) -> dict[st
     if any(":" in name for name in asked) and len(asked) > 1:
         raise ValueError("a statement or a function of your own is the only measure of its sweep")
     if asked[0].startswith("check:"):
-        about: dict[str, Any] = {"measure": "statement", "statement": asked[0].removeprefix("check:")}
+        about: dict[str, Any] = {
+            "measure": "statement",
+            "statement": asked[0].removeprefix("check:"),
+        }
         return {**about, **_instance(settings, point), **extra}
     if ":" in asked[0]:
         arguments = {**point, **_filled(settings.arguments, point)}

@@ -11,6 +11,7 @@ import pydantic
 
 from ntkscope._base.specs import unknown
 
+
 class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
@@ -160,5 +161,3 @@ def _problem(error: Any) -> str:
         inside = _PARTS.get(place[0], SweepSettings) if len(place) > 1 else SweepSettings
         return unknown("setting", ".".join(place), inside.model_fields)
     return f"{'.'.join(place)}: {error['msg']}, got {error['input']!r}"
-
-

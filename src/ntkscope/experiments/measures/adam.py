@@ -16,8 +16,6 @@ from torch import Tensor
 
 from ntkscope.networks.network import Network
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-
 
 @dataclass(frozen=True)
 class Descent:
@@ -100,10 +98,10 @@ class _Batch:
     def step(self, rate: float, count: int) -> Float[Tensor, S]:
         """Adam's step number ``count``; the loss before it."""
         loss = self._differentiate()
-        self.mean.lerp_(self.gradient, 1 - BETA_1)
-        self.square.mul_(BETA_2).addcmul_(self.gradient, self.gradient, value=1 - BETA_2)
-        denominator = (self.square.sqrt() / math.sqrt(1 - BETA_2**count)).add_(EPSILON)
-        self.parameters.addcdiv_(self.mean, denominator, value=-rate / (1 - BETA_1**count))
+        self.mean.lerp_(self.gradient, 0.1)
+        self.square.mul_(0.999).addcmul_(self.gradient, self.gradient, value=0.001)
+        denominator = (self.square.sqrt() / math.sqrt(1 - 0.999**count)).add_(1e-8)
+        self.parameters.addcdiv_(self.mean, denominator, value=-rate / (1 - 0.9**count))
         return loss
 
     def _differentiate(self) -> Float[Tensor, S]:

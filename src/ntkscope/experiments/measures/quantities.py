@@ -31,7 +31,9 @@ def quantity(name: str) -> Callable[[Quantity], Quantity]:
     Raises ValueError for a name that is no word or is taken by another function.
     """
     if not name.isidentifier():
-        raise ValueError(f"a quantity is named as a column is, such as effective_rank, got {name!r}")
+        raise ValueError(
+            f"a quantity is named as a column is, such as effective_rank, got {name!r}"
+        )
 
     def register(function: Quantity) -> Quantity:
         taken = _QUANTITIES.get(name)
@@ -39,7 +41,9 @@ def quantity(name: str) -> Callable[[Quantity], Quantity]:
             function.__module__,
             function.__qualname__,
         ):
-            raise ValueError(f"the quantity {name!r} is taken by {taken.__module__}; choose another")
+            raise ValueError(
+                f"the quantity {name!r} is taken by {taken.__module__}; choose another"
+            )
         _QUANTITIES[name] = function
         return function
 

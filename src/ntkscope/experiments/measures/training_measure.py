@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -48,9 +49,9 @@ class TrainingOptions:
         options = cls(**given)
         as_dtype(options.dtype)
         rate = options.rate(shape_of(settings["data"])[0])
-        for name, value in [
-            ("learning_rate", rate), ("epochs", options.epochs), ("window", options.window)
-        ]:  # fmt: skip
+        numbers: dict[str, Any] = {**asdict(options), "learning_rate": rate}
+        for name in ("learning_rate", "epochs", "window"):
+            value = numbers[name]
             if isinstance(value, str) or not (math.isfinite(value) and value > 0):
                 raise ValueError(f"training {name} must be positive, got {value!r}")
         return options
@@ -96,7 +97,9 @@ class TrainingMeasure(Measure):
         layers = [torch.stack(layer) for layer in zip(*weights, strict=True)]
         inputs, outputs = torch.stack(X).to(dtype), torch.stack(Y).to(dtype)
         rate = options.rate(inputs.shape[1])
-        ended = adam(network, layers, inputs, outputs, rate, int(options.epochs), int(options.window))
+        ended = adam(
+            network, layers, inputs, outputs, rate, int(options.epochs), int(options.window)
+        )
         columns = {
             "final_loss": ended.loss.tolist(),
             "first_loss": ended.first.tolist(),

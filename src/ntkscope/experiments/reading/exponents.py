@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import StrEnum
 
+from ntkscope._base.records import Record
 from ntkscope.experiments.reading.fits import Groups, PowerLaw, power_law, upper_half
 
 
-class Outcome(Enum):
+class Agreement(StrEnum):
     """How an exponent stands to the claim."""
 
     CONSISTENT = "consistent"
@@ -22,12 +22,12 @@ class Outcome(Enum):
 
 
 _SENTENCES = {
-    Outcome.CONSISTENT: "The claimed exponent lies in the 95% interval of the fit.",
-    Outcome.APPROACHED: (
+    Agreement.CONSISTENT: "The claimed exponent lies in the 95% interval of the fit.",
+    Agreement.APPROACHED: (
         "The claimed exponent lies outside the interval, and the larger half of the range is nearer "
         "to it than the whole: corrections of lower order still show at these sizes."
     ),
-    Outcome.NOT_SEEN: (
+    Agreement.NOT_SEEN: (
         "The claimed exponent lies outside the interval, and the larger half of the range is no "
         "nearer to it."
     ),
@@ -35,24 +35,14 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True)
-class ScalingVerdict:
+class ScalingVerdict(Record, also={"sentence": "outcome.sentence"}):
     """y ∝ x^claimed, tried on one curve. whole: all points; late: the larger half of the x."""
 
     curve: str
     claimed: float
     whole: PowerLaw
     late: PowerLaw
-    outcome: Outcome
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "curve": self.curve,
-            "claimed": self.claimed,
-            "whole": self.whole.to_dict(),
-            "late": self.late.to_dict(),
-            "outcome": self.outcome.value,
-            "sentence": self.outcome.sentence,
-        }
+    outcome: Agreement
 
     def __str__(self) -> str:
         return (
@@ -68,9 +58,9 @@ def scaling_verdict(curve: str, groups: Groups, claimed: float, seed: int = 0) -
     """
     whole, late = power_law(groups, seed), power_law(upper_half(groups), seed)
     if whole.exponent.contains(claimed) or late.exponent.contains(claimed):
-        outcome = Outcome.CONSISTENT
+        outcome = Agreement.CONSISTENT
     elif abs(late.exponent.value - claimed) < abs(whole.exponent.value - claimed):
-        outcome = Outcome.APPROACHED
+        outcome = Agreement.APPROACHED
     else:
-        outcome = Outcome.NOT_SEEN
+        outcome = Agreement.NOT_SEEN
     return ScalingVerdict(curve, claimed, whole, late, outcome)

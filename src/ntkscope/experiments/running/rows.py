@@ -26,9 +26,7 @@ class Row:
         return bool(self.error)
 
 
-def row_of(
-    trial: Trial, results: dict[str, Scalar], error: str = "", seconds: float = 0.0
-) -> Row:
+def row_of(trial: Trial, results: dict[str, Scalar], error: str = "", seconds: float = 0.0) -> Row:
     """The row of a trial that this process ran."""
     worker = f"{socket.gethostname()}:{os.getpid()}"
     return Row(trial.key, trial.seed, dict(trial.coordinates), results, error, seconds, worker)

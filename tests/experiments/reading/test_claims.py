@@ -7,11 +7,12 @@ import pytest
 
 from ntkscope import Network
 from ntkscope.cli.main import main
-from ntkscope.experiments.measures.statement_trials import MEASURED, ORDER, PREDICTED
-from ntkscope.experiments.reading.claims import check_sweep, judge, sweep_settings
+from ntkscope.experiments.growing import check_sweep, sweep_settings
+from ntkscope.experiments.measures.statement_measure import MEASURED, ORDER, PREDICTED
+from ntkscope.experiments.reading.claims import judge
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.engine import Engine
-from ntkscope.experiments.running.sweep import Sweep
+from ntkscope.experiments.sweep import Sweep
 
 ID = "nguyen2021.theorem-4.1"
 NET = Network([8, 40, 10, 1], "relu", "he")

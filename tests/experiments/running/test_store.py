@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
+from ntkscope.experiments.running.rows import Row
 from ntkscope.experiments.running.store import FILE, Store, StoreBusyError, StoreError
-from ntkscope.experiments.running.trial import Row
 
 
 def row(key: str, value: float = 1.0, error: str = "") -> Row:
@@ -111,7 +111,7 @@ FULL = """
     import sys
     from pathlib import Path
     from ntkscope.experiments.running.store import Store
-    from ntkscope.experiments.running.trial import Row
+    from ntkscope.experiments.running.rows import Row
     folder, written = Path(sys.argv[1]), 0
     store = Store.open(folder)
     try:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkscope.experiments.reading.fits import line, power_law, ratio, upper_half
-from ntkscope.experiments.reading.verdicts import Outcome, scaling_verdict
+from ntkscope.experiments.reading.exponents import Agreement, scaling_verdict
+from ntkscope.experiments.reading.fits import line, power_law, upper_half
 
 XS = [10.0, 20.0, 40.0, 80.0, 160.0]
 
@@ -50,20 +50,13 @@ def test_a_line_and_what_it_explains():
     assert bent.resampled == "points"
 
 
-def test_a_bounded_ratio():
-    found = ratio({x: [2.0 * x, 2.2 * x] for x in XS}, {x: x for x in XS})
-    assert found.mean.value == pytest.approx(2.1)
-    assert (found.smallest, found.largest) == (pytest.approx(2.1), pytest.approx(2.1))
-    assert found.exponent.value == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize(
     ("law", "claimed", "outcome"),
     [
-        (lambda x: 3 * x, 1.0, Outcome.CONSISTENT),
-        (lambda x: 3 * (x - 5), 1.0, Outcome.APPROACHED),
-        (lambda x: 3 * x + x**2 / 20, 1.0, Outcome.NOT_SEEN),
-        (lambda x: x**-0.5, -0.5, Outcome.CONSISTENT),
+        (lambda x: 3 * x, 1.0, Agreement.CONSISTENT),
+        (lambda x: 3 * (x - 5), 1.0, Agreement.APPROACHED),
+        (lambda x: 3 * x + x**2 / 20, 1.0, Agreement.NOT_SEEN),
+        (lambda x: x**-0.5, -0.5, Agreement.CONSISTENT),
     ],
 )
 def test_outcomes(law, claimed, outcome):

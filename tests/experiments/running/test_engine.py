@@ -19,9 +19,9 @@ from ntkscope._base import memory
 from ntkscope.experiments.running import dispatch, engine
 from ntkscope.experiments.running.engine import Engine, Tls
 from ntkscope.experiments.running.store import Store, StoreBusyError
-from ntkscope.experiments.running.sweep import Sweep
+from ntkscope.experiments.sweep import Sweep
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[2]
 HERE = Engine(workers=0)
 KERNELS = {
     "name": "kernels",
