@@ -42,7 +42,7 @@ def check_over_sweep(
     rest = ",".join(f"{k}={v}" for k, v in spec.options.items() if k not in ("N", "d", "seed"))
     source = f"{spec.name}:{rest}" if rest else spec.name
     folder = out or Path("out/check-sweep")
-    engine = running.make_engine(workers, None, None, None)
+    engine = running.make_engine(workers, None, None)
     found = []
     for id in ids:
         with running.live(as_json) as progress:

@@ -34,7 +34,6 @@ def run(
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
-    tls: running.TlsFlag = None,
     tls_files: running.TlsFiles = None,
     quiet: running.Quiet = False,
 ) -> None:
@@ -47,7 +46,7 @@ def run(
     from ntkscope.experiments.figures.reproduce import reproduce
 
     scale: Scale = "full" if full else "quick"
-    engine = running.make_engine(workers, cluster, tls, tls_files)
+    engine = running.make_engine(workers, cluster, tls_files)
     with running.live(quiet or draw) as progress:
         made = reproduce(
             figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,

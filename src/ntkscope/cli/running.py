@@ -25,12 +25,6 @@ Cluster = Annotated[
         "slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"
     ),
 ]
-TlsFlag = Annotated[
-    bool | None,
-    typer.Option(
-        "--tls/--no-tls", help="Temporary keys; on for slurm, off for local processes by default."
-    ),
-]
 TlsFiles = Annotated[
     str | None, typer.Option(help="CA,CERTIFICATE,KEY: PEM files for a tls:// address.")
 ]
@@ -38,16 +32,14 @@ RetryFailed = Annotated[bool, typer.Option(help="Run the failed trials again.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress line.")]
 
 
-def make_engine(
-    workers: int | None, cluster: str | None, tls: bool | None, tls_files: str | None
-) -> Engine:
+def make_engine(workers: int | None, cluster: str | None, tls_files: str | None) -> Engine:
     """The engine that the options describe. Raises ValueError for options that exclude each other."""
     from ntkscope.experiments.running.engine import Engine, Tls
 
     if cluster is not None and workers is not None:
         raise ValueError("--workers counts local processes; leave it out with --cluster")
     if tls_files is None:
-        return Engine(workers, cluster, tls)
+        return Engine(workers, cluster)
     parts = [part.strip() for part in tls_files.split(",")]
     if len(parts) != 3 or cluster is None:
         raise ValueError("--tls-files takes CA,CERTIFICATE,KEY and goes with --cluster tls://…")

@@ -43,7 +43,6 @@ def run(
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
-    tls: running.TlsFlag = None,
     tls_files: running.TlsFiles = None,
     quiet: running.Quiet = False,
 ) -> None:
@@ -55,7 +54,7 @@ def run(
     folder = out or Path("out/sweeps") / sweep.settings.name
     if not resume and (folder / FILE).exists():
         raise ValueError(f"{str(folder)!r} holds a sweep already; move it away, or give --resume")
-    engine = running.make_engine(workers, cluster, tls, tls_files)
+    engine = running.make_engine(workers, cluster, tls_files)
     with running.live(quiet) as progress:
         ended = sweep.run(folder, engine, retry_failed=retry_failed, progress=progress)
     typer.echo(f"{running.describe(ended)} in {ended.seconds:.1f} s; {folder}")

@@ -1,7 +1,8 @@
 """Where trials run: in this process, on local processes, on a Dask cluster, on SLURM.
 
-The one module that imports ``distributed``. Nothing listens beyond loopback unless a cluster that
-does is asked for.
+Whoever reaches a Dask port runs code as its owner, and any user of a machine reaches its loopback.
+So whatever is started here listens with TLS alone, and answers those who hold the keys that were
+made for this run; local processes listen on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _CONFIG: dict[str, Any] = {
     # it slows short torch trials by 15 to 40%
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.admin.log-length": 100,
+    # pages of a web server that is not started
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -52,13 +56,19 @@ class Engine:
     cluster: instead of local processes, the address of a Dask scheduler, a scheduler file
         (``.json``), ``"slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"``, or a
         ``distributed.Client`` of your own.
-    tls: files to use with an address; ``True`` makes temporary keys for a local cluster (SLURM
-        has them by default, since its jobs talk over the network; ``False`` turns them off).
+    tls: files to use with an address. What is started here makes keys of its own for each run.
     """
 
     workers: int | None = None
     cluster: Any = None
-    tls: Tls | bool | None = None
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.tls, Tls | None):
+            raise TypeError(
+                f"tls takes the files of a cluster's keys, a Tls, got {self.tls!r}; local processes "
+                "and SLURM always use TLS with keys made for the run: leave tls out"
+            )
 
     @property
     def local(self) -> bool:
@@ -141,10 +151,10 @@ def _client(engine: Engine, workers: int) -> Iterator[tuple[Any, int]]:
         return
     with dask.config.set(_CONFIG), contextlib.ExitStack() as stack:
         if engine.cluster is None:
-            cluster = _local_cluster(workers, engine.tls)
+            cluster = _local_cluster(workers)
             stack.callback(_close_local, cluster)
         elif parse_spec(str(engine.cluster)).name == "slurm":
-            cluster = _slurm_cluster(parse_spec(engine.cluster), engine.tls)
+            cluster = _slurm_cluster(parse_spec(engine.cluster))
             stack.callback(_close, cluster, 2)
         else:
             cluster = None
@@ -158,7 +168,7 @@ def _connect(engine: Engine, cluster: Any) -> Any:
     if cluster is not None:
         return distributed.Client(cluster, set_as_default=False)
     options: dict[str, Any] = {"set_as_default": False, "timeout": 10}
-    if isinstance(engine.tls, Tls):
+    if engine.tls is not None:
         options["security"] = distributed.Security(
             tls_ca_file=engine.tls.ca, tls_client_cert=engine.tls.certificate,
             tls_client_key=engine.tls.key, require_encryption=True,
@@ -177,28 +187,34 @@ def _connect(engine: Engine, cluster: Any) -> Any:
         ) from None
 
 
-def _local_cluster(workers: int, tls: Tls | bool | None) -> Any:
-    distributed = _distributed()
-    return distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        protocol="tls" if tls else "tcp",
-        security=_temporary_keys() if tls else None,
-        dashboard_address="127.0.0.1:0",
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=0,  # trials are counted before they start; no worker is killed for size
+def _local_cluster(workers: int) -> Any:
+    distributed, keys = _distributed(), _keys_of_this_run()
+    from ntkscope.experiments.servers import Scheduler, Worker
+
+    listen = {"host": "127.0.0.1", "protocol": "tls://", "security": keys}
+    nanny = {
+        **listen,
+        "worker_class": Worker,
+        "nthreads": 1,
+        "memory_limit": 0,  # trials are counted before they start; no worker is killed for size
+        "silence_logs": 50,
+    }
+    return distributed.SpecCluster(
+        scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
+        workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
+        security=keys,
         silence_logs=50,
     )
 
 
-def _temporary_keys() -> Any:
+def _keys_of_this_run() -> Any:
+    """One key for both sides of every connection, known to this run's processes."""
     try:
         return _distributed().Security.temporary()
     except ImportError:
         raise ImportError(
-            "temporary TLS keys need the package cryptography: pip install cryptography"
+            "processes and SLURM need the package cryptography, for TLS keys made for the run: "
+            "pip install 'ntkscope[cluster]', or --workers 0"
         ) from None
 
 
@@ -220,7 +236,7 @@ def _close(what: Any, seconds: int) -> None:
         what.close(timeout=seconds)
 
 
-def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
+def _slurm_cluster(spec: Spec) -> Any:
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError:
@@ -233,11 +249,19 @@ def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
     cores = int(options.setdefault("cores", 1))
     options.setdefault("processes", cores)
     options.setdefault("memory", "4GB")
-    made: dict[str, Any] = {}
-    if tls is not False:
-        made = {"security": _temporary_keys(), "protocol": "tls"}
-        made["shared_temp_directory"] = str(Path.cwd())
-    cluster: Any = SLURMCluster(**options, **made, scheduler_options={"dashboard_address": None})
+    from ntkscope.experiments.servers import Scheduler, Worker
+
+    cluster: Any = SLURMCluster(
+        **options,
+        security=_keys_of_this_run(),
+        protocol="tls",
+        shared_temp_directory=str(Path.cwd()),  # the jobs' key files, for their owner alone (0600)
+        scheduler_cls=Scheduler,
+        scheduler_options={"dashboard": False},
+        worker_extra_args=[
+            "--no-dashboard", "--worker-class", f"{Worker.__module__}.{Worker.__qualname__}",
+        ],
+    )  # fmt: skip
     cluster.scale(jobs=int(jobs))
     return cluster
 
