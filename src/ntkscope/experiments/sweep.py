@@ -13,7 +13,8 @@ from ntkscope.experiments.design.settings import SweepSettings, read_settings
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.measures import registry
 from ntkscope.experiments.reading.table import Table, make_table
-from ntkscope.experiments.running.engine import Engine, orderly_end, run_units
+from ntkscope.experiments.running.engine import Engine
+from ntkscope.experiments.running.execution import orderly_end, run_units
 from ntkscope.experiments.running.order import interleave
 from ntkscope.experiments.running.rows import row_of
 from ntkscope.experiments.running.store import Store

@@ -16,7 +16,7 @@ import pytest
 
 from experiments.trial_functions import settings
 from ntkscope._base import memory
-from ntkscope.experiments.running import dispatch, engine
+from ntkscope.experiments.running import clusters, dispatch
 from ntkscope.experiments.running.engine import Engine, Tls
 from ntkscope.experiments.running.store import Store, StoreBusyError
 from ntkscope.experiments.sweep import Sweep
@@ -143,7 +143,7 @@ def test_workers_that_are_lost_for_good_are_replaced(tmp_path, monkeypatch):
     # a nanny that cannot start its worker again closes, and tells nobody
     monkeypatch.setattr(dispatch, "_LOOK_SECONDS", 0.5)
     monkeypatch.setattr(dispatch, "_PATIENCE_SECONDS", 2.0)
-    made, start = [], engine._local_cluster
+    made, start = [], clusters.local_cluster
 
     def noted(*arguments):
         made.append(start(*arguments))
@@ -155,7 +155,7 @@ def test_workers_that_are_lost_for_good_are_replaced(tmp_path, monkeypatch):
         for nanny in list(made[0].workers.values()):
             made[0].sync(nanny.close)
 
-    monkeypatch.setattr(engine, "_local_cluster", noted)
+    monkeypatch.setattr(clusters, "local_cluster", noted)
     sweep = Sweep(settings("slow_normal", seeds=60, scales=1, seconds=0.05))
     ended = sweep.run(tmp_path / "out", Engine(workers=1))
     assert (ended.done, ended.failed) == (60, 0)

@@ -1,2 +1,2 @@
 """Where trials run. From the ground up: ``rows``, ``store``, ``units``, ``order``, ``watch``,
-``dispatch``, ``engine``."""
+``engine``, ``dispatch``, ``clusters`` (these two alone know dask), ``execution``."""

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from experiments.trial_functions import settings
-from ntkscope.experiments import engine
-from ntkscope.experiments.engine import Engine
+from ntkscope.experiments.running import clusters
+from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 
 NOBODY = 65534
@@ -55,19 +55,19 @@ def stranger(uid: int, ports: list[int], keys: dict[str, str] | None) -> dict:
 def test_no_stranger_runs_code_on_local_workers(tmp_path, monkeypatch, uid):
     if uid != os.getuid() and os.getuid() != 0:
         pytest.skip("becoming another user needs root")
-    clusters, start, seen = [], engine._local_cluster, []
+    made, start, seen = [], clusters.local_cluster, []
 
     def noted(*arguments):
-        clusters.append(start(*arguments))
-        return clusters[-1]
+        made.append(start(*arguments))
+        return made[-1]
 
     def look(_):
-        if clusters and not seen:
+        if made and not seen:
             addresses = listening(tree())
             ports = [port for _, port in addresses]
-            seen.append((addresses, stranger(uid, ports, keys_of(clusters[0]))))
+            seen.append((addresses, stranger(uid, ports, keys_of(made[0]))))
 
-    monkeypatch.setattr(engine, "_local_cluster", noted)
+    monkeypatch.setattr(clusters, "local_cluster", noted)
     Sweep(settings("normal")).run(tmp_path, Engine(workers=2), progress=look)
     ((addresses, report),) = seen
     assert report["uid"] == uid
@@ -85,7 +85,7 @@ def test_tls_cannot_be_turned_off(tls):
 
 
 def test_keys_are_of_one_run():
-    first, second = engine._keys_of_this_run(), engine._keys_of_this_run()
+    first, second = clusters.keys_of_this_run(), clusters.keys_of_this_run()
     assert first.require_encryption
     assert first.tls_client_key != second.tls_client_key
 
