@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from ntkscope._base.records import Record
 
@@ -172,20 +171,13 @@ def _redrawn(
     samples: list[np.ndarray], fit: Callable[[np.ndarray, np.ndarray], np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """(estimates, their redraws as rows, what was drawn anew) of ``fit(index of the points, means)``."""
+    rng = np.random.default_rng(seed)
     means, points = np.array([ys.mean() for ys in samples]), np.arange(len(samples))
-    alone = any(len(ys) < 2 for ys in samples)
-
-    def statistic(*drawn: np.ndarray, axis: int) -> np.ndarray:
-        if alone:
-            (index,) = drawn
-            return fit(index, means[index])
-        return fit(points, np.stack([ys.mean(axis=axis) for ys in drawn], axis=-1))
-
-    found = bootstrap(
-        (points,) if alone else samples, statistic, n_resamples=_DRAWS, vectorized=True, method="percentile",
-        random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    return fit(points, means), found.bootstrap_distribution, "points" if alone else "trials"
+    if any(len(ys) < 2 for ys in samples):
+        index = rng.integers(len(samples), size=(_DRAWS, len(samples)))
+        return fit(points, means), fit(index, means[index]), "points"
+    drawn = [ys[rng.integers(len(ys), size=(_DRAWS, len(ys)))].mean(axis=1) for ys in samples]
+    return fit(points, means), fit(points, np.stack(drawn, axis=1)), "trials"
 
 
 def _estimate(value: Any, draws: np.ndarray) -> Estimate:
