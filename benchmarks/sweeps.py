@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks._common import record
-from ntkscope.experiments.figures import figure
+from ntkscope.experiments.figures.gallery import figure
 from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.engine import _client as started
 from ntkscope.experiments.running.sweep import Sweep

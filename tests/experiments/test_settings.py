@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from experiments.trial_functions import settings
 from ntkscope.experiments.design.expressions import evaluate, fill
 from ntkscope.experiments.design.settings import Range, expand, read_settings
-from ntkscope.experiments.figures import figures
+from ntkscope.experiments.figures.gallery import figures
 from ntkscope.experiments.measures.registry import measure_of
 from ntkscope.experiments.running.sweep import Sweep, interleave
 from ntkscope.experiments.running.trial import streams, units

@@ -14,7 +14,7 @@ from ntkscope.experiments.measures.kernel_trials import (
 )
 from ntkscope.experiments.running.trial import Result, streams
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 Settings = Mapping[str, Any]
 MEASURED, PREDICTED, ORDER = " | measured", " | predicted", " | order"

@@ -20,7 +20,7 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.sweep import Progress, Sweep
 from ntkscope.networks.network import Network
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 
