@@ -14,7 +14,7 @@ import torch
 
 from benchmarks._common import record
 from ntkscope.experiments.design.trial import Trial
-from ntkscope.experiments.figures import figure
+from ntkscope.experiments.figures.gallery import figure
 from ntkscope.experiments.running.clusters import connected
 from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.units import execute, units

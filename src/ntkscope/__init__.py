@@ -51,8 +51,11 @@ if TYPE_CHECKING:
     from ntkscope.spectra.progress import Progress
     from ntkscope.spectra.singular import smallest_singular_value
     from ntkscope.spectra.smallest import smallest_eigenvalue
+    from ntkscope.statements.check import check, check_all
     from ntkscope.statements.instance import Instance
-    from ntkscope.statements.statement import Statement, check, check_all, statements
+    from ntkscope.statements.paper import Paper
+    from ntkscope.statements.registry import load_plugin, statements
+    from ntkscope.statements.statement import Statement
     from ntkscope.statements.verdict import Verdict
     from ntkscope.training.checkpoints import load_model, save_model
     from ntkscope.training.curvature import hessian_norms
@@ -90,6 +93,7 @@ _HOMES = {
     "OutputKernels": "ntkscope.kernels.module.holding.outputs",
     "plan_kernel": "ntkscope.kernels.module.making.kernel_plan",
     "Statement": "ntkscope.statements.statement",
+    "Paper": "ntkscope.statements.paper",
     "Plan": "ntkscope.spectra.plan",
     "Prediction": "ntkscope.prediction.smallest",
     "Progress": "ntkscope.spectra.progress",
@@ -103,8 +107,8 @@ _HOMES = {
     "Verdict": "ntkscope.statements.verdict",
     "WidthLimit": "ntkscope.inspection.width_limit",
     "certify_loewner": "ntkscope.spectra.loewner",
-    "check": "ntkscope.statements.statement",
-    "check_all": "ntkscope.statements.statement",
+    "check": "ntkscope.statements.check",
+    "check_all": "ntkscope.statements.check",
     "condition_number": "ntkscope.spectra.extremes",
     "dual_activation": "ntkscope.kernels.limiting.dual",
     "empirical_ntk": "ntkscope.kernels.empirical",
@@ -117,6 +121,7 @@ _HOMES = {
     "limiting_ntk": "ntkscope.kernels.limiting.limiting_kernel",
     "lipschitz_interval": "ntkscope.lipschitz",
     "load_model": "ntkscope.training.checkpoints",
+    "load_plugin": "ntkscope.statements.registry",
     "memorize": "ntkscope.training.memorization",
     "plan": "ntkscope.spectra.plan",
     "predict_smallest_eigenvalue": "ntkscope.prediction.smallest",
@@ -126,7 +131,7 @@ _HOMES = {
     "smallest_eigenvalue": "ntkscope.spectra.smallest",
     "smallest_singular_value": "ntkscope.spectra.singular",
     "spectral_density": "ntkscope.spectra.density",
-    "statements": "ntkscope.statements.statement",
+    "statements": "ntkscope.statements.registry",
     "train": "ntkscope.training.dynamics",
     "width_convergence": "ntkscope.inspection.width_limit",
     "width_limit": "ntkscope.inspection.width_limit",
@@ -154,6 +159,7 @@ __all__ = [
     "NTKRegressor",
     "Network",
     "OutputKernels",
+    "Paper",
     "Plan",
     "Prediction",
     "Progress",
@@ -184,6 +190,7 @@ __all__ = [
     "limiting_ntk",
     "lipschitz_interval",
     "load_model",
+    "load_plugin",
     "memorize",
     "plan",
     "plan_kernel",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ntkscope.experiments.figures import figures
+from ntkscope.experiments.figures.gallery import figures
 from ntkscope.experiments.sweep import Sweep
 
 

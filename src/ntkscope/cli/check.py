@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +27,9 @@ def run(
     listing: Annotated[bool, typer.Option("--list", help="List all statements.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Run all statements.")] = False,
     paper: Annotated[
-        str | None, typer.Option(help="Only nguyen2021, bombari2022 or banerjee2023.")
+        str | None, typer.Option(help="Only the statements of one paper, what ids begin with.")
     ] = None,
+    plugin: Plugins = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with data and network settings.")
     ] = None,
@@ -45,8 +47,9 @@ def run(
     **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
-    from ntkscope.statements.statement import find, statements
+    from ntkscope.statements.registry import find, statements
 
+    load_plugins(plugin)
     if listing:
         for s in statements(paper):
             typer.echo(f"{s.id:34} {s.title}  ({s.source})")
@@ -78,8 +81,8 @@ def _check(
 ) -> list[Verdict]:
     from ntkscope.cli import settings as settings_module
     from ntkscope.report.terminal import ProgressBar
+    from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
-    from ntkscope.statements.statement import check_all
 
     settings = settings_module.read(settings_module.NetworkSettings, config, given)
     network = options.make_network(
@@ -116,9 +119,8 @@ def _options(settings: Any, budget: dict[str, Any]) -> str:
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
     from rich.console import Console
 
-    from ntkscope.report import files
-    from ntkscope.report import verdicts as pages
-    from ntkscope.report.statements import as_text
+    from ntkscope.report import check_page, files
+    from ntkscope.report.check_text import as_text
 
     width = shutil.get_terminal_size((120, 24)).columns
     records = [v.to_dict() for v in verdicts]
@@ -127,11 +129,11 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     elif latex:
         typer.echo("\n\n".join(v.to_latex() for v in verdicts))
     elif len(verdicts) <= 3:
-        typer.echo("\n\n".join(as_text(v, width) for v in verdicts))
+        typer.echo("\n\n".join(as_text(r, width) for r in records))
     else:
         Console(highlight=False, width=width).print(outcomes(verdicts))
     if out is not None:
-        page = pages.page(records, verdicts[0].settings)
+        page = check_page.page(records, verdicts[0].settings)
         with options.writing(out):
             files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
         typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)

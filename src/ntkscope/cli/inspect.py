@@ -95,12 +95,12 @@ def _inspect(settings: Any, as_json: bool) -> None:
             page = report.save(settings.out)
     records = [v.to_dict() for v in verdicts]
     if verdicts and settings.out:
-        from ntkscope.report import verdicts as pages
+        from ntkscope.report import check_page
 
         files.write_all(
             Path(settings.out),
             {
-                "check.html": pages.page(records, verdicts[0].settings),
+                "check.html": check_page.page(records, verdicts[0].settings),
                 "check.json": files.to_json(records),
             },
         )
@@ -120,9 +120,9 @@ def _inspect(settings: Any, as_json: bool) -> None:
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
     """The statements whose hypotheses on the network hold, run on it."""
     from ntkscope.networks.network import MLP
+    from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
-    from ntkscope.statements.statement import check_all
-    from ntkscope.statements.statement import statements as all_statements
+    from ntkscope.statements.registry import statements as all_statements
 
     if not isinstance(model, MLP) or str(settings.dtype) != "float64":
         raise ValueError("--statements needs a network given by --widths, in float64")

@@ -11,7 +11,7 @@ from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.networks.network import Network
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 

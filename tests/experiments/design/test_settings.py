@@ -2,9 +2,19 @@
 
 import pytest
 
+<<<<<<< HEAD:tests/experiments/design/test_settings.py
 from ntkscope.experiments.design.settings import Range, read_settings
 from ntkscope.experiments.design.trial import streams
 from ntkscope.experiments.sweep import Sweep
+=======
+from experiments.trial_functions import settings
+from ntkscope.experiments.design.expressions import evaluate, fill
+from ntkscope.experiments.design.settings import Range, expand, read_settings
+from ntkscope.experiments.figures.gallery import figures
+from ntkscope.experiments.measures.registry import measure_of
+from ntkscope.experiments.running.sweep import Sweep, interleave
+from ntkscope.experiments.running.trial import streams, units
+>>>>>>> papers:tests/experiments/test_settings.py
 
 SMALL = {
     "name": "small",

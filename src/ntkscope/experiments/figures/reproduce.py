@@ -15,8 +15,8 @@ import psutil
 import torch
 
 from ntkscope import __version__
-from ntkscope.experiments.figures import figure as find_figure
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.engine import Engine

@@ -14,7 +14,7 @@ from ntkscope.experiments.measures.instances import (
 )
 from ntkscope.experiments.measures.measure import Measure, Result, TrialSettings
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 # what follows a scaling's name in its columns
 MEASURED, PREDICTED, ORDER = " | measured", " | predicted", " | order"

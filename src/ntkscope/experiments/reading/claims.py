@@ -15,7 +15,7 @@ from ntkscope._base.records import Record
 from ntkscope.experiments.measures.statement_measure import MEASURED, ORDER, PREDICTED
 from ntkscope.experiments.reading.fits import PowerLaw, power_law
 from ntkscope.experiments.reading.table import Table
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 
 @dataclass(frozen=True)

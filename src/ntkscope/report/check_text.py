@@ -1,71 +1,80 @@
-"""A verdict as text, as LaTeX."""
+"""The record of a verdict as text and as LaTeX."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from ntkscope.statements.verdict import Claim, Rate, Verdict
+Record = Mapping[str, Any]
 
 
-def short(x: float | None, digits: int = 5) -> str:
-    """A number for a table; a dash where there is none."""
-    if x is None or math.isnan(x):
+def short(x: float | str | None, digits: int = 5) -> str:
+    """A number for a table, infinite ones as the text they are in JSON; a dash where there is none."""
+    if x is None or x == "nan":
         return "–"
-    return f"{x + 0.0:.{digits}g}"  # no −0
+    if isinstance(x, str):
+        return x
+    return "–" if math.isnan(x) else f"{x + 0.0:.{digits}g}"  # no −0
 
 
-def mark(item: Claim | Rate) -> str:
+def mark(item: Record) -> str:
     """yes, no or open."""
-    if item.holds is None:
+    if item["holds"] is None:
         return "open"
-    return "yes" if item.holds else ("no (erratum)" if item.erratum else "no")
+    return "yes" if item["holds"] else ("no (erratum)" if item["erratum"] else "no")
 
 
-def claim_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str, str]]:
+def claim_rows(record: Record) -> list[tuple[str, ...]]:
     """(claim, left, relation, right, slack, holds) of every inequality."""
     return [
         (
-            c.name, short(c.left.value), c.relation, short(c.right.value), short(c.slack, 3),
+            c["name"], short(c["left"]), c["relation"], short(c["right"]), short(c["slack"], 3),
             mark(c),
         )
-        for c in verdict.claims
+        for c in record["inequalities"]
     ]  # fmt: skip
 
 
-def hypothesis_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str]]:
+def hypothesis_rows(record: Record) -> list[tuple[str, ...]]:
     """(hypothesis, measured, threshold, state, note)."""
     return [
         (
-            h.name, short(h.measured), ("order of " if h.order else "") + short(h.threshold),
-            h.state, h.note,
+            h["name"], short(h["measured"]),
+            ("order of " if h["order_of"] else "") + short(h["threshold"]), h["state"], h["note"],
         )
-        for h in verdict.hypotheses
+        for h in record["hypotheses"]
     ]  # fmt: skip
 
 
-def rate_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str]]:
+def rate_rows(record: Record) -> list[tuple[str, ...]]:
     """(statement, successes of trials, 99% interval, claimed, holds)."""
     return [
         (
-            r.name, f"{r.successes}/{r.trials}", "{:.3f} … {:.3f}".format(*r.interval),
-            short(r.claimed), mark(r),
+            r["name"], f"{r['successes']}/{r['trials']}",
+            "{:.3f} … {:.3f}".format(*r["interval_99"]), short(r["claimed"]), mark(r),
         )
-        for r in verdict.rates
+        for r in record["rates"]
     ]  # fmt: skip
 
 
-def scaling_rows(verdict: Verdict) -> list[tuple[str, str, str, str, str]]:
+def scaling_rows(record: Record) -> list[tuple[str, ...]]:
     """(quantity, measured, order of, predicted, constant)."""
-    rows: list[tuple[str, str, str, str, str]] = []
-    for s in verdict.scalings:
-        bar = f" ± {short(s.measured.spread, 2)}" if s.measured.spread else ""
-        name = f"{s.name} = {s.order}({s.expression})" if s.expression else s.name
-        measured = short(s.measured.value) + bar
-        rows.append((name, measured, s.order, short(s.predicted), short(s.ratio, 4)))
+    rows: list[tuple[str, ...]] = []
+    for s in record["scalings"]:
+        bar = f" ± {short(s['standard_error'], 2)}" if s["standard_error"] else ""
+        name = f"{s['name']} = {s['order']}({s['expression']})" if s["expression"] else s["name"]
+        rows.append(
+            (
+                name,
+                short(s["measured"]) + bar,
+                s["order"],
+                short(s["predicted"]),
+                short(s["constant"], 4),
+            )
+        )
     return rows
 
 
@@ -77,30 +86,30 @@ SECTIONS = (
 )
 
 
-def as_text(verdict: Verdict, width: int = 120) -> str:
+def as_text(record: Record, width: int = 120) -> str:
     """Tables for a terminal of ``width`` columns."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(f"{verdict.id}: {verdict.title} ({verdict.source})", markup=False)
-    console.print(verdict.sentence, markup=False)
-    settings = verdict.settings
+    console.print(f"{record['id']}: {record['title']} ({record['source']})", markup=False)
+    console.print(record["claim"], markup=False)
+    settings = record["settings"]
     console.print(f"on {settings.get('network')}, N = {settings.get('N')}", markup=False)
-    console.print(f"outcome: {verdict.outcome}", markup=False)
+    console.print(f"outcome: {record['outcome']}", markup=False)
     for title, columns, rows_of in SECTIONS:
-        rows = rows_of(verdict)
+        rows = rows_of(record)
         if rows:
             table = Table(*columns, title=title, title_justify="left")
             for row in rows:
                 table.add_row(*(_escape(cell) for cell in row))
             console.print(table)
-    for extra in verdict.tables:
+    for extra in record["tables"]:
         table = Table(*map(str, extra["columns"]), title=_escape(extra["title"]))
         for row in extra["rows"]:
             table.add_row(*(_escape(_cell(x)) for x in row))
         console.print(table)
-    for note in verdict.notes:
+    for note in record["notes"]:
         console.print(f"· {note}", markup=False)
     file = console.file
     assert isinstance(file, io.StringIO)
@@ -159,29 +168,30 @@ def _plain_tex(text: str) -> str:
     return "".join(out)
 
 
-def as_latex(verdict: Verdict) -> str:
+def as_latex(record: Record) -> str:
     """A tabular of the inequalities, rates and scalings, with settings, seed and command."""
+    settings = record["settings"]
     lines = [
         r"\begin{table}",
-        rf"\caption{{{tex(verdict.title)} ({tex(verdict.source)}): {tex(verdict.outcome)}. "
-        rf"{tex(str(verdict.settings.get('network')))}, $N = {verdict.settings.get('N')}$, "
-        rf"seed {verdict.settings.get('seed')}.}}",
+        rf"\caption{{{tex(record['title'])} ({tex(record['source'])}): {tex(record['outcome'])}. "
+        rf"{tex(str(settings.get('network')))}, $N = {settings.get('N')}$, "
+        rf"seed {settings.get('seed')}.}}",
         r"\begin{tabular}{lrcrl}",
         r"\hline",
     ]
-    for name, left, relation, right, _, holds in claim_rows(verdict):
+    for name, left, relation, right, _, holds in claim_rows(record):
         cells = (tex(name), tex(left), tex(relation), tex(right), tex(holds))
         lines.append(" & ".join(cells) + r" \\")
-    for name, met, interval, claimed, holds in rate_rows(verdict):
+    for name, met, interval, claimed, holds in rate_rows(record):
         cells = (f"{tex(name)} ({tex(interval)})", met, r"$\ge$", tex(claimed), tex(holds))
         lines.append(" & ".join(cells) + r" \\")
-    for name, measured, _, predicted, constant in scaling_rows(verdict):
+    for name, measured, _, predicted, constant in scaling_rows(record):
         cells = (tex(name), tex(measured), "", tex(predicted), f"constant {tex(constant)}")
         lines.append(" & ".join(cells) + r" \\")
     lines += [
         r"\hline",
         r"\end{tabular}",
-        rf"\\\texttt{{{tex(verdict.command)}}}",
+        rf"\\\texttt{{{tex(record['command'])}}}",
         r"\end{table}",
     ]
     return "\n".join(lines)
