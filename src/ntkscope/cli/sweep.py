@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import running
+from ntkscope.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
     from ntkscope.experiments.sweep import Sweep
@@ -40,6 +41,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
     ] = True,
+    plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
@@ -47,10 +49,11 @@ def run(
     quiet: running.Quiet = False,
 ) -> None:
     """Run the trials that are not done yet; then write the table, the plot and the fits."""
+    from ntkscope.experiments.design.settings import read_settings, with_plugins
     from ntkscope.experiments.running.store import FILE
     from ntkscope.experiments.sweep import Sweep
 
-    sweep = Sweep(file)
+    sweep = Sweep(with_plugins(read_settings(file), plugin or ()))
     folder = out or Path("out/sweeps") / sweep.settings.name
     if not resume and (folder / FILE).exists():
         raise ValueError(f"{str(folder)!r} holds a sweep already; move it away, or give --resume")
@@ -123,14 +126,14 @@ def plot(
 
 def _finish(sweep: Sweep, folder: Path) -> None:
     """The table, and the plot and the fits where the settings ask for them."""
-    from ntkscope.experiments.reading.analysis import fit_all
-    from ntkscope.report.files import to_json, write_all
-
     table = sweep.table(folder)
     table.save(folder / "table.csv")
     if sweep.settings.plot is not None and len(table):
         _draw(sweep, folder, sweep.settings.plot, folder / "plot.png")
     if sweep.settings.fit:
+        from ntkscope.experiments.reading.analysis import fit_all
+        from ntkscope.report.files import to_json, write_all
+
         fits = fit_all(table, sweep.settings.fit)
         write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
         for fit in fits:

@@ -59,6 +59,8 @@ class Sweep:
 
     def _check(self) -> None:
         if not self._checked:
+            for plugin in self.settings.plugin:
+                registry.load_plugin(plugin)
             registry.check(self.trials)
             self._checked = True
 
@@ -96,7 +98,7 @@ class Sweep:
             watch = Watch(self.trials, store, retry_failed, progress)
             waiting = interleave([t for t in self.trials if t.key not in watch.ended])
             engine = engine or Engine()
-            work = list(units(waiting))
+            work = list(units(waiting, tuple(self.settings.plugin)))
             watch.report()
             try:
                 with orderly_end():

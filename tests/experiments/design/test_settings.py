@@ -1,20 +1,12 @@
 """Settings files: what they stand for, and every way to get them wrong."""
 
+from pathlib import Path
+
 import pytest
 
-<<<<<<< HEAD:tests/experiments/design/test_settings.py
-from ntkscope.experiments.design.settings import Range, read_settings
+from ntkscope.experiments.design.settings import Range, read_settings, with_plugins
 from ntkscope.experiments.design.trial import streams
 from ntkscope.experiments.sweep import Sweep
-=======
-from experiments.trial_functions import settings
-from ntkscope.experiments.design.expressions import evaluate, fill
-from ntkscope.experiments.design.settings import Range, expand, read_settings
-from ntkscope.experiments.figures.gallery import figures
-from ntkscope.experiments.measures.registry import measure_of
-from ntkscope.experiments.running.sweep import Sweep, interleave
-from ntkscope.experiments.running.trial import streams, units
->>>>>>> papers:tests/experiments/test_settings.py
 
 SMALL = {
     "name": "small",
@@ -23,6 +15,13 @@ SMALL = {
     "data": "gaussian:N={N},d={d}",
     "network": {"widths": ["d", "2*N", 1]},
 }
+CALLED = {
+    "name": "called",
+    "measure": "experiments.trial_functions:normal",
+    "seeds": 2,
+    "grid": {"scale": [1.0]},
+}
+TRAINED = {**SMALL, "name": "trained", "measure": "final_loss", "training": {"epochs": 7}}
 
 
 def test_a_grid_is_every_combination_with_every_seed():
@@ -86,6 +85,8 @@ def test_ranges():
         ({"measure": "no_such_module:f"}, "cannot import"),
         ({"measure": ["final_loss", "lambda_min"]}, "only measure"),
         ({"measure": "final_loss", "training": {"epochs": 0}}, "must be positive"),
+        ({"measure": "final_loss", "training": {"epoch": 9}}, "did you mean 'epochs'"),
+        ({"measure": ["lambda_min", "layers"], "batch": 4}, "leave it out"),
         ({"seeds": 10_000_000}, "split the sweep"),
     ],
 )
@@ -100,3 +101,21 @@ def test_files_that_are_no_settings(tmp_path):
         read_settings(tmp_path / "bad.toml")
     with pytest.raises(FileNotFoundError, match="no settings file"):
         read_settings(tmp_path / "none.toml")
+
+
+def test_a_key_stays_what_it_was():
+    """Stores of older versions hold their trials under these names."""
+    keys = {s["name"]: Sweep(s).trials[-1].key for s in (SMALL, CALLED, TRAINED)}
+    assert keys == {
+        "small": "trial-30a06cfdb9544857b67ad86a615477f2c7e36bfd",
+        "called": "trial-7aafb0bcf90f3bfb58af27e3a838df4b2c2e6501",
+        "trained": "trial-33e95ea77dd8f46bc903f669450bb797a82d53b1",
+    }
+
+
+def test_plugins_are_named_in_full(tmp_path):
+    (tmp_path / "run.toml").write_text('name = "x"\nplugin = ["own.py", "a.module", "own.py"]')
+    read = read_settings(tmp_path / "run.toml")
+    assert read.plugin == [str(tmp_path / "own.py"), "a.module"]
+    more = with_plugins(read, ["other.py", "a.module"])
+    assert more.plugin == [*read.plugin, str(Path("other.py").resolve())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,7 +99,8 @@ class SweepSettings(_Strict):
     ``"package.module:function"`` of your own. seeds: trials a point.
     grid: variable → values or range; points: a list of points instead, or besides (each point is
     then combined with the grid). define: variables computed from others. where: a point stays
-    when this expression is positive.
+    when this expression is positive. plugin: files and modules with activations, initializations,
+    laws of data, statements or quantities of your own; a file's place counts from the settings'.
     """
 
     name: str
@@ -116,6 +118,7 @@ class SweepSettings(_Strict):
     arguments: dict[str, Any] = {}
     threads: int | None = None
     batch: int | None = None
+    plugin: list[str] = []
     plot: PlotSettings | None = None
     fit: list[FitSettings] = []
 
@@ -141,11 +144,27 @@ def read_settings(source: Path | dict[str, Any]) -> SweepSettings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{str(source)!r} is not TOML: {error}") from None
     try:
-        return SweepSettings.model_validate(values)
+        settings = SweepSettings.model_validate(values)
+        folder = source.parent if isinstance(source, Path) else Path()
+        return with_plugins(settings.model_copy(update={"plugin": []}), settings.plugin, folder)
     except pydantic.ValidationError as error:
         problems = "; ".join(_problem(e) for e in error.errors())
         where = f"{str(source)!r}: " if isinstance(source, Path) else ""
         raise ValueError(f"{where}{problems}") from None
+
+
+def with_plugins(
+    settings: SweepSettings, plugins: Sequence[str], folder: Path = Path()
+) -> SweepSettings:
+    """The settings with more plugins; files are named in full, since workers start elsewhere."""
+    more = [_in_full(plugin, folder) for plugin in plugins]
+    return settings.model_copy(update={"plugin": list(dict.fromkeys([*settings.plugin, *more]))})
+
+
+def _in_full(plugin: str, folder: Path) -> str:
+    path = folder / plugin
+    is_file = path.suffix == ".py" or len(Path(plugin).parts) > 1 or path.exists()
+    return str(path.resolve()) if is_file else plugin
 
 
 _PARTS: dict[str, type[_Strict]] = {

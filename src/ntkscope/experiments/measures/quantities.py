@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ntkscope._base.rollback import restorable
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.measures.columns import (
     backward_error,
@@ -21,7 +22,7 @@ from ntkscope.spectra.smallest import smallest_eigenvalue
 
 Quantity = Callable[[TrialInstance], Any]
 _WHOLE = 2500  # N up to which all eigenvalues take no longer than a certified smallest one
-_QUANTITIES: dict[str, Quantity] = {}
+_QUANTITIES: dict[str, Quantity] = restorable({})
 
 
 def quantity(name: str) -> Callable[[Quantity], Quantity]:

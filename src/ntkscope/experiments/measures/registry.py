@@ -43,3 +43,11 @@ def check(trials: Iterable[Trial]) -> None:
             settings = trial.plain
             with at_point(dict(trial.coordinates)):
                 measure_of(settings).check(settings)
+
+
+@functools.cache
+def load_plugin(source: str) -> None:
+    """Register what a plugin holds, once a process. Raises PluginError, a ValueError."""
+    from ntkscope.statements import registry
+
+    registry.load_plugin(source)

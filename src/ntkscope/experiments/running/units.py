@@ -13,7 +13,7 @@ from typing import Any
 from ntkscope._base import memory
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.measures.measure import Result
-from ntkscope.experiments.measures.registry import measure_of
+from ntkscope.experiments.measures.registry import load_plugin, measure_of
 from ntkscope.experiments.running.rows import Row, in_a_line, row_of
 
 
@@ -23,7 +23,7 @@ class Unit:
 
     Which seeds share a block, and the number of threads, follow from the settings alone: products
     of another batch size or thread count may round differently, and a trial's numbers are to be
-    the same bits in every run.
+    the same bits in every run. ``plugins`` name what the settings may speak of.
     """
 
     trials: tuple[Trial, ...]
@@ -68,6 +68,8 @@ def _execute_unit(unit: Unit) -> list[Row]:
     error = ""
     try:
         memory.require(unit.nbytes, "this trial", "use a larger machine, or fewer samples")
+        for plugin in unit.plugins:  # a worker starts without them
+            load_plugin(plugin)
         settings = unit.settings
         with _GATE.threads(unit.threads):
             measured = measure_of(settings).run(settings, unit.seeds)
