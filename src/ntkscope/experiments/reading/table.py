@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
@@ -32,6 +30,8 @@ class Table:
         """A NumPy array of one column. Raises ValueError for an unknown one."""
         if name not in self.columns:
             raise ValueError(unknown("column", name, self.columns))
+        import numpy as np  # status and export do without
+
         return np.array([record.get(name, float("nan")) for record in self.records])
 
     def where(self, **values: Any) -> Table:
