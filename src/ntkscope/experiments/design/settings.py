@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.expressions import Value, evaluate, fill
 from ntkscope.experiments.measures.registry import measure_of
 from ntkscope.experiments.running.trial import Trial, canonical
+
+with needs("sweep"):
+    import pydantic
 
 _MOST = 5_000_000  # trials: beyond it the client's own bookkeeping is the problem
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 
-from ntkscope import __version__
+from ntkscope._base.extras import needs
+from ntkscope._base.version import __version__
 from ntkscope.experiments.figures import figure as find_figure
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.reading import drawing
@@ -23,6 +23,9 @@ from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.sweep import Progress, Sweep
 from ntkscope.report.files import to_json, write_all
 from ntkscope.report.html import environment
+
+with needs("sweep"):
+    import psutil
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ntkscope._base import memory
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.experiments.running.dispatch import Dispatcher, WorkersGoneError
 from ntkscope.experiments.running.trial import Row, Unit, execute
@@ -106,12 +107,8 @@ def _cores() -> int:
 
 
 def _distributed() -> Any:
-    try:
+    with needs("sweep"):
         import distributed
-    except ImportError:
-        raise ImportError(
-            "processes and clusters need Dask: pip install 'ntkscope[cluster]', or --workers 0"
-        ) from None
     return distributed
 
 
@@ -220,10 +217,8 @@ def _close(what: Any, seconds: int) -> None:
 
 
 def _slurm_cluster(spec: Spec, tls: Tls | bool | None) -> Any:
-    try:
+    with needs("sweep"):
         from dask_jobqueue.slurm import SLURMCluster
-    except ImportError:
-        raise ImportError("SLURM needs dask-jobqueue: pip install 'ntkscope[cluster]'") from None
     reject_unknown_options("cluster", spec, _SLURM)
     options: dict[str, Any] = dict(spec.options)
     jobs = options.pop("jobs", 1)

@@ -126,7 +126,7 @@ class Sweep:
             )
         import torch
 
-        from ntkscope import __version__
+        from ntkscope._base.version import __version__
 
         versions = {
             "ntkscope": __version__,
