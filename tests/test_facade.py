@@ -1,6 +1,7 @@
 """The facade names the public things and nothing else."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def test_the_stub_gives_every_name_to_type_checkers():
     # `from x import y` alone is private to a stub
     assert [alias.name for alias in NAMED if alias.asname != alias.name] == []
     assert [node for node in STUB.body[1:] if not isinstance(node, ast.ImportFrom)] == []
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_function():
+    importlib.import_module("ntkscope.statements.statement")
+    assert {s.paper for s in ntk.statements("nguyen2021")} == {"nguyen2021"}
 
 
 def test_unknown_name_is_an_attribute_error():

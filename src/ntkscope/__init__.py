@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import sys
+from types import ModuleType
 from typing import Any
 
 from ntkscope._base.version import __version__ as __version__
@@ -34,6 +36,17 @@ def __getattr__(name: str) -> Any:
     )
     globals()[name] = value
     return value
+
+
+class _Facade(ModuleType):
+    """A folder that has the name of a public function (``statements``) does not take its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and _HOMES.get(name, __name__) != __name__):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade
 
 
 def __dir__() -> list[str]:
