@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli import settings as settings_module
 from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 if TYPE_CHECKING:
@@ -62,10 +62,9 @@ def run(
     elif everything:
         raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
     if sweep:
-        from ntkscope.cli import settings as settings_module
         from ntkscope.cli.check_sweep import check_over_sweep
 
-        about = settings_module.read(settings_module.NetworkSettings, config, given)
+        about = settings_module.read(options.Problem, config, given)
         check_over_sweep(chosen, about, seeds, workers, out, json)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
@@ -79,12 +78,11 @@ app.command()(options.takes(options.NETWORK, run))
 def _check(
     ids: list[str], config: Path | None, given: dict[str, Any], budget: dict[str, Any]
 ) -> list[Verdict]:
-    from ntkscope.cli import settings as settings_module
     from ntkscope.report.terminal import ProgressBar
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
 
-    settings = settings_module.read(settings_module.NetworkSettings, config, given)
+    settings = settings_module.read(options.Problem, config, given)
     network = options.make_network(
         settings.widths, settings.activation, settings.init, settings.parameterization,
         settings.weights, settings.bias_std, settings.residual,
@@ -104,13 +102,7 @@ def _check(
 
 def _options(settings: Any, budget: dict[str, Any]) -> str:
     """The options that differ from their defaults, as one would type them."""
-    parts = []
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if value is True:
-            parts.append(f"--{name}")
-        elif field.is_required() or value != field.default:
-            parts.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+    parts = [settings_module.as_typed(settings)]
     defaults = {"samples": 4096, "trials": 100, "delta": 0.1}
     parts += [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
     return " ".join(parts)

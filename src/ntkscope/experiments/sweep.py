@@ -145,7 +145,7 @@ class Sweep:
 def _versions() -> dict[str, str]:
     import torch
 
-    from ntkscope import __version__
+    from ntkscope._base.version import __version__
 
     return {
         "ntkscope": __version__,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
+from ntkscope._base.extras import needs
 from ntkscope.report import plots
 from ntkscope.report.html import figure_html, render_page
+
+with needs("report"):
+    import plotly.graph_objects as go
 
 Record = Mapping[str, Any]
 _COLOURS = {True: plots.GREEN, False: plots.VERMILION, None: plots.GREY}

@@ -101,6 +101,6 @@ def test_this_process_alone_opens_no_port(tmp_path):
 
 def test_without_the_library_for_keys_nothing_starts(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ImportError, match=r"cryptography.*ntkscope\[cluster\].*--workers 0"):
+    with pytest.raises(ImportError, match=r"cryptography.*ntkscope\[sweep\]"):
         Sweep(settings("normal")).run(tmp_path, Engine(workers=1))
     assert Sweep(settings("normal")).run(tmp_path, Engine(workers=0)).done == 24

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
+
+with needs("sweep"):
+    import pydantic
 
 
 class _Strict(pydantic.BaseModel):

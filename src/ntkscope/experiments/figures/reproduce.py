@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 
-from ntkscope import __version__
+from ntkscope._base.extras import needs
+from ntkscope._base.version import __version__
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
@@ -24,6 +24,9 @@ from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.report.files import to_json, write_all
 from ntkscope.report.html import environment
+
+with needs("sweep"):
+    import psutil
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
@@ -116,13 +117,9 @@ def _parse(text: str) -> int | float | str:
 
 
 def _save_parquet(table: Table, path: Path) -> None:
-    try:
+    with needs("data"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(
-            "writing .parquet needs pyarrow: pip install 'ntkscope[parquet]', or write .csv"
-        ) from None
     columns = {
         name: pa.array([record.get(name) for record in table.records]) for name in table.columns
     }

@@ -14,14 +14,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import dask
-import distributed
-
 from ntkscope._base import memory
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.experiments.running.dispatch import Dispatcher, Sink, WorkersGoneError
 from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.units import Unit
+
+with needs("sweep"):
+    import dask
+    import distributed
 
 _CLUSTERS_MOST = 3  # sets of local processes, should all of one be lost
 _SLURM = ("jobs", "cores", "processes", "memory", "queue", "walltime", "account", "interface")
@@ -149,13 +151,9 @@ def local_cluster(workers: int) -> Any:
 
 def keys_of_this_run() -> Any:
     """One key for both sides of every connection, known to this run's processes."""
-    try:
-        return distributed.Security.temporary()
-    except ImportError:
-        raise ImportError(
-            "processes and SLURM need the package cryptography, for TLS keys made for the run: "
-            "pip install 'ntkscope[cluster]', or --workers 0"
-        ) from None
+    with needs("sweep"):
+        import cryptography  # noqa: F401  # distributed's own message names no extra
+    return distributed.Security.temporary()
 
 
 def _close_local(cluster: Any) -> None:
@@ -177,10 +175,8 @@ def _close(what: Any, seconds: int) -> None:
 
 
 def _slurm_cluster(spec: Spec) -> Any:
-    try:
+    with needs("sweep"):
         from dask_jobqueue.slurm import SLURMCluster
-    except ImportError:
-        raise ImportError("SLURM needs dask-jobqueue: pip install 'ntkscope[cluster]'") from None
     reject_unknown_options("cluster", spec, _SLURM)
     options: dict[str, Any] = dict(spec.options)
     jobs = options.pop("jobs", 1)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import KilledWorker, as_completed
-
+from ntkscope._base.extras import needs
 from ntkscope.experiments.running.rows import Row, in_a_line, row_of
 from ntkscope.experiments.running.units import Unit, execute
+
+with needs("sweep"):
+    from distributed import KilledWorker, as_completed
 
 Sink = Callable[[Sequence[Row]], None]
 

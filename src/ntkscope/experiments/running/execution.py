@@ -25,13 +25,8 @@ def run_units(work: Sequence[Unit], engine: Engine, sink: Callable[[Sequence[Row
         for unit in work:
             sink(execute((unit,)))
         return
-    try:
-        from ntkscope.experiments.running.clusters import run_on_cluster
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"processes and clusters need Dask ({error}): pip install 'ntkscope[cluster]', or "
-            "--workers 0"
-        ) from None
+    from ntkscope.experiments.running.clusters import run_on_cluster
+
     run_on_cluster(work, engine, workers, sink)
 
 
