@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from benchmarks._common import record
-from ntkscope.experiments.figures import figure
+from ntkscope.experiments.design.trial import Trial
+from ntkscope.experiments.figures.gallery import figure
+from ntkscope.experiments.running.clusters import connected
 from ntkscope.experiments.running.engine import Engine
-from ntkscope.experiments.running.engine import _client as started
-from ntkscope.experiments.running.sweep import Sweep
-from ntkscope.experiments.running.trial import Trial, execute, units
+from ntkscope.experiments.running.units import execute, units
+from ntkscope.experiments.sweep import Sweep
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
@@ -66,7 +67,7 @@ def two_ways(N: int, d: int, count: int = 4) -> dict[str, Any]:
     }
     seconds = []
     for workers, threads in ((2, 1), (1, 2)):
-        with started(Engine(workers=workers), workers) as (client, _), _folder() as folder:
+        with connected(Engine(workers=workers), workers) as (client, _), _folder() as folder:
             engine = Engine(cluster=client)
             Sweep({**base, "name": "warm", "data": f"gaussian:N=20,d={d}"}).run(
                 f"{folder}/warm", engine

@@ -22,9 +22,6 @@ FLOORS = [
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
-# of the package itself only these plain values may be imported, from anywhere
-FACADE = {"__version__"}
-
 
 def _modules() -> dict[str, Path]:
     """Dotted name below ntkscope → file."""
@@ -43,7 +40,7 @@ def _imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "ntkscope":
-            found |= {alias.name for alias in node.names} - FACADE
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ntkscope."):
             base = node.module.removeprefix("ntkscope.")
             full = {f"{base}.{alias.name}" for alias in node.names}

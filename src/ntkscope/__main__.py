@@ -1,3 +1,18 @@
-from ntkscope.cli.main import main
+"""``ntkscope`` and ``python -m ntkscope``."""
 
-main()
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The command line; a line and exit code 2 where its packages are not installed."""
+    try:
+        from ntkscope.cli.main import main as run
+    except ImportError as error:
+        print(f"ntkscope: {error}", file=sys.stderr)
+        sys.exit(2)
+    run()
+
+
+if __name__ == "__main__":
+    main()

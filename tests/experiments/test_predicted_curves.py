@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntkscope as ntk
-from ntkscope.experiments.figures import figure
+from ntkscope.experiments.figures.gallery import figure
 from ntkscope.experiments.reading.drawing import make_axes
 from ntkscope.experiments.reading.table import Table
 

@@ -58,3 +58,13 @@ def settings(function: str, seeds: int = 6, scales: int = 4, **arguments: object
         "grid": {"scale": [float(k + 1) for k in range(scales)]},
         "arguments": arguments,
     }
+
+
+def results(values: dict) -> list[dict]:
+    """The results of a sweep's trials, run here and kept nowhere."""
+    from ntkscope.experiments.running.units import execute, units
+    from ntkscope.experiments.sweep import Sweep
+
+    rows = execute(tuple(units(Sweep(values).trials)))
+    assert all(not r.error for r in rows), rows[0].error
+    return [r.results for r in rows]

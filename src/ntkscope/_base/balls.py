@@ -14,19 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope._base.extras import needs
+
 PRECISION = 256  # bits
 
 
 def flint() -> Any:
     """The module. Raises ImportError that says how to install it."""
-    try:
-        import flint as module
-    except ImportError:
-        raise ImportError(
-            "rigorous confirmation needs python-flint, which is not installed; "
-            'pip install "ntkscope[exact]"'
-        ) from None
-    return module
+    with needs("exact"):
+        import flint
+    return flint
 
 
 @contextmanager

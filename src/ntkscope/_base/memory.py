@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
-
-import psutil
 
 
 class NotEnoughMemoryError(MemoryError):
@@ -14,11 +13,22 @@ class NotEnoughMemoryError(MemoryError):
 
 def available() -> int:
     """Bytes that can be allocated now without swapping (the container's limit where there is one)."""
-    free = int(psutil.virtual_memory().available)
+    free, resident = _system()
     limit = _cgroup_limit()
-    if limit is not None:
-        free = min(free, max(0, limit - int(psutil.Process().memory_info().rss)))
-    return free
+    return free if limit is None else min(free, max(0, limit - resident))
+
+
+def _system() -> tuple[int, int]:
+    """(bytes that the system can give, bytes that this process holds)."""
+    if os.path.exists("/proc/meminfo"):
+        with open("/proc/meminfo") as file:
+            free = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable:"))
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+        return 1024 * free, pages * os.sysconf("SC_PAGE_SIZE")
+    import psutil
+
+    return int(psutil.virtual_memory().available), int(psutil.Process().memory_info().rss)
 
 
 def _cgroup_limit() -> int | None:

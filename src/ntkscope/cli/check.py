@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli import settings as settings_module
+from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +27,9 @@ def run(
     listing: Annotated[bool, typer.Option("--list", help="List all statements.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Run all statements.")] = False,
     paper: Annotated[
-        str | None, typer.Option(help="Only nguyen2021, bombari2022 or banerjee2023.")
+        str | None, typer.Option(help="Only the statements of one paper, what ids begin with.")
     ] = None,
+    plugin: Plugins = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with data and network settings.")
     ] = None,
@@ -45,8 +47,9 @@ def run(
     **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
-    from ntkscope.statements.statement import find, statements
+    from ntkscope.statements.registry import find, statements
 
+    load_plugins(plugin)
     if listing:
         for s in statements(paper):
             typer.echo(f"{s.id:34} {s.title}  ({s.source})")
@@ -59,10 +62,9 @@ def run(
     elif everything:
         raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
     if sweep:
-        from ntkscope.cli import settings as settings_module
         from ntkscope.cli.check_sweep import check_over_sweep
 
-        about = settings_module.read(settings_module.NetworkSettings, config, given)
+        about = settings_module.read(options.Problem, config, given)
         check_over_sweep(chosen, about, seeds, workers, out, json)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
@@ -76,12 +78,11 @@ app.command()(options.takes(options.NETWORK, run))
 def _check(
     ids: list[str], config: Path | None, given: dict[str, Any], budget: dict[str, Any]
 ) -> list[Verdict]:
-    from ntkscope.cli import settings as settings_module
     from ntkscope.report.terminal import ProgressBar
+    from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
-    from ntkscope.statements.statement import check_all
 
-    settings = settings_module.read(settings_module.NetworkSettings, config, given)
+    settings = settings_module.read(options.Problem, config, given)
     network = options.make_network(
         settings.widths, settings.activation, settings.init, settings.parameterization,
         settings.weights, settings.bias_std, settings.residual,
@@ -101,13 +102,7 @@ def _check(
 
 def _options(settings: Any, budget: dict[str, Any]) -> str:
     """The options that differ from their defaults, as one would type them."""
-    parts = []
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if value is True:
-            parts.append(f"--{name}")
-        elif field.is_required() or value != field.default:
-            parts.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+    parts = [settings_module.as_typed(settings)]
     defaults = {"samples": 4096, "trials": 100, "delta": 0.1}
     parts += [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
     return " ".join(parts)
@@ -116,9 +111,8 @@ def _options(settings: Any, budget: dict[str, Any]) -> str:
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
     from rich.console import Console
 
-    from ntkscope.report import files
-    from ntkscope.report import verdicts as pages
-    from ntkscope.report.statements import as_text
+    from ntkscope.report import check_page, files
+    from ntkscope.report.check_text import as_text
 
     width = shutil.get_terminal_size((120, 24)).columns
     records = [v.to_dict() for v in verdicts]
@@ -127,11 +121,11 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     elif latex:
         typer.echo("\n\n".join(v.to_latex() for v in verdicts))
     elif len(verdicts) <= 3:
-        typer.echo("\n\n".join(as_text(v, width) for v in verdicts))
+        typer.echo("\n\n".join(as_text(r, width) for r in records))
     else:
         Console(highlight=False, width=width).print(outcomes(verdicts))
     if out is not None:
-        page = pages.page(records, verdicts[0].settings)
+        page = check_page.page(records, verdicts[0].settings)
         with options.writing(out):
             files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
         typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)

@@ -19,7 +19,7 @@ def check_over_sweep(
     """
     from ntkscope._base.specs import parse_spec
     from ntkscope.data.loaders import distribution
-    from ntkscope.experiments.reading.claims import check_sweep
+    from ntkscope.experiments.growing import check_sweep
     from ntkscope.report.files import to_json, write_all
 
     spec = parse_spec(settings.data)

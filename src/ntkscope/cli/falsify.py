@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ntkscope.cli.plugin_option import Plugins, load_plugins
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -20,6 +22,7 @@ def run(
     everywhere: Annotated[
         bool, typer.Option(help="Count instances on which a hypothesis fails as well.")
     ] = False,
+    plugin: Plugins = None,
     out: Annotated[
         Path | None, typer.Option(help="Write what was found to this JSON file.")
     ] = None,
@@ -30,6 +33,7 @@ def run(
     from ntkscope.report.terminal import ProgressBar
     from ntkscope.statements.falsify import falsify
 
+    load_plugins(plugin)
     found = []
     with ProgressBar() as progress:
         for id in ids:

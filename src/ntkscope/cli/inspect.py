@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,65 +11,58 @@ import typer
 from ntkscope._base.specs import unknown
 from ntkscope.cli import options
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(options.Problem):
+    """A network by its widths, or a model of one's own; and what to measure."""
 
-_OWN: dict[str, Any] = {
-    "model": Annotated[
-        str,
+    widths: options.MaybeWidths = None  # type: ignore[assignment]  # needed only without a model
+    model: Annotated[
+        str | None,
         typer.Option(
             help="Your own model in place of --widths: file.py:build or package.module:name. "
             "This runs that code."
         ),
-    ],
-    "checkpoint": Annotated[
-        str, typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors.")
-    ],
-    "params": Annotated[
-        str,
+    ] = None
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors."),
+    ] = None
+    params: Annotated[
+        str | None,
         typer.Option(
             help="Parameters of --model to differentiate: patterns such as layer4.*,head.*"
         ),
-    ],
-    "dtype": Annotated[str, typer.Option(help="float64 (default) or float32.")],
-    "device": Annotated[str, typer.Option(help="cpu (default), cuda, cuda:1, …")],
-    "reduce": Annotated[
-        str, typer.Option(help="Several outputs: trace (default) or an output's index.")
-    ],
-    "width_limit": Annotated[
+    ] = None
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu"
+    reduce: Annotated[str, typer.Option(help="Several outputs: trace or an output's index.")] = (
+        "trace"
+    )
+    width_limit: Annotated[
         bool,
         typer.Option(
             "--width-limit", help="Compare with the infinite-width kernel, over widths too."
         ),
-    ],
-    "statements": Annotated[
+    ] = False
+    statements: Annotated[
         bool,
         typer.Option("--statements", help="Run the papers' statements that apply to the network."),
-    ],
-    "out": Annotated[str, typer.Option(help="Folder for report.html, result.json, settings.toml.")],
-}
+    ] = False
+    out: Annotated[
+        str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+    ] = None
 
 
-def run(
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file with any of these settings.")
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print result.json instead of tables.")
-    ] = False,
-    **given: Any,
-) -> None:
+def run(about: InspectOptions, json: options.Json = False) -> None:
     """Measure a network's NTK on data: λ_min with its error, the layers, the bounds."""
-    from ntkscope.cli import settings as settings_module
-
-    settings = settings_module.read(settings_module.InspectSettings, config, given)
-    _inspect(settings, json)
+    _inspect(about, json)
 
 
-app.command()(options.takes(options.NETWORK | _OWN, run))
+app = options.command(run)
 
 
-def _inspect(settings: Any, as_json: bool) -> None:
+def _inspect(settings: InspectOptions, as_json: bool) -> None:
     from rich.console import Console
 
     from ntkscope._base.inputs import as_device, as_dtype
@@ -76,7 +70,7 @@ def _inspect(settings: Any, as_json: bool) -> None:
     from ntkscope.report import files, terminal
 
     dtype, device = as_dtype(settings.dtype), as_device(settings.device)
-    dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
+    dataset = settings.dataset()
     model = _model(settings, dtype, device)
     with terminal.ProgressBar() as progress:
         report = inspect(
@@ -85,7 +79,7 @@ def _inspect(settings: Any, as_json: bool) -> None:
             reduce=_reduce(settings.reduce),
             width_limit=settings.width_limit,
             params=settings.params.split(",") if settings.params else None,
-            settings=settings.model_dump(),
+            settings=asdict(settings),
             progress=progress,
         )
         verdicts = _verdicts(settings, model, dataset, progress) if settings.statements else []
@@ -95,12 +89,12 @@ def _inspect(settings: Any, as_json: bool) -> None:
             page = report.save(settings.out)
     records = [v.to_dict() for v in verdicts]
     if verdicts and settings.out:
-        from ntkscope.report import verdicts as pages
+        from ntkscope.report import check_page
 
         files.write_all(
             Path(settings.out),
             {
-                "check.html": pages.page(records, verdicts[0].settings),
+                "check.html": check_page.page(records, verdicts[0].settings),
                 "check.json": files.to_json(records),
             },
         )
@@ -120,9 +114,9 @@ def _inspect(settings: Any, as_json: bool) -> None:
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
     """The statements whose hypotheses on the network hold, run on it."""
     from ntkscope.networks.network import MLP
+    from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
-    from ntkscope.statements.statement import check_all
-    from ntkscope.statements.statement import statements as all_statements
+    from ntkscope.statements.registry import statements as all_statements
 
     if not isinstance(model, MLP) or str(settings.dtype) != "float64":
         raise ValueError("--statements needs a network given by --widths, in float64")
@@ -154,10 +148,7 @@ def _model(settings: Any, dtype: Any, device: Any) -> Any:
     for name in ("checkpoint", "params"):
         if getattr(settings, name) is not None:
             raise ValueError(f"--{name} belongs to --model file.py:build")
-    network = options.make_network(
-        settings.widths, settings.activation, settings.init, settings.parameterization,
-        settings.weights, settings.bias_std, settings.residual,
-    )  # fmt: skip
+    network = settings.network()
     if not network.finite:
         if settings.dtype != "float64":
             raise ValueError("the kernel of infinite widths is made in float64; leave --dtype out")

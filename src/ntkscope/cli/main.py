@@ -7,10 +7,12 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import typer
-
-from ntkscope import __version__
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
+from ntkscope._base.version import __version__
+
+with needs("cli"):
+    import typer
 
 # command → (module, what it does); a module is imported when its command runs, so that --help
 # does not wait for torch. It holds `app`, a typer.Typer of one command or of several.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
@@ -109,10 +110,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {str(path)!r}")
     if path.suffix == ".safetensors":
-        try:
+        with needs("data"):
             from safetensors.torch import load_file
-        except ImportError:
-            raise ImportError("reading .safetensors needs it: pip install safetensors") from None
         try:
             return load_file(str(path))
         except Exception as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+from ntkscope.cli.settings import read
 
 if TYPE_CHECKING:
     from ntkscope.data import Dataset
@@ -27,6 +31,7 @@ Data = Annotated[
 Center = Annotated[bool, typer.Option(help="Subtract the mean row.")]
 Scale = Annotated[bool, typer.Option(help="Scale every row to norm √d (after centring).")]
 Widths = Annotated[str, typer.Option(help="n_0,…,n_L: inputs, hidden layers, outputs.")]
+MaybeWidths = Annotated[str | None, *Widths.__metadata__]
 Activation = Annotated[
     str,
     typer.Option(
@@ -48,33 +53,126 @@ BiasStd = Annotated[
 Residual = Annotated[float, typer.Option(help="α of f_l = f_(l-1) + α φ(g_l); 0: a plain network.")]
 Seed = Annotated[int, typer.Option(help="Seed of the weights, and of synthetic data.")]
 
-# what a command with a settings file takes: an option that is not given leaves the file's value
-NETWORK: dict[str, Any] = {
-    "data": Data, "center": Center, "scale": Scale, "widths": Widths, "activation": Activation,
-    "init": Init, "parameterization": ParameterizationOption, "weights": Weights,
-    "bias_std": BiasStd, "residual": Residual, "seed": Seed,
-}  # fmt: skip
+Targets = Annotated[
+    str,
+    typer.Option(
+        help="auto (two classes: −1, +1; otherwise the numbers), signs, real, random:seed=0"
+    ),
+]
+Out = Annotated[str | None, typer.Option(help="Folder for the page, result.json and the network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text and tables.")]
+Config = Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which data."""
+
+    data: Data
+    center: Center = False
+    scale: Scale = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Which network; defaults live here and nowhere else."""
+
+    widths: Widths
+    activation: Activation = "relu"
+    init: Init = "he"
+    parameterization: ParameterizationOption = "standard"
+    weights: Weights = "gaussian"
+    bias_std: BiasStd = None
+    residual: Residual = 0.0
+    seed: Seed = 0
+
+    def network(self) -> Network:
+        """The network that the options describe."""
+        return make_network(
+            self.widths, self.activation, self.init, self.parameterization, self.weights,
+            self.bias_std, self.residual,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(NetworkOptions, DataOptions):
+    """A network on data; a command adds its own options in a subclass."""
+
+    def dataset(self) -> Dataset:
+        """The data that the options describe."""
+        return load_data(self.data, self.seed, self.center, self.scale)
+
+
+def command(run: Callable[..., None]) -> typer.Typer:
+    """The command ``run(options, …)``: an option for each field of ``options``' dataclass.
+
+    The fields may come from a TOML file (``--config``) as well; what the command line gives
+    overrides it. The other parameters of ``run`` are options or arguments of its own.
+    """
+    first, *own = inspect.signature(run, eval_str=True).parameters.values()
+    kind = first.annotation
+    names = {field.name for field in fields(kind)}
+
+    @functools.wraps(run)
+    def flat(config: Path | None, **given: Any) -> None:
+        about = read(kind, config, {k: v for k, v in given.items() if k in names})
+        run(about, **{k: v for k, v in given.items() if k not in names})
+
+    config = inspect.Parameter("config", _KEYWORD, default=None, annotation=Config)
+    return _app(flat, [*_shared(options_of(kind)), config, *own])
 
 
 def takes(kinds: dict[str, Any], run: Callable[..., None]) -> Callable[..., None]:
     """``run`` with the options ``kinds`` in place of its ``**given``, each ``None`` by default."""
 
     @functools.wraps(run)
-    def command(**arguments: Any) -> None:
+    def flat(**arguments: Any) -> None:
         run(**arguments)
 
-    signature = inspect.signature(run, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    shared = [
+    own = inspect.signature(run, eval_str=True).parameters.values()
+    named = [p for p in own if p.kind is not p.VAR_KEYWORD]
+    _sign(flat, [*named, *_shared(kinds)])
+    return flat
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _app(run: Callable[..., None], parameters: list[inspect.Parameter]) -> typer.Typer:
+    _sign(run, parameters)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(run)
+    return app
+
+
+def _sign(run: Any, parameters: list[inspect.Parameter]) -> None:
+    run.__signature__ = inspect.Signature([p.replace(kind=_KEYWORD) for p in parameters])
+
+
+def _shared(kinds: dict[str, Any]) -> list[inspect.Parameter]:
+    """The options, each ``None`` unless given: then the file or the dataclass says its value."""
+    return [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=None,
-            annotation=Annotated[kind.__origin__ | None, *kind.__metadata__],
+            name, _KEYWORD, default=None, annotation=Annotated[kind.__origin__ | None, *kind.__metadata__]
         )
         for name, kind in kinds.items()
     ]  # fmt: skip
-    made = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    command.__signature__ = signature.replace(parameters=[*made, *shared])  # type: ignore[attr-defined]
-    return command
+
+
+def options_of(kind: type) -> dict[str, Any]:
+    """Name → annotation of each field, with its default in the help."""
+    made = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        base, (option, *_) = hints[field.name].__origin__, hints[field.name].__metadata__
+        option = copy.copy(option)
+        if field.default not in (MISSING, None, False):
+            option.show_default = str(field.default)
+        made[field.name] = Annotated[base, option]
+    return made
+
+
+NETWORK = options_of(Problem)
 
 
 def parse_widths(text: str) -> list[int | float]:

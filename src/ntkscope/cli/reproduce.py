@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkscope.cli import running
+from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 if TYPE_CHECKING:
     from ntkscope.experiments.figures.figure import Scale
@@ -31,6 +32,7 @@ def run(
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw what the folder holds; run nothing.")
     ] = False,
+    plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
@@ -38,6 +40,7 @@ def run(
     quiet: running.Quiet = False,
 ) -> None:
     """Make a figure: PNG, PDF, CSV, JSON with fits and verdict, and an HTML page."""
+    load_plugins(plugin)
     if show_list:
         _list()
         return
@@ -65,7 +68,7 @@ def run(
 
 
 def _list() -> None:
-    from ntkscope.experiments.figures import figures
+    from ntkscope.experiments.figures.gallery import figures
 
     for found in figures():
         typer.echo(f"{found.id}\n  {found.title}\n  {found.source}\n  {found.claim}")

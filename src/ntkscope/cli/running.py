@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ntkscope.experiments.running.engine import Engine
-    from ntkscope.experiments.running.sweep import Progress
+    from ntkscope.experiments.running.watch import SweepProgress
 
 Workers = Annotated[
     int | None,
@@ -47,7 +47,7 @@ def make_engine(workers: int | None, cluster: str | None, tls_files: str | None)
 
 
 @contextmanager
-def live(quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
+def live(quiet: bool) -> Iterator[Callable[[SweepProgress], None] | None]:
     """A progress callback that draws a line on a terminal, or a line now and then elsewhere."""
     from rich.console import Console
 
@@ -67,14 +67,14 @@ class _Lines:
     def __init__(self, console: Any) -> None:
         self._console, self._next = console, 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: SweepProgress) -> None:
         now = time.monotonic()
         if now >= self._next or progress.finished:
             self._next = now + 10.0
             self._console.print(describe(progress), highlight=False)
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: SweepProgress) -> str:
     """``240 of 600 done, 2 failed, 3.1 a second, 1:56 left``."""
     parts = [f"{progress.done} of {progress.total} done"]
     if progress.failed:

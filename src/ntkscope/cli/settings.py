@@ -2,68 +2,58 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from typing import Any, get_args, get_type_hints
 
 from ntkscope._base.specs import unknown
 
 
-class NetworkSettings(BaseModel):
-    """Which data and which network; defaults live here and nowhere else."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    data: str
-    center: bool = False
-    scale: bool = False
-    widths: str
-    activation: str = "relu"
-    init: str = "he"
-    parameterization: str = "standard"
-    weights: str = "gaussian"
-    bias_std: float | None = None
-    residual: float = 0.0
-    seed: int = 0
-
-    @field_validator("widths", "init", mode="before")
-    @classmethod
-    def _join(cls, value: Any) -> Any:
-        """A TOML list reads as the command line's comma-separated text."""
-        return ",".join(str(part) for part in value) if isinstance(value, list) else value
-
-
-class InspectSettings(NetworkSettings):
-    """What `ntkscope inspect` takes: a network by its widths, or a model."""
-
-    widths: str | None = None  # type: ignore[assignment]  # needed only where no model is named
-    model: str | None = None
-    checkpoint: str | None = None
-    params: str | None = None
-    dtype: str = "float64"
-    device: str = "cpu"
-    reduce: str = "trace"
-    width_limit: bool = False
-    statements: bool = False
-    out: str | None = None
-
-
-def read(model: type[BaseModel], config: Path | None, given: dict[str, Any]) -> Any:
+def read(kind: Any, config: Path | None, given: dict[str, Any]) -> Any:
     """Settings from a TOML file, overridden by what the command line gave (not ``None``).
 
-    Raises ValueError in one line for an unreadable file, an unknown or missing field, a bad value.
+    ``kind`` is the dataclass of the settings. Raises ValueError in one line for an unreadable file,
+    an unknown or missing field, a bad value.
     """
+    known = {field.name: field for field in fields(kind)}
     values = _toml(config) if config is not None else {}
     for key in values:
-        if key not in model.model_fields:
-            raise ValueError(f"{config}: {unknown('setting', key, model.model_fields)}")
+        if key not in known:
+            raise ValueError(f"{config}: {unknown('setting', key, known)}")
     values.update({key: value for key, value in given.items() if value is not None})
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise ValueError(_one_line(error)) from None
+    needed = [name for name, field in known.items() if field.default is MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise ValueError("; ".join(f"--{name.replace('_', '-')} is needed" for name in missing))
+    hints = get_type_hints(kind)
+    return kind(**{key: _checked(key, value, hints[key]) for key, value in values.items()})
+
+
+def as_typed(settings: Any) -> str:
+    """The options that differ from their defaults, as one would type them."""
+    parts = []
+    for field in fields(settings):
+        value, option = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
+        if value is True:
+            parts.append(option)
+        elif value != field.default:
+            parts.append(f"{option} {shlex.quote(str(value))}")
+    return " ".join(parts)
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """``value`` as ``hint`` allows it: a TOML list reads as comma-separated text."""
+    kinds = get_args(hint) or (hint,)
+    if isinstance(value, list) and str in kinds:
+        return ",".join(map(str, value))
+    if type(value) is int and int not in kinds and float in kinds:
+        return float(value)
+    if type(value) not in kinds:
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+    return value
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -73,12 +63,3 @@ def _toml(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no settings file {str(path)!r}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"])
-        missing = item["type"] == "missing"
-        parts.append(f"--{name} is needed" if missing else f"{name}: {item['msg']}")
-    return "; ".join(parts)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import running
+from ntkscope.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
 _CORE: Any = typer.core.TyperGroup
 
@@ -40,6 +41,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
     ] = True,
+    plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
@@ -47,10 +49,11 @@ def run(
     quiet: running.Quiet = False,
 ) -> None:
     """Run the trials that are not done yet; then write the table, the plot and the fits."""
+    from ntkscope.experiments.design.settings import read_settings, with_plugins
     from ntkscope.experiments.running.store import FILE
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
-    sweep = Sweep(file)
+    sweep = Sweep(with_plugins(read_settings(file), plugin or ()))
     folder = out or Path("out/sweeps") / sweep.settings.name
     if not resume and (folder / FILE).exists():
         raise ValueError(f"{str(folder)!r} holds a sweep already; move it away, or give --resume")
@@ -69,7 +72,7 @@ def run(
 @app.command()
 def status(folder: Folder) -> None:
     """How far a sweep is, also while it runs, and which errors it met."""
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
     now = sweep.progress(folder)
@@ -91,7 +94,7 @@ def export(
     timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
 ) -> None:
     """Write the table as CSV or Parquet, also while the sweep runs."""
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     target = to or folder / "table.csv"
     table = Sweep.of(folder).table(folder, timings)
@@ -110,7 +113,7 @@ def plot(
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
     from ntkscope.experiments.design.settings import PlotSettings
-    from ntkscope.experiments.running.sweep import Sweep
+    from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
     wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot
@@ -123,14 +126,14 @@ def plot(
 
 def _finish(sweep: Sweep, folder: Path) -> None:
     """The table, and the plot and the fits where the settings ask for them."""
-    from ntkscope.experiments.reading.analysis import fit_all
-    from ntkscope.report.files import to_json, write_all
-
     table = sweep.table(folder)
     table.save(folder / "table.csv")
     if sweep.settings.plot is not None and len(table):
         _draw(sweep, folder, sweep.settings.plot, folder / "plot.png")
     if sweep.settings.fit:
+        from ntkscope.experiments.reading.analysis import fit_all
+        from ntkscope.report.files import to_json, write_all
+
         fits = fit_all(table, sweep.settings.fit)
         write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
         for fit in fits:

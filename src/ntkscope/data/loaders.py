@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntkscope._base.extras import needs
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unknown
 from ntkscope.data.distributions import (
@@ -152,7 +153,8 @@ def _sample(spec: Spec, seed: int) -> Dataset:
 
 
 def _load_real(spec: Spec) -> Dataset:
-    import sklearn.datasets
+    with needs("data"):
+        import sklearn.datasets
 
     reject_unknown_options("data", spec, ("classes", "N"))
     loaded = getattr(sklearn.datasets, f"load_{spec.name}")()
@@ -243,12 +245,8 @@ def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
 
 
 def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:
-    try:
+    with needs("data"):
         import pyarrow.parquet
-    except ImportError:
-        raise ImportError(
-            "reading .parquet needs pyarrow: pip install 'ntkscope[parquet]'"
-        ) from None
     table = _open(path, lambda: pyarrow.parquet.read_table(path))
     columns = list(table.column_names)
     arrays = [table.column(name).to_numpy() for name in columns]

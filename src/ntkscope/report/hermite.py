@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from ntkscope._base.extras import needs
 from ntkscope.report.terminal import number
+
+with needs("report"):
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 _HUES = ("#88ccee", "#44aa99", "#117733", "#332288")
 

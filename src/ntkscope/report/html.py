@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-import plotly.graph_objects as go
-import plotly.offline
-from markupsafe import Markup, escape
-
-from ntkscope import __version__
+from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+from ntkscope._base.version import __version__
 from ntkscope.report import plots, terminal
+
+with needs("report"):
+    import jinja2
+    import plotly.graph_objects as go
+    import plotly.offline
+    from markupsafe import Markup, escape
 
 _CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 

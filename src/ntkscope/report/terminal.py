@@ -8,12 +8,14 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
+from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+
+with needs("report"):
+    from rich.console import Console, Group, RenderableType
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+    from rich.text import Text
 
 
 def count(value: float | int | str) -> str:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import plotly.graph_objects as go
-
+from ntkscope._base.extras import needs
 from ntkscope.report.html import figure_html, render_page
 from ntkscope.report.plots import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, VERMILION, style
 from ntkscope.report.terminal import interval, number
+
+with needs("report"):
+    import plotly.graph_objects as go
 
 Record = Mapping[str, Any]
 

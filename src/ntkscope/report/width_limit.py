@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import plotly.graph_objects as go
-from markupsafe import Markup
-
+from ntkscope._base.extras import needs
 from ntkscope.report import plots
 from ntkscope.report.terminal import interval, number
+
+with needs("report"):
+    import plotly.graph_objects as go
+    from markupsafe import Markup
 
 
 def convergence(record: Mapping[str, Any]) -> go.Figure:

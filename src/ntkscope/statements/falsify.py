@@ -6,7 +6,6 @@ For Ω, O and Θ the search keeps the smallest and largest constant met instead,
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,8 +15,9 @@ from ntkscope.data import load
 from ntkscope.networks.network import Network
 from ntkscope.statements.balls.confirm import Confirmation, Unproved, confirm
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import Statement, find
-from ntkscope.statements.verdict import SIGMAS, Claim, Verdict
+from ntkscope.statements.registry import find
+from ntkscope.statements.statement import Statement
+from ntkscope.statements.verdict import SIGMAS, Claim, Scaling, Verdict
 
 ACTIVATIONS = ("relu", "leaky_relu:alpha=0.2", "tanh", "sigmoid", "erf", "gelu", "softplus", "sin")
 INITS = (
@@ -75,7 +75,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Extreme:
-    """The smallest and the largest constant met for a scaling statement."""
+    """The smallest and the largest constant met for a scaling; its name as it was first met."""
 
     name: str
     order: str
@@ -160,7 +160,7 @@ class _Search:
     random: random.Random
     everywhere: bool = False
     best: tuple[float, Trial, Claim] | None = None
-    extremes: dict[str, Extreme] = field(default_factory=dict)
+    extremes: dict[tuple[str, ...], Extreme] = field(default_factory=dict)
     count: int = 0
     failed: int = 0
 
@@ -186,12 +186,10 @@ class _Search:
             self.best = (worst[0], trial, worst[1])
         for s in verdict.scalings:
             if s.ratio > 0:
-                kind = _kind(s.name) + s.order + s.expression
+                kind = _kind(s)
                 e = self.extremes.get(kind)
                 if e is None:
-                    e = Extreme(
-                        _kind(s.name), s.order, s.expression, s.ratio, trial, s.ratio, trial
-                    )
+                    e = Extreme(s.name, s.order, s.expression, s.ratio, trial, s.ratio, trial)
                 if s.ratio < e.smallest:
                     e = replace(e, smallest=s.ratio, at_smallest=trial)
                 if s.ratio > e.largest:
@@ -234,9 +232,9 @@ class _Search:
         return replace(trial, seed=pick.randrange(10_000))
 
 
-def _kind(name: str) -> str:
-    """A claim's name without rows, layers and variances, so that instances of one kind compare."""
-    return re.sub(r"(?<=[_(])\d+|(?<=a = )\S+", "k", name)
+def _kind(item: Claim | Scaling) -> tuple[str, ...]:
+    """What instances are compared by: the key, and which part it speaks of; not the layer or power."""
+    return (item.key, *(value for value in item.at.values() if isinstance(value, str)))
 
 
 def _excess(claim: Claim) -> float:
@@ -341,12 +339,11 @@ def _smaller(trial: Trial) -> list[Trial]:
 
 def _shrink(search: _Search, trial: Trial, claim: Claim) -> tuple[Trial, Claim]:
     """The smallest instance, by greedy steps, on which a claim of the same kind is violated."""
-    kind = _kind(claim.name)
     moved = True
     while moved:
         moved = False
         for smaller in _smaller(trial):
-            found = _violation(search, smaller, kind)
+            found = _violation(search, smaller, _kind(claim))
             if found is not None:
                 trial, claim = found
                 moved = True
@@ -354,13 +351,13 @@ def _shrink(search: _Search, trial: Trial, claim: Claim) -> tuple[Trial, Claim]:
     return trial, claim
 
 
-def _violation(search: _Search, trial: Trial, kind: str) -> tuple[Trial, Claim] | None:
+def _violation(search: _Search, trial: Trial, kind: tuple[str, ...]) -> tuple[Trial, Claim] | None:
     for seed in (trial.seed, *range(_RETRIES)):
         candidate = replace(trial, seed=seed)
         verdict = search.check(candidate)
         if verdict is None or not search.admits(verdict):
             continue
         for claim in verdict.violations:
-            if _kind(claim.name) == kind:
+            if _kind(claim) == kind:
                 return candidate, claim
     return None

@@ -111,6 +111,23 @@ class Instance:
     def relu(self) -> bool:
         return self.network.activation.name == "relu"
 
+    @property
+    def plain(self) -> bool:
+        """Neither biases nor residual connections."""
+        return self.network.bias_std is None and not self.network.residual
+
+    @property
+    def slope(self) -> float | None:
+        """M = sup |φ′|; None where it is not known or infinite."""
+        bound = self.network.activation.lipschitz
+        return bound if bound is not None and math.isfinite(bound) else None
+
+    @property
+    def slope_of_derivative(self) -> float | None:
+        """M′, the Lipschitz constant of φ′; None where it is not known or infinite."""
+        bound = self.network.activation.lipschitz_derivative
+        return bound if bound is not None and math.isfinite(bound) else None
+
     def generator(self, purpose: str) -> torch.Generator:
         """A generator of its own for each purpose, the same for the same seed."""
         return as_seed(self.seed, f"theory: {purpose}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from ntkscope.statements.quantity import Quantity
 
 Relation = Literal["≤", "≥", "="]
 Order = Literal["Ω", "O", "Θ"]
+Parameter = int | float | str
 # a Monte-Carlo comparison is decided at this many standard errors
 SIGMAS = 6.0
 
@@ -64,6 +66,8 @@ class Claim:
     """Level 2: an inequality (or identity) with explicit constants and numbers in it.
 
     erratum: it is known not to hold as printed; a violation is then what the errata describe.
+    key, at: which claim of its statement it is, and at which layer, power, …: what programs go by,
+    while ``name`` is for readers.
     """
 
     name: str
@@ -72,6 +76,8 @@ class Claim:
     right: Quantity
     note: str = ""
     erratum: bool = False
+    key: str = ""
+    at: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def slack(self) -> float:
@@ -105,7 +111,7 @@ class Claim:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "relation": self.relation,
+            "name": self.name, "key": self.key, "at": dict(self.at), "relation": self.relation,
             "left": plain(self.left.value), "right": plain(self.right.value),
             "slack": plain(self.slack), "allowance": plain(self.allowance),
             "standard_error": plain(self.spread), "holds": self.holds,
@@ -158,7 +164,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Level 3: measured against an expression whose constant is hidden. ratio is that constant."""
+    """Level 3: measured against an expression whose constant is hidden. ratio is that constant.
+
+    key, at: as of a :class:`Claim`.
+    """
 
     name: str
     measured: Quantity
@@ -166,6 +175,8 @@ class Scaling:
     predicted: float
     expression: str = ""
     note: str = ""
+    key: str = ""
+    at: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -174,7 +185,8 @@ class Scaling:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "order": self.order, "expression": self.expression,
+            "name": self.name, "key": self.key, "at": dict(self.at), "order": self.order,
+            "expression": self.expression,
             "measured": plain(self.measured.value),
             "standard_error": plain(self.measured.spread), "predicted": plain(self.predicted),
             "constant": plain(self.ratio), "note": self.note,
@@ -253,15 +265,15 @@ class Verdict:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        from ntkscope.report.statements import as_text
+        from ntkscope.report.check_text import as_text
 
-        return as_text(self)
+        return as_text(self.to_dict())
 
     def figure(self) -> Any:
         """Both sides of every inequality on one log axis, as a Plotly figure."""
-        from ntkscope.report import verdicts
+        from ntkscope.report import check_page
 
-        return verdicts.verdict(self.to_dict())
+        return check_page.verdict(self.to_dict())
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -270,6 +282,6 @@ class Verdict:
 
     def to_latex(self) -> str:
         """A table with the settings, the seed and the line that reproduces it."""
-        from ntkscope.report.statements import as_latex
+        from ntkscope.report.check_text import as_latex
 
-        return as_latex(self)
+        return as_latex(self.to_dict())

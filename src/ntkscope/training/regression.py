@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel, limiting_ntk
 from ntkscope.networks.network import Network
+
+with needs("data"):
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+    from sklearn.utils.validation import check_is_fitted, validate_data
 
 Kernel = Callable[[Tensor, Tensor | None], Any]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ntkscope._base.extras import needs
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.training.probes import extremes
@@ -108,7 +109,8 @@ class Tracker:
 
     def plot(self, path: str | Path | None = None) -> Any:
         """A matplotlib figure of λ_min, λ_max and the drift; saved where a path is given."""
-        from matplotlib.figure import Figure
+        with needs("report"):
+            from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         eigenvalues, drift = figure.subplots(1, 2)

@@ -1,0 +1,1 @@
+"""What a settings file asks for: expressions ← settings; trial, points ← both."""

@@ -1,22 +1,18 @@
-"""A sweep's settings, as a TOML file or a Python dict holds them, and the trials they stand for."""
+"""A sweep's settings, as a TOML file or a Python dict holds them."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
-from ntkscope.experiments.design.expressions import Value, evaluate, fill
-from ntkscope.experiments.measures.registry import measure_of
-from ntkscope.experiments.running.trial import Trial, canonical
 
-_MOST = 5_000_000  # trials: beyond it the client's own bookkeeping is the problem
+with needs("sweep"):
+    import pydantic
 
 
 class _Strict(pydantic.BaseModel):
@@ -97,7 +93,7 @@ class FitSettings(_Strict):
     expected: float | None = None
 
 
-class Settings(_Strict):
+class SweepSettings(_Strict):
     """A sweep: a grid or a list of points × seeds, and what to measure at each.
 
     name: names the sweep and its folder. measure: quantities of the kernel (``"lambda_min"``, …),
@@ -105,7 +101,8 @@ class Settings(_Strict):
     ``"package.module:function"`` of your own. seeds: trials a point.
     grid: variable → values or range; points: a list of points instead, or besides (each point is
     then combined with the grid). define: variables computed from others. where: a point stays
-    when this expression is positive.
+    when this expression is positive. plugin: files and modules with activations, initializations,
+    laws of data, statements or quantities of your own; a file's place counts from the settings'.
     """
 
     name: str
@@ -123,6 +120,7 @@ class Settings(_Strict):
     arguments: dict[str, Any] = {}
     threads: int | None = None
     batch: int | None = None
+    plugin: list[str] = []
     plot: PlotSettings | None = None
     fit: list[FitSettings] = []
 
@@ -134,7 +132,7 @@ class Settings(_Strict):
         return value
 
 
-def read_settings(source: Path | dict[str, Any]) -> Settings:
+def read_settings(source: Path | dict[str, Any]) -> SweepSettings:
     """Settings from a TOML file or a dict.
 
     Raises ValueError naming each field that is wrong, FileNotFoundError for a missing file.
@@ -148,11 +146,27 @@ def read_settings(source: Path | dict[str, Any]) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{str(source)!r} is not TOML: {error}") from None
     try:
-        return Settings.model_validate(values)
+        settings = SweepSettings.model_validate(values)
+        folder = source.parent if isinstance(source, Path) else Path()
+        return with_plugins(settings.model_copy(update={"plugin": []}), settings.plugin, folder)
     except pydantic.ValidationError as error:
         problems = "; ".join(_problem(e) for e in error.errors())
         where = f"{str(source)!r}: " if isinstance(source, Path) else ""
         raise ValueError(f"{where}{problems}") from None
+
+
+def with_plugins(
+    settings: SweepSettings, plugins: Sequence[str], folder: Path = Path()
+) -> SweepSettings:
+    """The settings with more plugins; files are named in full, since workers start elsewhere."""
+    more = [_in_full(plugin, folder) for plugin in plugins]
+    return settings.model_copy(update={"plugin": list(dict.fromkeys([*settings.plugin, *more]))})
+
+
+def _in_full(plugin: str, folder: Path) -> str:
+    path = folder / plugin
+    is_file = path.suffix == ".py" or len(Path(plugin).parts) > 1 or path.exists()
+    return str(path.resolve()) if is_file else plugin
 
 
 _PARTS: dict[str, type[_Strict]] = {
@@ -165,139 +179,6 @@ _PARTS: dict[str, type[_Strict]] = {
 def _problem(error: Any) -> str:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":
-        inside = _PARTS.get(place[0], Settings) if len(place) > 1 else Settings
+        inside = _PARTS.get(place[0], SweepSettings) if len(place) > 1 else SweepSettings
         return unknown("setting", ".".join(place), inside.model_fields)
     return f"{'.'.join(place)}: {error['msg']}, got {error['input']!r}"
-
-
-def expand(settings: Settings) -> list[Trial]:
-    """Every trial, points in the grid's order and seeds 0, 1, … within a point.
-
-    Raises ValueError for a point that cannot run, naming it.
-    """
-    points = list(_points(settings))
-    if not points:
-        raise ValueError(
-            f"the sweep {settings.name!r} has no points; check its grid and its `where`"
-        )
-    if len(points) * settings.seeds > _MOST:
-        raise ValueError(
-            f"{len(points)} points × {settings.seeds} seeds are more than {_MOST} trials; "
-            "split the sweep"
-        )
-    trials = []
-    for point in points:
-        try:
-            plain = _trial_settings(settings, point)
-            measure_of(plain).check(plain)
-        except (ValueError, TypeError) as error:
-            where = ", ".join(f"{k}={v}" for k, v in point.items())
-            raise type(error)(f"at {where or 'the only point'}: {error}") from None
-        text, coordinates = canonical(plain), tuple(point.items())
-        trials += [Trial(text, seed, coordinates) for seed in range(settings.seeds)]
-    return trials
-
-
-def _points(settings: Settings) -> Iterator[dict[str, Value]]:
-    axes: list[Sequence[Value]] = []
-    for name, values in settings.grid.items():
-        if not name.isidentifier():
-            raise ValueError(f"grid variables are names such as d or n_1, got {name!r}")
-        try:
-            axes.append(values.values() if isinstance(values, Range) else values)
-        except ValueError as error:
-            raise ValueError(f"grid {name}: {error}") from None
-    seen = set()
-    for base in settings.points or [{}]:
-        for combination in itertools.product(*axes):
-            point: dict[str, Value] = {**base, **dict(zip(settings.grid, combination, strict=True))}
-            for name, text in settings.define.items():
-                point[name] = evaluate(text, point)
-            key = tuple(point.items())
-            kept = settings.where is None or _positive(settings.where, point)
-            if kept and key not in seen:
-                seen.add(key)
-                yield point
-
-
-def _positive(text: str, point: dict[str, Value]) -> bool:
-    value = evaluate(text, point)
-    if isinstance(value, str):
-        raise ValueError(f"`where` must give a number, got {value!r} from {text!r}")
-    return value > 0
-
-
-def _trial_settings(settings: Settings, point: dict[str, Value]) -> dict[str, Any]:
-    quantities = [settings.measure] if isinstance(settings.measure, str) else settings.measure
-    extra: dict[str, Any] = {}
-    if settings.threads is not None:
-        extra["threads"] = settings.threads
-    if settings.batch is not None:
-        extra["batch"] = settings.batch
-    if any(":" in q for q in quantities) and len(quantities) > 1:
-        raise ValueError("a statement or a function of your own is the only measure of its sweep")
-    if quantities[0].startswith("check:"):
-        statement = quantities[0].removeprefix("check:")
-        return {
-            "measure": "statement",
-            "statement": statement,
-            **_instance(settings, point),
-            **extra,
-        }
-    if ":" in quantities[0]:
-        arguments = {k: _argument(v, point) for k, v in settings.arguments.items()}
-        variables = {k: v for k, v in point.items() if k not in arguments}
-        return {
-            "measure": "call",
-            "target": quantities[0],
-            "arguments": {**variables, **arguments},
-            **extra,
-        }
-    about = _instance(settings, point)
-    if "final_loss" in quantities:
-        if len(quantities) > 1:
-            raise ValueError("final_loss is the only measure of its sweep: it trains the network")
-        training = {k: _argument(v, point) for k, v in settings.training.items()}
-        return {"measure": "training", **about, "training": training, **extra}
-    return {"measure": "kernel", "quantities": quantities, **about, **extra}
-
-
-def _instance(settings: Settings, point: dict[str, Value]) -> dict[str, Any]:
-    if settings.network is None or settings.data is None:
-        raise ValueError(
-            'settings need [network] with widths and data, e.g. data = "gaussian:N=500,d={d}"'
-        )
-    network = settings.network.model_dump()
-    network["widths"] = [n for w in settings.network.widths for n in _widths(w, point)]
-    for name in ("activation", "init", "parameterization", "weights"):
-        network[name] = _argument(network[name], point)
-    about: dict[str, Any] = {"network": network, "data": fill(settings.data, point)}
-    if settings.center:
-        about["center"] = True
-    if settings.scale:
-        about["scale"] = True
-    return about
-
-
-def _widths(width: int | str, point: dict[str, Value]) -> list[int]:
-    if isinstance(width, int):
-        return [width]
-    size, _, times = width.partition(" x ")
-    return [_whole(size, point)] * (_whole(times, point) if times else 1)
-
-
-def _whole(text: str, point: dict[str, Value]) -> int:
-    value = evaluate(text, point)
-    if isinstance(value, str) or value != int(value):
-        raise ValueError(f"width {text!r} is {value!r}, no whole number; use floor(…)")
-    return int(value)
-
-
-def _argument(value: Any, point: dict[str, Value]) -> Any:
-    if isinstance(value, list):
-        return [_argument(v, point) for v in value]
-    if not isinstance(value, str):
-        return value
-    if value.startswith("{") and value.endswith("}") and value.count("{") == 1:
-        return evaluate(value[1:-1], point)
-    return fill(value, point)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ntkscope.experiments.reading.exponents import ScalingVerdict
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.reading.verdicts import ScalingVerdict
 
 Scale = Literal["quick", "full"]
 

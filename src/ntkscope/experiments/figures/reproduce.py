@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 
-from ntkscope import __version__
-from ntkscope.experiments.figures import figure as find_figure
+from ntkscope._base.extras import needs
+from ntkscope._base.version import __version__
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.engine import Engine
-from ntkscope.experiments.running.sweep import Progress, Sweep
+from ntkscope.experiments.running.watch import SweepProgress
+from ntkscope.experiments.sweep import Sweep
 from ntkscope.report.files import to_json, write_all
 from ntkscope.report.html import environment
+
+with needs("sweep"):
+    import psutil
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Reproduction:
     figure: Figure
     scale: Scale
     folder: Path
-    progress: Progress
+    progress: SweepProgress
     analysis: Analysis
     seconds: float
     paths: tuple[Path, ...]
@@ -47,7 +51,7 @@ def reproduce(
     only: str | None = None,
     retry_failed: bool = False,
     run: bool = True,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[SweepProgress], None] | None = None,
 ) -> Reproduction:
     """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
 
@@ -71,7 +75,7 @@ def reproduce(
 
 
 def render(
-    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: Progress
+    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: SweepProgress
 ) -> Reproduction:
     """Draw and write what the folder's store holds."""
     seconds = sweep.seconds(target)
@@ -106,7 +110,12 @@ def _pictures(found: Figure, table: Table) -> dict[str, str | bytes]:
 
 
 def _record(
-    found: Figure, scale: Scale, sweep: Sweep, ended: Progress, seconds: float, analysis: Analysis
+    found: Figure,
+    scale: Scale,
+    sweep: Sweep,
+    ended: SweepProgress,
+    seconds: float,
+    analysis: Analysis,
 ) -> dict[str, Any]:
     return {
         "figure": found.id,

@@ -6,91 +6,81 @@ of the overhead where N is so small that calls cost more than arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope.experiments.running.trial import Result, streams
+from ntkscope.experiments.design.trial import streams
+from ntkscope.experiments.measures.columns import backward_error, enclosed, exact_zero
+from ntkscope.experiments.measures.instances import load_data, network_of
+from ntkscope.experiments.measures.measure import Result, TrialSettings
 from ntkscope.networks.network import Network
-from ntkscope.spectra.eigenvalue import Status
 
 BLOCK = 16  # seeds a block: the overhead of a call is shared by so many
 LARGEST = 192  # N up to which a block beats its trials one by one, measured
-_BATCHABLE = {"lambda_min", "lambda_max", "trace"}
+_QUANTITIES = {"lambda_min", "lambda_max", "trace"}
 
 
-def block(settings: Mapping[str, Any], n_samples: int) -> int:
-    """Seeds to compute together: 1 where the vectorised path does not apply or does not pay."""
-    if "batch" in settings:
-        return int(settings["batch"])
+def batchable(settings: TrialSettings) -> bool:
+    """Whether there is a vectorised path: few quantities, of a plain network of one output."""
     network = settings["network"]
-    plain = (
-        set(settings["quantities"]) <= _BATCHABLE
+    return (
+        set(settings["quantities"]) <= _QUANTITIES
         and network.get("bias_std") is None
         and not network.get("residual")
         and network.get("parameterization", "standard") in ("standard", "ntk")
         and "paired" not in str(network.get("init"))
         and int(network["widths"][-1]) == 1
     )
-    return BLOCK if plain and n_samples <= LARGEST else 1
 
 
-def backward_error(n: int, largest: float, dtype: torch.dtype) -> float:
-    """N·u·λ_max: how far LAPACK's symmetric eigenvalues may be off."""
-    return n * (torch.finfo(dtype).eps / 2) * abs(largest)
+def block(settings: TrialSettings, n_samples: int) -> int:
+    """Seeds to compute together: 1 where the vectorised path does not apply or does not pay."""
+    if "batch" in settings:
+        return int(settings["batch"])
+    return BLOCK if n_samples <= LARGEST and batchable(settings) else 1
 
 
-def kernel_results(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[Result]:
+def kernel_results(settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
     """The batchable quantities of every seed."""
-    from ntkscope.experiments.measures.kernel_trials import exact_zero, load_data, network_of
-
     network = network_of(settings)
-    wanted = settings["quantities"]
+    wanted = set(settings["quantities"])
     drawn = [streams(settings, seed, "weights", "data") for seed in seeds]
     X = torch.stack([load_data(settings, data) for _, data in drawn])
     models = [network.sample(weights) for weights, _ in drawn]
-    weights = [
-        torch.stack([model.weights[l].detach() for model in models]) for l in range(network.depth)
-    ]
-    N = X.shape[1]
-    deficient = network.n_parameters < N
-    if deficient and wanted == ["lambda_min"]:
+    weights = [torch.stack([m.weights[l].detach() for m in models]) for l in range(network.depth)]
+    deficient = network.n_parameters < X.shape[1]
+    if deficient and wanted == {"lambda_min"}:
         return [exact_zero("lambda_min") for _ in seeds]
     K, inner = ntk(network, weights, X)
-    eigenvalues = torch.linalg.eigvalsh(K)
-    results = []
-    for index in range(len(seeds)):
-        trace = float(K[index].diagonal().sum())
-        spectrum = eigenvalues[index]
-        u = torch.finfo(K.dtype).eps / 2
-        bar = backward_error(N, float(spectrum[-1]), K.dtype) + inner * u * trace / (1 - inner * u)
-        result: Result = {}
-        if "lambda_min" in wanted:
-            smallest = exact_zero("lambda_min") if deficient else None
-            result |= smallest or enclosed("lambda_min", float(spectrum[0]), bar)
-        if "lambda_max" in wanted:
-            result |= enclosed("lambda_max", float(spectrum[-1]), bar)
-        if "trace" in wanted:
-            result["trace"] = trace
-        results.append(result)
-    return results
+    return [
+        _columns(wanted, k, spectrum, inner, deficient)
+        for k, spectrum in zip(K, torch.linalg.eigvalsh(K), strict=True)
+    ]
 
 
-def enclosed(name: str, value: float, bar: float) -> Result:
-    """An eigenvalue known to ± ``bar`` of a kernel of full rank, as columns."""
-    if value + bar < 0:
-        status = Status.INDEFINITE
-    else:
-        status = Status.OK if value - bar > 0 else Status.BELOW_NOISE
-    return {
-        name: value,
-        f"{name}.lower": value - bar,
-        f"{name}.upper": value + bar,
-        f"{name}.status": status.name,
-    }
+def _columns(
+    wanted: set[str],
+    K: Float[Tensor, "N N"],
+    eigenvalues: Float[Tensor, N],
+    inner: int,
+    deficient: bool,
+) -> Result:
+    trace, u = float(K.diagonal().sum()), torch.finfo(K.dtype).eps / 2
+    smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
+    # LAPACK's error, and that of the kernel's entries: sums of `inner` products
+    bar = backward_error(len(K), largest, K.dtype) + inner * u * trace / (1 - inner * u)
+    result: Result = {}
+    if "lambda_min" in wanted:
+        zero = exact_zero("lambda_min") if deficient else None
+        result |= zero or enclosed("lambda_min", smallest, bar)
+    if "lambda_max" in wanted:
+        result |= enclosed("lambda_max", largest, bar)
+    if "trace" in wanted:
+        result["trace"] = trace
+    return result
 
 
 def ntk(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ntkscope._base.records import Record
 from ntkscope.experiments.design.settings import FitSettings
 from ntkscope.experiments.reading.drawing import grouped
+from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
 from ntkscope.experiments.reading.fits import PowerLaw, power_law
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.reading.verdicts import ScalingVerdict, scaling_verdict
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Record):
     """A power law of one curve; ``verdict`` where the settings state the claimed exponent.
 
     left_out: points whose mean is not positive, through which no power law passes.
@@ -27,14 +27,6 @@ class Fitted:
     verdict: ScalingVerdict | None
     left_out: int
     note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "curve": self.curve, "x": self.x, "y": self.y,
-            "law": None if self.law is None else self.law.to_dict(),
-            "verdict": None if self.verdict is None else self.verdict.to_dict(),
-            "left_out": self.left_out, "note": self.note,
-        }  # fmt: skip
 
     def __str__(self) -> str:
         if self.law is None:

@@ -1,4 +1,4 @@
-"""Level 3 of a check: does a statement's scaling hold as everything grows together?
+"""What a statement's sweep says: does its scaling hold as everything grows together?
 
 log(measured) is regressed on log(predicted), the expression without its constant: for Θ the slope
 is 1, for a lower bound Ω at least 1, for an upper bound O at most 1.
@@ -7,26 +7,19 @@ is 1, for a lower bound Ω at least 1, for an upper bound O at most 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from ntkscope.experiments.measures.statement_trials import MEASURED, ORDER, PREDICTED
+from ntkscope._base.records import Record
+from ntkscope.experiments.measures.statement_measure import MEASURED, ORDER, PREDICTED
 from ntkscope.experiments.reading.fits import PowerLaw, power_law
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.running.engine import Engine
-from ntkscope.experiments.running.sweep import Progress, Sweep
-from ntkscope.networks.network import Network
-from ntkscope.statements.statement import find
-
-FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
+from ntkscope.statements.registry import find
 
 
 @dataclass(frozen=True)
-class ScalingClaim:
+class ScalingClaim(Record):
     """One scaling of a statement over a sweep.
 
     constant_low, constant_high: the smallest and the largest measured / predicted met.
@@ -42,9 +35,6 @@ class ScalingClaim:
     holds: bool | None
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def __str__(self) -> str:
         constants = f"constant {self.constant_low:.4g} … {self.constant_high:.4g}"
         if self.law is None:
@@ -54,7 +44,7 @@ class ScalingClaim:
 
 
 @dataclass(frozen=True)
-class SweptStatement:
+class SweptStatement(Record):
     """A statement over a sweep: its scalings, and how often its inequalities failed."""
 
     id: str
@@ -66,9 +56,6 @@ class SweptStatement:
     hypotheses_failed: int
     claims: tuple[ScalingClaim, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "claims": [c.to_dict() for c in self.claims]}
-
     def __str__(self) -> str:
         lines = [f"{self.id}: {self.title}", f"  {self.sentence}"]
         lines += [f"  {claim}" for claim in self.claims]
@@ -79,52 +66,6 @@ class SweptStatement:
             f"{self.violations}, hypotheses not met in {self.hypotheses_failed}"
         )
         return "\n".join(lines)
-
-
-def sweep_settings(
-    id: str, net: Network, source: str, n_samples: int, seeds: int = 5,
-    factors: Sequence[float] = FACTORS,
-) -> dict[str, Any]:  # fmt: skip
-    """A sweep in which N, d and every hidden width grow together by ``factors``.
-
-    ``source`` is a distribution's name with its options but N and d, such as ``"gaussian"``.
-    Raises ValueError for an unknown statement or a network that cannot be sampled.
-    """
-    find(id)
-    if not net.finite:
-        raise ValueError(f"a sweep samples its networks; {net} has infinite widths")
-    hidden = [f"max(1, round({int(n)}*s))" for n in net.widths[1:-1]]
-    d = f"max(1, round({net.dim}*s))"
-    about = net.to_dict()
-    init = about["init"]
-    name, colon, options = source.partition(":")
-    rest = "," + options if colon else ""
-    return {
-        "name": f"check-{id}",
-        "measure": f"check:{id}",
-        "seeds": seeds,
-        "grid": {"s": [float(f) for f in factors]},
-        "data": f"{name}:N={{max(2, round({n_samples}*s))}},d={{{d}}}{rest}",
-        "network": {**about, "init": init, "widths": [d, *hidden, net.n_outputs]},
-    }
-
-
-def check_sweep(
-    id: str,
-    net: Network,
-    source: str,
-    n_samples: int,
-    folder: Path | str,
-    engine: Engine | None = None,
-    *,
-    seeds: int = 5,
-    factors: Sequence[float] = FACTORS,
-    progress: Callable[[Progress], None] | None = None,
-) -> SweptStatement:
-    """Run a statement over :func:`sweep_settings`, resuming what the folder holds."""
-    sweep = Sweep(sweep_settings(id, net, source, n_samples, seeds, factors))
-    sweep.run(folder, engine, progress=progress)
-    return judge(id, sweep.table(folder))
 
 
 def judge(id: str, table: Table) -> SweptStatement:

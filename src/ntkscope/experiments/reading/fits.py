@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ntkscope._base.records import Record
+
 LEVEL = 0.95
 _DRAWS = 2000
+_LEAST = 3  # points of a fit: through two passes a line of any kind
 
 Groups = Mapping[float, Sequence[float] | np.ndarray]
 
@@ -30,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(Record):
     """y = constant · x^exponent.
 
     scatter: root mean square of log(mean y / fit) over the points: what the law leaves unexplained.
@@ -47,15 +50,12 @@ class PowerLaw:
     def __call__(self, x: Any) -> Any:
         return self.constant.value * np.asarray(x, dtype=float) ** self.exponent.value
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def __str__(self) -> str:
         return f"y = {self.constant.value:.4g} · x^{self.exponent}"
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Record):
     """y = intercept + slope · x; ``explained`` is the share of the means' variance (R²)."""
 
     slope: Estimate
@@ -68,22 +68,6 @@ class Line:
     def __call__(self, x: Any) -> Any:
         return self.intercept.value + self.slope.value * np.asarray(x, dtype=float)
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """measured / predicted over all points: a bounded ratio is what Θ claims."""
-
-    mean: Estimate
-    smallest: float
-    largest: float
-    exponent: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
     """Fit log y = log c + e·log x by weighted least squares.
@@ -94,33 +78,33 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
 
     Raises ValueError for fewer than three points, or for an x or a mean that is not positive.
     """
-    xs, samples = _prepare(groups, 3)
-    if min(xs) <= 0:
-        raise ValueError(f"a power law needs x > 0, got {min(xs)}")
+    xs, samples = _prepare(groups)
+    if xs[0] <= 0:
+        raise ValueError(f"a power law needs x > 0, got {xs[0]}")
     for x, ys in zip(xs, samples, strict=True):
         if not ys.mean() > 0:
             raise ValueError(
                 f"a power law needs positive means, got {ys.mean():.3g} at x = {x:g}; leave out "
                 "the points where the quantity is zero"
             )
-    logx = np.log(xs)
     weights = _weights([ys / ys.mean() for ys in samples])
-    means = np.array([ys.mean() for ys in samples])
-    intercept, slope = _least_squares(logx, np.log(means), weights)
-    index, drawn, kind = _redraw(samples, seed)
-    # a redraw of trials with zeros may miss every positive one: that point is left out of it
-    positive = drawn > 0
-    intercepts, slopes = _least_squares(
-        logx[index], np.log(np.where(positive, drawn, 1.0)), weights[index] * positive
-    )
-    residual = np.log(means) - intercept - slope * logx
+    logx = np.log(xs)
+
+    def fit(index: np.ndarray, means: np.ndarray) -> np.ndarray:
+        # a redraw of trials with zeros may miss every positive one: that point is left out of it
+        positive = means > 0
+        logs = np.log(np.where(positive, means, 1.0))
+        return _least_squares(logx[index], logs, weights[index] * positive)
+
+    (intercept, slope), draws, resampled = _redrawn(samples, fit, seed)
+    residual = np.log([ys.mean() for ys in samples]) - intercept - slope * logx
     return PowerLaw(
-        exponent=_estimate(slope, slopes),
-        constant=_estimate(np.exp(intercept), np.exp(intercepts)),
+        exponent=_estimate(slope, draws[1]),
+        constant=_estimate(np.exp(intercept), np.exp(draws[0])),
         scatter=float(np.sqrt(np.mean(residual**2))),
         n_points=len(xs),
         n_trials=sum(len(ys) for ys in samples),
-        resampled=kind,
+        resampled=resampled,
     )
 
 
@@ -129,59 +113,39 @@ def line(groups: Groups, seed: int = 0) -> Line:
 
     Every point weighs the same: with inverse variances the smallest means would decide alone.
     """
-    xs, samples = _prepare(groups, 3)
-    positions, weights = np.array(xs), np.ones(len(xs))
+    xs, samples = _prepare(groups)
+    (intercept, slope), draws, resampled = _redrawn(
+        samples, lambda index, means: _least_squares(xs[index], means, np.ones(means.shape)), seed
+    )
     means = np.array([ys.mean() for ys in samples])
-    intercept, slope = _least_squares(positions, means, weights)
-    index, drawn, kind = _redraw(samples, seed)
-    intercepts, slopes = _least_squares(positions[index], drawn, weights[index])
     spread = float(np.sum((means - means.mean()) ** 2))
-    left = float(np.sum((means - intercept - slope * positions) ** 2))
+    left = float(np.sum((means - intercept - slope * xs) ** 2))
     return Line(
-        slope=_estimate(slope, slopes),
-        intercept=_estimate(intercept, intercepts),
+        slope=_estimate(slope, draws[1]),
+        intercept=_estimate(intercept, draws[0]),
         explained=1 - left / spread if spread else 1.0,
         n_points=len(xs),
         n_trials=sum(len(ys) for ys in samples),
-        resampled=kind,
-    )
-
-
-def ratio(measured: Groups, predicted: Mapping[float, float], seed: int = 0) -> Ratio:
-    """measured / predicted, both keyed by the same x, where ``predicted`` leaves out its constant.
-
-    ``exponent`` is the slope of log measured over log predicted: 1 for a law that holds.
-    """
-    xs, samples = _prepare(measured, 3)
-    ratios = [ys / predicted[x] for x, ys in zip(xs, samples, strict=True)]
-    means = np.array([r.mean() for r in ratios])
-    law = power_law({predicted[x]: ys for x, ys in zip(xs, samples, strict=True)}, seed)
-
-    _, drawn, _ = _redraw(ratios, seed)
-    return Ratio(
-        mean=_estimate(means.mean(), drawn.mean(axis=1)),
-        smallest=float(means.min()),
-        largest=float(means.max()),
-        exponent=law.exponent,
+        resampled=resampled,
     )
 
 
 def upper_half(groups: Groups) -> dict[float, Sequence[float] | np.ndarray]:
     """The points of the larger x, the middle one included: where an asymptotic law should show."""
     xs = sorted(groups)
-    kept = xs[-max(3, (len(xs) + 1) // 2) :]
+    kept = xs[-max(_LEAST, (len(xs) + 1) // 2) :]
     return {x: groups[x] for x in kept}
 
 
-def _prepare(groups: Groups, least: int) -> tuple[list[float], list[np.ndarray]]:
+def _prepare(groups: Groups) -> tuple[np.ndarray, list[np.ndarray]]:
     xs = sorted(float(x) for x in groups)
-    if len(xs) < least:
-        raise ValueError(f"a fit needs at least {least} points, got {len(xs)}")
+    if len(xs) < _LEAST:
+        raise ValueError(f"a fit needs at least {_LEAST} points, got {len(xs)}")
     samples = [np.asarray(groups[x], dtype=float) for x in xs]
     for x, ys in zip(xs, samples, strict=True):
         if not len(ys) or not np.isfinite(ys).all():
             raise ValueError(f"the trials at x = {x:g} are missing or not finite")
-    return xs, samples
+    return np.array(xs), samples
 
 
 def _weights(samples: list[np.ndarray]) -> np.ndarray:
@@ -192,26 +156,28 @@ def _weights(samples: list[np.ndarray]) -> np.ndarray:
     return np.ones(len(samples)) if (variances <= 0).any() else 1.0 / variances
 
 
-def _least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[Any, Any]:
-    """(intercept, slope) along the last axis; NaN for a redraw that holds one x only."""
+def _least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(intercept, slope) of each row; NaN for a redraw that holds one x only."""
     total = weights.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         cx = (weights * x).sum(axis=-1, keepdims=True) / total
         cy = (weights * y).sum(axis=-1, keepdims=True) / total
         covariance = (weights * (x - cx) * (y - cy)).sum(axis=-1)
         slope = covariance / (weights * (x - cx) ** 2).sum(axis=-1)
-    return cy[..., 0] - slope * cx[..., 0], slope
+    return np.stack([cy[..., 0] - slope * cx[..., 0], slope])
 
 
-def _redraw(samples: list[np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """(index of the points, their means, what was drawn anew), each draw a row."""
+def _redrawn(
+    samples: list[np.ndarray], fit: Callable[[np.ndarray, np.ndarray], np.ndarray], seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """(estimates, their redraws as rows, what was drawn anew) of ``fit(index of the points, means)``."""
     rng = np.random.default_rng(seed)
-    count = len(samples)
+    means, points = np.array([ys.mean() for ys in samples]), np.arange(len(samples))
     if any(len(ys) < 2 for ys in samples):
-        index = rng.integers(count, size=(_DRAWS, count))
-        return index, np.array([ys.mean() for ys in samples])[index], "points"
-    means = [ys[rng.integers(len(ys), size=(_DRAWS, len(ys)))].mean(axis=1) for ys in samples]
-    return np.tile(np.arange(count), (_DRAWS, 1)), np.stack(means, axis=1), "trials"
+        index = rng.integers(len(samples), size=(_DRAWS, len(samples)))
+        return fit(points, means), fit(index, means[index]), "points"
+    drawn = [ys[rng.integers(len(ys), size=(_DRAWS, len(ys)))].mean(axis=1) for ys in samples]
+    return fit(points, means), fit(points, np.stack(drawn, axis=1)), "trials"
 
 
 def _estimate(value: Any, draws: np.ndarray) -> Estimate:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
-from ntkscope.experiments.running.trial import Row, Trial
+from ntkscope.experiments.design.trial import Trial
+from ntkscope.experiments.running.rows import Row
 
 _TIMING = ("seconds", "worker")
 
@@ -31,6 +31,8 @@ class Table:
         """A NumPy array of one column. Raises ValueError for an unknown one."""
         if name not in self.columns:
             raise ValueError(unknown("column", name, self.columns))
+        import numpy as np  # status and export do without
+
         return np.array([record.get(name, float("nan")) for record in self.records])
 
     def where(self, **values: Any) -> Table:
@@ -115,13 +117,9 @@ def _parse(text: str) -> int | float | str:
 
 
 def _save_parquet(table: Table, path: Path) -> None:
-    try:
+    with needs("data"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(
-            "writing .parquet needs pyarrow: pip install 'ntkscope[parquet]', or write .csv"
-        ) from None
     columns = {
         name: pa.array([record.get(name) for record in table.records]) for name in table.columns
     }

@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ntkscope.experiments.running.trial import Row, Unit, execute, row_of
+from ntkscope._base.extras import needs
+from ntkscope.experiments.running.rows import Row, in_a_line, row_of
+from ntkscope.experiments.running.units import Unit, execute
+
+with needs("sweep"):
+    from distributed import KilledWorker, as_completed
+
+Sink = Callable[[Sequence[Row]], None]
 
 _BUNDLE_SECONDS = 0.1  # short units travel together: a task costs about 1.6 ms
 _BUNDLE_MOST = 500
@@ -72,7 +79,7 @@ class Dispatcher:
         self,
         client: Any,
         work: Sequence[Unit],
-        sink: Callable[[Sequence[Row]], None],
+        sink: Sink,
         slots: int,
         budget: float,
     ) -> None:
@@ -90,9 +97,7 @@ class Dispatcher:
 
         Raises ConnectionError when the cluster is gone, WorkersGoneError when its processes are.
         """
-        from distributed import as_completed
-
-        completed: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
+        completed: Any = as_completed(loop=self._client.loop)
         try:
             self._fill(completed)
             while self._running:
@@ -170,8 +175,6 @@ class Dispatcher:
         return _Task(tuple(units))
 
     def _finish(self, future: Any) -> None:
-        from distributed import KilledWorker
-
         task = self._running.pop(future.key)
         if future.status == "finished":
             rows = future.result()
@@ -190,7 +193,7 @@ class Dispatcher:
             self._record(task, "WorkerDied: every worker that ran this trial died (killed by the "
                          "system, for instance for its memory, or by the trial's own code)")  # fmt: skip
         else:
-            self._record(task, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._record(task, in_a_line(error))
 
     def _resubmit(self, task: _Task) -> None:
         if self._client.status != "running" or task.lost >= _LOST_MOST:

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+from ntkscope._base.extras import needs
+from ntkscope.experiments.running.rows import Row
 
-from ntkscope.experiments.running.trial import Row
+with needs("sweep"):
+    import psutil
 
 FILE = "trials.sqlite"
 LOCK = "writer.lock"

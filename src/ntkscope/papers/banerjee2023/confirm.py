@@ -2,123 +2,174 @@
 
 from __future__ import annotations
 
-from re import Match
+from collections.abc import Callable
 from typing import Any
 
 from ntkscope._base import balls
-from ntkscope.papers.banerjee2023.remarks import PRINTED, at_variance
-from ntkscope.papers.banerjee2023.setting import ORDERS
+from ntkscope.papers.banerjee2023 import PAPER
+from ntkscope.papers.banerjee2023.hypotheses import Setting
+from ntkscope.papers.banerjee2023.layers import ORDERS, as_printed
+from ntkscope.papers.banerjee2023.remarks import PRINTED
+from ntkscope.papers.banerjee2023.tradeoff import at_variance
 from ntkscope.statements.balls.ball_instance import (
     BallInstance,
+    Unproved,
     diagonal,
     largest_of,
     row_norms_sq,
     smallest_of,
 )
-from ntkscope.statements.balls.plain import Confirmer
+from ntkscope.statements.balls.shared_claims import schur_bound
+
+Sides = tuple[Any, Any]
 
 
-def _band(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
-    """‖α^(l)(x)‖²/(c m_l) against ½ or 3/2, at the sample that leaves the band furthest."""
-    l, upper = int(found[2]), found[1] == "max"
-    norms = row_norms_sq(b.F(l))
-    extreme = largest_of(norms) if upper else smallest_of(norms)
-    return extreme / (b.c * b.i.n[l]), balls.flint().arb(1.5 if upper else 0.5)
+class BanerjeeBalls(BallInstance):
+    """An instance in balls whose ν_0² is exact where the network's is the paper's."""
+
+    @property
+    def sigma_sq(self) -> Any:
+        """σ_0²."""
+        return balls.flint().arb(Setting(self.i.network).sigma_sq)
+
+    @property
+    def c(self) -> Any:
+        """c_{φ,σ0}."""
+        return self.moments.square(self.sigma_sq)
+
+    def variance(self, l: int) -> Any:
+        """β_l² of the forward pass; exactly ν_0²/m_(l-1) where the network is Banerjee's."""
+        return (
+            self.sigma_sq / self.c / self.i.n[l - 1] if as_printed(self.i) else super().variance(l)
+        )
+
+    def mu_sq(self, l: int, r: int) -> Any:
+        """min_i (μ_r^{[a_i]})², the normal form E[φ H_r^{[a]}] at the variances of layer l."""
+        return smallest_of(
+            balls.power(self.moments.coefficient(a, r), 2) / balls.power(a, r)
+            for a in diagonal(self.covariance(l))
+        )
+
+    def printed(self, l: int, r: int) -> Any:
+        """c_0^{(l,r)} = (μ_r²/6c)^l (σ_0²/2)^{3rl} as printed."""
+        base = self.mu_sq(l + 1, r) / (6 * self.c)
+        return balls.power(base, l) * balls.power(self.sigma_sq / 2, 3 * r * l)
+
+    def least_variance(self, l: int, r: int) -> Any:
+        """min_i a_i^{r−1}."""
+        return balls.power(smallest_of(diagonal(self.covariance(l))), r - 1)
+
+    def lambda_power(self, l: int, r: int) -> Any:
+        """λ_min(C_l^{∘r})."""
+        power = balls.entrywise(self.covariance(l), lambda x: balls.power(x, r))
+        return self.smallest(("C^r", l, r), power)
 
 
-def _activations(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
-    """Theorem 4.2: λ_min(A^(l)A^(l)ᵀ) ≥ c_0^{(l−1,r)} m_l λ_1."""
-    l, r = int(found[1]), int(found[2])
+def _confirmer(number: str, key: str) -> Callable[[Callable[..., Sides]], Callable[..., Sides]]:
+    """Register a confirmer that takes :class:`BanerjeeBalls`."""
+
+    def register(confirm: Callable[..., Sides]) -> Callable[..., Sides]:
+        def on_plain(b: BallInstance, **at: Any) -> Sides:
+            return confirm(b.i.held("banerjee balls", lambda: BanerjeeBalls(b.i)), **at)
+
+        PAPER.confirmer(number, key)(on_plain)
+        return confirm
+
+    return register
+
+
+@_confirmer("lemma-4.2", "least-norm")
+def _least_norm(b: BanerjeeBalls, l: int) -> Sides:
+    """min ‖α^(l)(x)‖²/(c m_l) ≥ ½."""
+    return smallest_of(row_norms_sq(b.F(l))) / (b.c * b.i.n[l]), balls.flint().arb(0.5)
+
+
+@_confirmer("lemma-4.2", "largest-norm")
+def _largest_norm(b: BanerjeeBalls, l: int) -> Sides:
+    """max ‖α^(l)(x)‖²/(c m_l) ≤ 3/2."""
+    return largest_of(row_norms_sq(b.F(l))) / (b.c * b.i.n[l]), balls.flint().arb(1.5)
+
+
+@_confirmer("theorem-4.2", "printed")
+def _activations(b: BanerjeeBalls, l: int, r: int) -> Sides:
+    """λ_min(A^(l)A^(l)ᵀ) ≥ c_0^{(l−1,r)} m_l λ_1."""
     return b.lambda_features(l), b.printed(l - 1, r) * b.i.n[l] * b.lambda_expected(1)
 
 
-def _chain(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
-    """Lemma 4.3: λ_(l+1) ≥ (μ_r²/6c)^l (σ_0²/2)^{3rl} λ_1."""
-    l, r = int(found[1]), int(found[2])
+@_confirmer("lemma-4.3", "printed")
+def _chain(b: BanerjeeBalls, l: int, r: int) -> Sides:
+    """λ_l ≥ (μ_r²/6c)^{l−1} (σ_0²/2)^{3r(l−1)} λ_1."""
     return b.lambda_expected(l), b.printed(l - 1, r) * b.lambda_expected(1)
 
 
-def _kernel(b: BallInstance, _: Match[str] | None = None) -> tuple[Any, Any]:
-    """Theorem 4.1: λ_min(K) ≥ max_(r>1) c_0^{(L−1,r)} λ_1."""
+@_confirmer("theorem-4.1", "printed")
+def _kernel(b: BanerjeeBalls, r: int = 0) -> Sides:  # noqa: ARG001
+    """λ_min(K) ≥ max_(r>1) c_0^{(L−1,r)} λ_1; the claim names the r of the maximum."""
     constant = largest_of(b.printed(b.i.L - 2, r) for r in ORDERS if r > 1)
     return b.lambda_K, constant * b.lambda_expected(1)
 
 
-def _kernel_at(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@_confirmer("tradeoff", "printed")
+def _kernel_at(b: BanerjeeBalls, sigma_sq: float) -> Sides:
     """The same at another σ_0²."""
-    sigma_sq = float(found[1])
-    at = b.i.held(("balls", sigma_sq), lambda: BallInstance(at_variance(b.i, sigma_sq)))
+    at = b.i.held(("balls", sigma_sq), lambda: BanerjeeBalls(at_variance(b.i, sigma_sq)))
     return _kernel(at)
 
 
-def _hessian_regime(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@_confirmer("tradeoff", "hessian")
+def _hessian_regime(b: BanerjeeBalls, sigma_sq: float) -> Sides:
     """γ = 4ν_0 against 1."""
-    sigma_sq = balls.flint().arb(float(found[1]))
-    return 4 * (sigma_sq / b.moments.square(sigma_sq)).sqrt(), balls.flint().arb(1)
+    ball = balls.flint().arb(sigma_sq)
+    return 4 * (ball / b.moments.square(ball)).sqrt(), balls.flint().arb(1)
 
 
-def _series(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@_confirmer("theorem-4.1", "last-layer")
+@_confirmer("remark-4.3", "last-layer")
+def _last_layer(b: BanerjeeBalls, v: str = "v_0") -> Sides:
+    """λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m."""
+    if v != "v_0":
+        raise Unproved("the kernel of another last layer is not evaluated in balls")
+    return b.lambda_K, schur_bound(b, b.i.L - 1)
+
+
+@_confirmer("definition-4.1", "printed")
+def _series(b: BanerjeeBalls, a: float) -> Sides:
     """E(φ − Σ_(r≤12) μ_r H_r)² against the tail beyond r = 12, at variance a."""
-    a = balls.flint().arb(float(found[1]))
-    squares = [balls.power(b.moments.coefficient(a, r), 2) for r in range(PRINTED + 1)]
-    zero = balls.flint().arb(0)
-    tail = b.moments.square(a) - sum(squares, zero)
+    variance, zero = balls.flint().arb(a), balls.flint().arb(0)
+    squares = [balls.power(b.moments.coefficient(variance, r), 2) for r in range(PRINTED + 1)]
+    tail = b.moments.square(variance) - sum(squares, zero)
     return sum(
-        (x * balls.power(1 - 1 / balls.power(a, r), 2) for r, x in enumerate(squares)), tail
+        (x * balls.power(1 - 1 / balls.power(variance, r), 2) for r, x in enumerate(squares)), tail
     ), tail
 
 
-def _hermite(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@_confirmer("lemma-4.3", "hermite")
+@_confirmer("remark-4.2a", "hermite")
+def _hermite(b: BanerjeeBalls, l: int, r: int) -> Sides:
     """λ_l ≥ min μ_r² λ_min(C^{∘r})."""
-    l, r = int(found[1]), int(found[2])
-    return b.lambda_expected(l), b.mu_sq(l, r) * _lambda_power(b, l, r)
+    return b.lambda_expected(l), b.mu_sq(l, r) * b.lambda_power(l, r)
 
 
-def _hadamard(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
-    """λ_min(C^{∘r}) ≥ min a^(r−1) ν²λ_min(A^(l)A^(l)ᵀ)/m, C of layer l + 1."""
-    r, l = int(found[1]), int(found[2])
-    return _lambda_power(b, l, r), _least_variance(b, l, r) * _lambda_power(b, l, 1)
+@_confirmer("lemma-4.3", "power")
+def _hadamard(b: BanerjeeBalls, l: int, r: int) -> Sides:
+    """λ_min(C^{∘r}) ≥ min a^(r−1) ν²λ_min(A^(l-1)A^(l-1)ᵀ)/m."""
+    return b.lambda_power(l, r), b.least_variance(l, r) * b.lambda_power(l, 1)
 
 
-def _schur(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@_confirmer("remark-4.6", "hermite-variance")
+def _schur(b: BanerjeeBalls, l: int, r: int) -> Sides:
     """λ_l ≥ min μ_r² min a^(r−1) λ_min(C)."""
-    l, r = int(found[1]), int(found[2])
-    bound = b.mu_sq(l, r) * _least_variance(b, l, r) * _lambda_power(b, l, 1)
+    bound = b.mu_sq(l, r) * b.least_variance(l, r) * b.lambda_power(l, 1)
     return b.lambda_expected(l), bound
 
 
-def _positive(b: BallInstance, _: Match[str]) -> tuple[Any, Any]:
+@_confirmer("lambda-1", "positive")
+def _positive(b: BanerjeeBalls) -> Sides:
     """λ_1 ≥ 0."""
     return b.lambda_expected(1), balls.flint().arb(0)
 
 
-def _least_moment(b: BallInstance, _: Match[str]) -> tuple[Any, Any]:
+@_confirmer("lambda-1", "least-moment")
+def _least_moment(b: BanerjeeBalls) -> Sides:
     """λ_1 ≤ min_i E φ(x_iᵀg/√d)²."""
     return b.lambda_expected(1), smallest_of(diagonal(b.expected(1)))
-
-
-def _least_variance(b: BallInstance, l: int, r: int) -> Any:
-    return balls.power(smallest_of(diagonal(b.covariance(l))), r - 1)
-
-
-def _lambda_power(b: BallInstance, l: int, r: int) -> Any:
-    return b.smallest(("C^r", l, r), balls.entrywise(b.covariance(l), lambda x: balls.power(x, r)))
-
-
-_ID = r"banerjee2023\."
-CONFIRMERS: tuple[tuple[str, str, Confirmer], ...] = (
-    (_ID + r"lemma-4\.2", r"^(min|max)_i ‖α\^\((\d+)\)‖²", _band),
-    (_ID + r"theorem-4\.2", r"^layer (\d+), r = (\d+), as printed", _activations),
-    (_ID + r"lemma-4\.3", r"^λ_(\d+), r = (\d+), as printed", _chain),
-    (_ID + r"theorem-4\.1", r"^λ_min\(K\) ≥ c_0 λ_1 as printed", _kernel),
-    (_ID + r"tradeoff", r"^λ_min\(K\) ≥ c_0 λ_1 as printed at σ_0² = (\S+)", _kernel_at),
-    (_ID + r"tradeoff", r"^γ ≤ 1 at σ_0² = (\S+)", _hessian_regime),
-    (_ID + r"definition-4\.1", r"^E\(φ − Σ_\(r≤\d+\) μ_r H_r\)² ≤ tail.*a = (\S+)$", _series),
-    (_ID + r"(lemma-4\.3|remark-4\.2a)", r"^λ_(\d+) ≥ min μ_(\d+)² λ_min\(C\^∘\d+\)$", _hermite),
-    (
-        _ID + r"lemma-4\.3",
-        r"^λ_min\(C\^∘(\d+)\) ≥ min a\^\d+ ν²λ_min\(A.*, layer (\d+)$",
-        _hadamard,
-    ),
-    (_ID + r"remark-4\.6", r"^λ_(\d+) ≥ min μ_(\d+)² min a\^\d+ λ_min\(C\)$", _schur),
-)

@@ -8,34 +8,34 @@ import torch
 from torch import Tensor
 
 from ntkscope.activations.hermite import hermite_coefficients, second_moment
-from ntkscope.papers.banerjee2023.setting import (
-    ORDERS,
-    SETTING,
-    SOURCE,
-    Layers,
+from ntkscope.papers.banerjee2023 import PAPER
+from ntkscope.papers.banerjee2023.assumptions import require
+from ntkscope.papers.banerjee2023.hypotheses import (
     Setting,
+)
+from ntkscope.papers.banerjee2023.layers import (
+    ORDERS,
+    Layers,
     as_printed,
     layers,
-    require,
     square_spread,
 )
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, gram_eigenvalue
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded
-from ntkscope.statements.statement import Findings, statement
 
 _TRIALS = 10  # networks or layers drawn behind a success rate, at most
 
 
-@statement(
-    "banerjee2023.theorem-4.2",
+@PAPER.statement(
+    "theorem-4.2",
     title="Smallest eigenvalue of the activation matrices",
-    source=f"{SOURCE}, Theorem 4.2",
+    section="Theorem 4.2",
     sentence="λ_min(A^(l)A^(l)ᵀ) ≥ c_0^{(l−1,r)} m_l λ_1 for every layer and every r > 1.",
     latex=(
         r"\lambda_{\min}(A^{(l)}A^{(l)\top})\ge c_0^{(l-1,r)}m_l\lambda_1,\quad "
         r"c_0^{(l,r)}=\Big(\frac{(\mu_{r,0}^{(l)})^2}{6c_{\phi,\sigma_0}}\Big)^l\Big(\frac{\sigma_0^2}{2}\Big)^{3rl}"
     ),
-    needs=SETTING,
     level2="on Lemma 4.1's event: λ_min(A^(l)A^(l)ᵀ) ≥ (m_l/4) Π_j[min μ_r² ν²/4 min a^(r−1)] λ_1",
 )
 def theorem_4_2(i: Instance, out: Findings) -> None:
@@ -48,16 +48,21 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
         for r in ORDERS:
             printed, corrected = k.printed(l - 1, r), k.corrected(l - 1, r)
             if as_printed(i) and r > 1:
-                out.at_least(f"layer {l}, r = {r}, as printed", measured,
-                             k.smallest(1) * (printed * i.n[l]), erratum=True)  # fmt: skip
+                out.at_least(
+                    f"layer {l}, r = {r}, as printed", measured, k.smallest(1) * (printed * i.n[l]),
+                    erratum=True, key="printed", l=l, r=r,
+                )  # fmt: skip
             if on_event:
-                out.at_least(f"layer {l}, r = {r}, corrected, on the event", measured,
-                             corrected * k.smallest(1) * (i.n[l] / 4))  # fmt: skip
+                out.at_least(
+                    f"layer {l}, r = {r}, corrected, on the event", measured,
+                    corrected * k.smallest(1) * (i.n[l] / 4), key="corrected", l=l, r=r,
+                )  # fmt: skip
             ratio = measured.value / (i.n[l] * k.smallest(1).value) if k.smallest(1).value else 0.0
             rows.append((l, r, k.mu_sq(l, r).value, printed.value, corrected.value / 4, ratio))
         out.scaling(
-            f"λ_min(A^({l})A^({l})ᵀ)", measured, "Ω", i.n[l] * k.smallest(1).value, "m_l λ_1"
-        )
+            f"λ_min(A^({l})A^({l})ᵀ)", measured, "Ω", i.n[l] * k.smallest(1).value, "m_l λ_1",
+            key="features", l=l,
+        )  # fmt: skip
     out.table("c_0^{(l−1,r)}", ("l", "r", "min μ_r² (layer l)", "printed", "corrected/4",
               "λ_min(A^(l)A^(l)ᵀ)/(m_l λ_1)"), rows)  # fmt: skip
     out.note(
@@ -66,13 +71,13 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
     )
 
 
-@statement(
-    "banerjee2023.lemma-4.1",
+@PAPER.statement(
+    "lemma-4.1",
     title="Matrix concentration",
-    source=f"{SOURCE}, Lemma 4.1, eq. 8-9",
+    section="Lemma 4.1, eq. 8-9",
     sentence="With m_l ≥ max(n, c_2 v max(1, log 15v) log(Ln/δ)), λ_min(A^(l)A^(l)ᵀ) ≥ m_l λ_l/4.",
     latex=r"\lambda_{\min}(A^{(l)}A^{(l)\top})\ge\tfrac{m_l\lambda_l}{4},\quad v=\tfrac{2(\sqrt{\log n}+1)^2\sigma^2\|A^{(l-1)}\|_F^2}{c_3\lambda_l m_{l-1}}",
-    needs=SETTING[:1] + SETTING[3:4],
+    needs=(PAPER.needs[0], PAPER.needs[3]),
     level2="a success rate over W^(l) given A^(l−1); λ_min(A^(l)A^(l)ᵀ) ≤ m_l λ_l on average (Jensen)",
 )
 def lemma_4_1(i: Instance, out: Findings) -> None:
@@ -96,8 +101,10 @@ def lemma_4_1(i: Instance, out: Findings) -> None:
         if trials:
             # too few trials to estimate a variance: the bound that the claim itself implies
             bar = square_spread(i, l, i.n[l] * value.value, trials)
-            out.at_most(f"E λ_min(A^({l})A^({l})ᵀ) ≤ m_{l} λ_{l}",
-                        Quantity(sum(minima) / trials, 0.0, bar), value * i.n[l])  # fmt: skip
+            out.at_most(
+                f"E λ_min(A^({l})A^({l})ᵀ) ≤ m_{l} λ_{l}", Quantity(sum(minima) / trials, 0.0, bar),
+                value * i.n[l], key="jensen", l=l,
+            )  # fmt: skip
         ratio = i.lambda_features(l).value / (i.n[l] * value.value) if value.value else math.nan
         out.note(f"On this instance λ_min(A^({l})A^({l})ᵀ) = {ratio:.4g} m_{l} λ_{l}.")
 
@@ -114,16 +121,15 @@ def _fresh_layer(i: Instance, l: int, trial: int) -> float:
     return gram_eigenvalue(i.network.activation(g)).value
 
 
-@statement(
-    "banerjee2023.lemma-4.2",
+@PAPER.statement(
+    "lemma-4.2",
     title="Norms of the activations",
-    source=f"{SOURCE}, Lemma 4.2",
+    section="Lemma 4.2",
     sentence="‖α^(l)(x_i)‖² lies between c m_l/2 and 3c m_l/2 for all layers and samples.",
     latex=(
         r"\tfrac{c_{\phi,\sigma_0}}2m_l\le c_{\phi,\sigma_0}\Big(1-\tfrac{h_C(l)}{2h_C(L)}\Big)m_l\le"
         r"\|\alpha^{(l)}(x_i)\|_2^2\le c_{\phi,\sigma_0}\Big(1+\tfrac{h_C(l)}{2h_C(L)}\Big)m_l\le\tfrac{3c_{\phi,\sigma_0}}2m_l"
     ),
-    needs=SETTING,
     level2="|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|; ‖α^(l)‖ ≤ |φ(0)|√m + M‖W‖‖α^(l−1)‖; rates of both bands at ‖x‖² = c d",
 )
 def lemma_4_2(i: Instance, out: Findings) -> None:
@@ -145,10 +151,14 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         low, high = float(norms.min()), float(norms.max())
         if as_printed(i):
             note = "needs a first pre-activation of variance σ_0², and ‖x‖² = d gives ν_0²"
-            out.at_least(f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]), 0.5,
-                         note, erratum=True)  # fmt: skip
-            out.at_most(f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]), 1.5,
-                        note, erratum=True)  # fmt: skip
+            out.at_least(
+                f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]), 0.5, note=note,
+                erratum=True, key="least-norm", l=l,
+            )  # fmt: skip
+            out.at_most(
+                f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]), 1.5, note=note,
+                erratum=True, key="largest-norm", l=l,
+            )  # fmt: skip
         scaled = _rescaled(i, s, seed=i.seed)[l] / (s.c * i.n[l])
         inner = s.h(l, 0) / (2 * s.h(hidden, 0))
         rows.append((l, low, high, float(scaled.min()), float(scaled.max()), 1 - inner, 1 + inner))
@@ -190,10 +200,10 @@ def _band_rates(i: Instance, out: Findings, s: Setting, printed_condition: bool)
 
 def _norm_recursion(i: Instance, out: Findings, k: Layers, s: Setting) -> None:
     phi = k.phi
-    if phi.lipschitz is None or not math.isfinite(phi.lipschitz):
+    M = i.slope
+    if M is None:
         out.note(f"sup |φ′| of {phi} is not known: the recursion of the proof has no constant.")
         return
-    M = phi.lipschitz
     for l in range(1, i.L):
         a = k.variances(l)
         if phi.at_zero == 0.0:
@@ -201,15 +211,19 @@ def _norm_recursion(i: Instance, out: Findings, k: Layers, s: Setting) -> None:
             gap = (moments - s.c).abs() - M**2 * (a - s.sigma_sq).abs()
             at = int(gap.argmax())
             bar = 1e-10 * (s.c + float(moments[at]))
-            out.at_most(f"|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|, layer {l}",
-                        Quantity(abs(float(moments[at]) - s.c), bar),
-                        rounded(M**2 * abs(float(a[at]) - s.sigma_sq), i.n[l - 1]))  # fmt: skip
+            out.at_most(
+                f"|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|, layer {l}",
+                Quantity(abs(float(moments[at]) - s.c), bar),
+                rounded(M**2 * abs(float(a[at]) - s.sigma_sq), i.n[l - 1]), key="variance", l=l,
+            )  # fmt: skip
         before, after = (torch.linalg.vector_norm(i.F(j), dim=1) for j in (l - 1, l))
         bias = float(i.model.biases[l - 1].detach().norm()) if len(i.model.biases) else 0
         reach = abs(phi.at_zero) * math.sqrt(i.n[l]) + M * (i.op_norm(l).value * before + bias)
         at = int((after - reach).argmax())
-        out.at_most(f"‖α^({l})‖ ≤ |φ(0)|√m + M‖W^({l})‖‖α^({l - 1})‖",
-                    rounded(after[at], 8 * i.n[l]), rounded(reach[at], 8 * sum(i.n)))  # fmt: skip
+        out.at_most(
+            f"‖α^({l})‖ ≤ |φ(0)|√m + M‖W^({l})‖‖α^({l - 1})‖", rounded(after[at], 8 * i.n[l]),
+            rounded(reach[at], 8 * sum(i.n)), key="growth", l=l,
+        )  # fmt: skip
 
 
 def _rescaled(i: Instance, s: Setting, seed: int) -> list[Tensor]:
@@ -221,13 +235,12 @@ def _rescaled(i: Instance, s: Setting, seed: int) -> list[Tensor]:
         return [i.norms_sq(f) for f in model.layers(X.to(model.dtype))[0]]
 
 
-@statement(
-    "banerjee2023.lemma-4.3",
+@PAPER.statement(
+    "lemma-4.3",
     title="Lower bounds on λ_l",
-    source=f"{SOURCE}, Lemma 4.3",
+    section="Lemma 4.3",
     sentence="λ_(l+1) ≥ (μ_r²/6c)^l (σ_0²/2)^{3rl} λ_1 for every r > 0.",
     latex=r"\lambda_{l+1}\ge\Big(\frac{(\mu_{r,0}^{(l)})^2}{6c_{\phi,\sigma_0}}\Big)^l\Big(\frac{\sigma_0^2}2\Big)^{3rl}\lambda_1",
-    needs=SETTING,
     level2=(
         "λ_(l+1) ≥ min μ_r² λ_min(C^{∘r}) ≥ min μ_r² min a^(r−1) ν²λ_min(A^(l)A^(l)ᵀ)/m_l always; "
         "≥ Π_j[min μ_r² ν²/4 min a^(r−1)] λ_1 on Lemma 4.1's event"
@@ -243,19 +256,28 @@ def lemma_4_3(i: Instance, out: Findings) -> None:
         for r in ORDERS:
             mu_sq = k.mu_sq(l + 1, r)
             power = k.lambda_power(l + 1, r)
-            out.at_least(f"λ_{l + 1} ≥ min μ_{r}² λ_min(C^∘{r})", value, mu_sq * power)
+            out.at_least(
+                f"λ_{l + 1} ≥ min μ_{r}² λ_min(C^∘{r})", value, mu_sq * power, key="hermite",
+                l=l + 1, r=r,
+            )  # fmt: skip
             gram = i.lambda_features(l) * i.beta[l + 1] ** 2
-            out.at_least(f"λ_min(C^∘{r}) ≥ min a^{r - 1} ν²λ_min(A^({l})A^({l})ᵀ)/m, layer {l + 1}",
-                         power, k.least_power(l + 1, r) * gram)  # fmt: skip
+            out.at_least(
+                f"λ_min(C^∘{r}) ≥ min a^{r - 1} ν²λ_min(A^({l})A^({l})ᵀ)/m, layer {l + 1}", power,
+                k.least_power(l + 1, r) * gram, key="power", l=l + 1, r=r,
+            )  # fmt: skip
             if l == 0:
                 continue
             printed, corrected = k.printed(l, r), k.corrected(l, r)
             if as_printed(i):
-                out.at_least(f"λ_{l + 1}, r = {r}, as printed", value, k.smallest(1) * printed,
-                             erratum=True)  # fmt: skip
+                out.at_least(
+                    f"λ_{l + 1}, r = {r}, as printed", value, k.smallest(1) * printed, erratum=True,
+                    key="printed", l=l + 1, r=r,
+                )  # fmt: skip
             if on_event:
-                out.at_least(f"λ_{l + 1}, r = {r}, corrected, on the event", value,
-                             corrected * k.smallest(1))  # fmt: skip
+                out.at_least(
+                    f"λ_{l + 1}, r = {r}, corrected, on the event", value,
+                    corrected * k.smallest(1), key="corrected", l=l + 1, r=r,
+                )  # fmt: skip
             ratio = value.value / k.smallest(1).value if k.smallest(1).value else math.nan
             rows.append((l + 1, r, printed.value, corrected.value, ratio))
     if rows:
@@ -264,15 +286,19 @@ def lemma_4_3(i: Instance, out: Findings) -> None:
     together = Quantity(0.0)
     for part in ladder:
         together = together + part
-    out.at_least(f"λ_1 ≥ Σ_(r ≤ {ORDERS[-1]}) min μ_r² λ_min(C^∘r), r ≥ 1", k.smallest(1), together)
+    out.at_least(
+        f"λ_1 ≥ Σ_(r ≤ {ORDERS[-1]}) min μ_r² λ_min(C^∘r), r ≥ 1", k.smallest(1), together,
+        key="ladder",
+    )  # fmt: skip
 
 
-@statement(
-    "banerjee2023.remark-4.6",
+@PAPER.statement(
+    "remark-4.6",
     title="φ(0) = 0 can be relaxed",
-    source=f"{SOURCE}, Remark 4.6",
+    section="Remark 4.6",
     sentence="φ(0) = 0 is assumed for simplicity; the Hermite bound needs no such thing.",
     latex=r"\phi(0)\ne0",
+    needs=(),
     level2="λ_l ≥ min μ_r² λ_min(C^{∘r}) and λ_l ≥ min μ_r² min a^(r−1) λ_min(C), at any φ(0)",
 )
 def remark_4_6(i: Instance, out: Findings) -> None:
@@ -283,8 +309,14 @@ def remark_4_6(i: Instance, out: Findings) -> None:
     for l in range(1, i.L):
         for r in ORDERS:
             bound = k.mu_sq(l, r) * k.least_power(l, r) * k.lambda_power(l, 1)
-            out.at_least(f"λ_{l} ≥ min μ_{r}² min a^{r - 1} λ_min(C)", k.smallest(l), bound)
+            out.at_least(
+                f"λ_{l} ≥ min μ_{r}² min a^{r - 1} λ_min(C)", k.smallest(l), bound,
+                key="hermite-variance", l=l, r=r,
+            )  # fmt: skip
         mean = second_moment(i.network.activation, float(k.variances(l).mean()))
         mu_0 = float(k.coefficients(l).values[:, 0].square().min())
         bar = U * 1e4 * mean
-        out.scaling(f"μ_0² at layer {l}", Quantity(mu_0, bar), "O", max(mean, 1e-300), "E φ²")
+        out.scaling(
+            f"μ_0² at layer {l}", Quantity(mu_0, bar), "O", max(mean, 1e-300), "E φ²",
+            key="mean-coefficient", l=l,
+        )  # fmt: skip

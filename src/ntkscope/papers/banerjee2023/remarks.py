@@ -1,10 +1,9 @@
-"""Banerjee et al. 2023: Definition 4.1, Remarks 4.2 and 4.3, and the trade-off over σ_0² of §5."""
+"""Banerjee et al. 2023: Definition 4.1, Remarks 4.2 and 4.3."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,33 +13,31 @@ from scipy.integrate import IntegrationWarning, quad
 from ntkscope.activations.hermite import hermite_coefficients, hermite_polynomials
 from ntkscope.data import summarize
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks.network import MLP, replace_network
-from ntkscope.papers.banerjee2023.setting import (
+from ntkscope.networks.network import MLP
+from ntkscope.papers.banerjee2023 import PAPER
+from ntkscope.papers.banerjee2023.layers import (
     ORDERS,
-    SETTING,
-    SOURCE,
-    Setting,
     layers,
     monte_carlo,
-    require,
 )
 from ntkscope.spectra.smallest import smallest_eigenvalue
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U, quantity
-from ntkscope.statements.statement import Findings, statement
 
-SIGMAS_SQ = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 10.0, 20.0)
 SERIES = 40  # terms of the Hermite series of Definition 4.1
+
+
 PRINTED = 12  # of the printed one, whose terms a^(−2r)α_r² magnify what α_r is wrong by
-_ROWS = 200  # samples of the trade-off, whose kernel is formed once for each σ_0²
 
 
-@statement(
-    "banerjee2023.definition-4.1",
+@PAPER.statement(
+    "definition-4.1",
     title="Generalised Hermite polynomials",
-    source=f"{SOURCE}, Definition 4.1, eq. 5-7",
+    section="Definition 4.1, eq. 5-7",
     sentence="φ = Σ_r μ_r^{[a]} H_r^{[a]} with H_r^{[a]} by Rodrigues' formula and μ_r = ∫φH_r dx.",
     latex=r"H_r^{[a]}(x)=\frac{(-1)^r}{\sqrt{r!}}e^{x^2/2a}\frac{d^r}{dx^r}e^{-x^2/2a},\quad \mu_r^{[a]}(g)=\int gH_r^{[a]}dx,\quad g=\sum_r\mu_r^{[a]}H_r^{[a]}",
+    needs=(),
     level2="H_{r+1} = (xH_r/a − H_r′)/√(r+1); E[H_rH_s] = a^(−r)δ_rs; φ = Σ a^r μ_r H_r in L²(N(0, a))",
 )
 def definition_4_1(i: Instance, out: Findings) -> None:
@@ -60,11 +57,17 @@ def definition_4_1(i: Instance, out: Findings) -> None:
             worst = max(worst, float((np.abs(ours[r] - exact) / np.maximum(scale, 1e-300)).max()))
             p = (Polynomial([0.0, 1.0 / a]) * p - p.deriv()) / math.sqrt(r + 1)
         bar = 1e3 * U
-        out.equal(f"eq. 5 by recurrence, a = {a:g}, relative distance", Quantity(worst, bar), 0.0)
+        out.equal(
+            f"eq. 5 by recurrence, a = {a:g}, relative distance", Quantity(worst, bar), 0.0,
+            key="recurrence", a=a,
+        )  # fmt: skip
         gram = (ours * weights) @ ours.T * a ** np.arange(7)[:, None]
         off = float(np.abs(gram - np.eye(7)).max())
         bar = 1e5 * U * max(1.0, a**-6, a**6)
-        out.equal(f"a^r E[H_rH_s] = δ_rs, a = {a:g}, distance", Quantity(off, bar), 0.0)
+        out.equal(
+            f"a^r E[H_rH_s] = δ_rs, a = {a:g}, distance", Quantity(off, bar), 0.0, key="orthogonal",
+            a=a,
+        )  # fmt: skip
         _series(i, out, a)
     _unweighted(i, out)
 
@@ -78,8 +81,9 @@ def _series(i: Instance, out: Findings, a: float) -> None:
     bar = 1e-12 * total + 4 * table.error * math.sqrt(total)
     corrected = Quantity(total - float(alpha_sq.sum()), bar)
     out.equal(
-        f"E(φ − Σ_(r≤{SERIES}) a^r μ_r H_r)² = tail, a = {a:g}", corrected, Quantity(tail, bar)
-    )
+        f"E(φ − Σ_(r≤{SERIES}) a^r μ_r H_r)² = tail, a = {a:g}", corrected, Quantity(tail, bar),
+        key="corrected", a=a,
+    )  # fmt: skip
     if a != 1.0:
         # ⟨φ, H_r⟩ = a^{-r/2}α_r and ‖H_r‖² = a^{-r}, so with coefficient a^{-r/2}α_r each term
         # leaves α²(1 − a^{-r})²
@@ -88,8 +92,10 @@ def _series(i: Instance, out: Findings, a: float) -> None:
         wrong = (2 * size.sqrt() + table.error) * table.error * factors
         rest = Quantity(total - float(size.sum()), bar)
         printed = Quantity(float((size * factors).sum()), float(wrong.sum())) + rest
-        out.at_most(f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}",
-                    printed, rest, erratum=True)  # fmt: skip
+        out.at_most(
+            f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}", printed, rest,
+            erratum=True, key="printed", a=a,
+        )  # fmt: skip
 
 
 def _unweighted(i: Instance, out: Findings) -> None:
@@ -112,12 +118,13 @@ def _unweighted(i: Instance, out: Findings) -> None:
     )
 
 
-@statement(
-    "banerjee2023.remark-4.2a",
+@PAPER.statement(
+    "remark-4.2a",
     title="λ_1 > 0 from linearly independent data",
-    source=f"{SOURCE}, Remark 4.2 (a)",
+    section="Remark 4.2 (a)",
     sentence="If λ_min(X̄X̄ᵀ) > 0 then λ_1 > 0.",
     latex=r"\lambda_{\min}(\bar X\bar X^\top)>0\ \Rightarrow\ \lambda_1>0",
+    needs=(),
     level2="λ_1 ≥ min μ_r² ν^{2r} λ_min((X̄X̄ᵀ)^{∘r}) for r = 1 … 7; r = 1 is the remark",
 )
 def remark_4_2a(i: Instance, out: Findings) -> None:
@@ -130,17 +137,18 @@ def remark_4_2a(i: Instance, out: Findings) -> None:
     rows = []
     for r in ORDERS:
         bound = k.mu_sq(1, r) * k.lambda_power(1, r)
-        out.at_least(f"λ_1 ≥ min μ_{r}² λ_min(C^∘{r})", value, bound)
+        out.at_least(f"λ_1 ≥ min μ_{r}² λ_min(C^∘{r})", value, bound, key="hermite", l=1, r=r)
         rows.append((r, k.mu_sq(1, r).value, k.lambda_power(1, r).value, bound.value, value.value))
     out.table("Lower bounds on λ_1", ("r", "min μ_r²", "λ_min(C^∘r)", "bound", "λ_1"), rows)
 
 
-@statement(
-    "banerjee2023.remark-4.2b",
+@PAPER.statement(
+    "remark-4.2b",
     title="λ_1 > 0 from separated data",
-    source=f"{SOURCE}, Remark 4.2 (b)",
+    section="Remark 4.2 (b)",
     sentence="λ_1(v) = E⟨φ(X̄g), v⟩² vanishes only if ⟨φ(X̄g), v⟩ = 0 almost surely.",
     latex=r"\lambda_1(v)=\mathbb{E}_g[\langle\phi(\bar Xg),v\rangle^2]>0",
+    needs=(),
     level2="vᵀE[φφᵀ]v = E⟨φ(X̄g), v⟩² by Monte Carlo, for v_min and for (e_i − e_j)/√2 of the nearest pair",
 )
 def remark_4_2b(i: Instance, out: Findings) -> None:
@@ -157,23 +165,25 @@ def remark_4_2b(i: Instance, out: Findings) -> None:
     for name, v in vectors.items():
         exact = Quantity(float(v @ matrix @ v), error)
         mean = monte_carlo(i, k, v, f"4.2b {name}", exact.value)
-        out.equal(f"λ_1(v) by Monte Carlo, v = {name}", exact, mean)
-        out.at_most(f"λ_1 ≤ λ_1(v), v = {name}", k.smallest(1), exact)
-    if about.nearest_pair is not None and about.nearest_distance is not None:
-        M = k.phi.lipschitz
-        if M is not None and math.isfinite(M):
-            # E(φ(u) − φ(u′))²/2 ≤ M² E(u − u′)²/2
-            bound = (M * i.beta[1] * about.nearest_distance) ** 2 / 2
-            out.at_most("λ_1 ≤ M²ν²‖x̄_i − x̄_j‖²/2, the nearest pair", k.smallest(1),
-                        Quantity(bound, 1e-12 * bound))  # fmt: skip
+        out.equal(f"λ_1(v) by Monte Carlo, v = {name}", exact, mean, key="monte-carlo", v=name)
+        out.at_most(f"λ_1 ≤ λ_1(v), v = {name}", k.smallest(1), exact, key="rayleigh", v=name)
+    pair, distance = about.nearest_pair, about.nearest_distance
+    if pair is not None and distance is not None and i.slope is not None:
+        # E(φ(u) − φ(u′))²/2 ≤ M² E(u − u′)²/2
+        bound = (i.slope * i.beta[1] * distance) ** 2 / 2
+        out.at_most(
+            "λ_1 ≤ M²ν²‖x̄_i − x̄_j‖²/2, the nearest pair", k.smallest(1),
+            Quantity(bound, 1e-12 * bound), key="nearest-pair",
+        )  # fmt: skip
 
 
-@statement(
-    "banerjee2023.remark-4.3",
+@PAPER.statement(
+    "remark-4.3",
     title="The last layer does not matter",
-    source=f"{SOURCE}, Remark 4.3",
+    section="Remark 4.3",
     sentence="The bound λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m does not depend on the last layer v.",
     latex=r"\lambda_{\min}(K_{\mathrm{ntk}})\ge\tfrac1{m_L}\lambda_{\min}(A^{(L)}A^{(L)\top})\quad\forall\,v",
+    needs=(),
     level2="the inequality for v = v_0, 0, 1000·v_0, a single neuron",
 )
 def remark_4_3(i: Instance, out: Findings) -> None:
@@ -187,85 +197,7 @@ def remark_4_3(i: Instance, out: Findings) -> None:
         biases = [b.detach() for b in i.model.biases] or None
         model = MLP(i.network, [*weights, v], biases)
         value = i.lambda_K if name == "v_0" else smallest_eigenvalue(empirical_ntk(model, i.X))
-        out.at_least(f"λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m, v = {name}", quantity(value), bound)
-
-
-@statement(
-    "banerjee2023.tradeoff",
-    title="The trade-off over σ_0²",
-    source=f"{SOURCE}, §5",
-    sentence="A small σ_0² helps the Hessian bound, a large one the eigenvalue's constant c_0.",
-    latex=r"\sigma_0^2\le\tfrac14\Rightarrow c_H=O(\mathrm{poly}(L)),\qquad c_0=\max_{r>1}c_0^{(L-1,r)}(\sigma_0^2)",
-    needs=SETTING[:4],
-    level2="ν_0 ≥ 1/M at every σ_0² when φ(0) = 0, so γ = ρ/√m + 4ν_0 ≥ 4/M; corrected c_0 on the event",
-)
-def tradeoff(i: Instance, out: Findings) -> None:
-    require(i, out)
-    rows = [tradeoff_row(i, sigma_sq) for sigma_sq in SIGMAS_SQ]
-    drawn = ("σ_0²", "1 + γ^{2L}", "printed c_0", "corrected c_0", "λ_1", "measured λ_min(K)")
-    shown = [row[: len(COLUMNS)] for row in rows]
-    out.table("Trade-off over σ_0²", COLUMNS, shown, plot=drawn)
-    phi = i.network.activation
-    slope = phi.lipschitz
-    bounded = phi.at_zero == 0.0 and slope is not None and math.isfinite(slope)
-    for row in rows:
-        at = f"at σ_0² = {row.sigma_sq:g}"
-        if bounded and slope is not None:
-            out.at_least(f"ν_0 ≥ 1/M {at}", Quantity(row.nu, 1e-9 * row.nu), 1 / slope)
-        if bounded and row.sigma_sq <= 0.25:
-            out.at_most(f"γ ≤ 1 {at} ≤ 1/4, which the poly(L) bound needs",
-                        Quantity(row.gamma, 1e-9 * row.gamma), 1.0, erratum=True)  # fmt: skip
-        measured = Quantity(row.lambda_K, row.error_K)
-        bound = Quantity(row.printed * row.lambda_1, row.error_printed)
-        out.at_least(f"λ_min(K) ≥ c_0 λ_1 as printed {at}", measured, bound, erratum=True)
-        if row.event:
-            corrected = Quantity(row.corrected * row.lambda_1, row.error_bound)
-            out.at_least(f"λ_min(K) ≥ corrected c_0 λ_1 {at}", measured, corrected)
-    out.note("σ_1 of §5 is not defined there; γ is taken at ρ = 0, its least value.")
-    out.note(f"On the first {min(i.N, _ROWS)} samples, ntk parameterization, seed {i.seed}.")
-
-
-class Row(NamedTuple):
-    """One σ_0² of the trade-off: what the table shows, then the errors of its bounds."""
-
-    sigma_sq: float
-    c: float
-    nu: float
-    gamma: float
-    hessian: float
-    printed: float
-    corrected: float
-    lambda_1: float
-    lambda_K: float
-    event: bool
-    error_K: float
-    error_printed: float
-    error_bound: float
-
-
-COLUMNS = (
-    "σ_0²", "c_(φ,σ0)", "ν_0", "γ = 4ν_0", "1 + γ^{2L}", "printed c_0", "corrected c_0", "λ_1",
-    "measured λ_min(K)", "Lemma 4.1's event",
-)  # fmt: skip
-
-
-def at_variance(i: Instance, sigma_sq: float) -> Instance:
-    """The instance's network at another σ_0², on its first samples."""
-    init = f"banerjee2023:sigma0_sq={sigma_sq!r}"
-    net = replace_network(i.network, init=init, parameterization="ntk")
-    return Instance(net, i.X[:_ROWS], seed=i.seed)
-
-
-def tradeoff_row(i: Instance, sigma_sq: float) -> Row:
-    """One row of the table."""
-    at = at_variance(i, sigma_sq)
-    k, s = layers(at), Setting(at.network)
-    nu = math.sqrt(s.nu_sq)
-    hidden = at.L - 1
-    _, printed = k.best(hidden - 1, printed=True)
-    corrected = k.best(hidden - 1, printed=False)[1] * 0.25
-    return Row(
-        sigma_sq, s.c, nu, 4 * nu, 1 + (4 * nu) ** (2 * hidden), printed.value, corrected.value,
-        k.smallest(1).value, at.lambda_K.value, all(k.event(l) for l in range(1, at.L)),
-        at.lambda_K.error, (printed * k.smallest(1)).error, (corrected * k.smallest(1)).error,
-    )  # fmt: skip
+        out.at_least(
+            f"λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m, v = {name}", quantity(value), bound,
+            key="last-layer", v=name,
+        )  # fmt: skip

@@ -4,9 +4,8 @@ from ntkscope.statements.paper import Paper
 
 PAPER = Paper(
     key="beyond",
+    short="Beyond the papers",
     title="Beyond the papers",
-    citation="",
     order=9,
-    parts=(),
     figures=("figure_depth", "figure_width", "figure_bottleneck"),
 )

@@ -6,8 +6,8 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.reading.verdicts import scaling_verdict
 
 
 def _settings(scale: Scale) -> dict[str, Any]:

@@ -1,12 +1,19 @@
 """Bombari, Amani and Mondelli 2022: memorization and optimization with minimum over-parameterization."""
 
+from ntkscope.papers.bombari2022.hypotheses import initialization, lipschitz_activation
+from ntkscope.statements import needs
 from ntkscope.statements.paper import Paper
 
 PAPER = Paper(
     key="bombari2022",
+    short="Bombari et al. 2022",
     title="Memorization and Optimization in Deep Neural Networks with Minimum Over-parameterization",
     citation="Bombari, Amani and Mondelli, NeurIPS 2022",
     order=2,
-    parts=("setting", "centering", "gradients", "norms"),
+    needs=(lipschitz_activation, needs.plain, needs.standard, needs.gaussian, initialization),
+    parts=(
+        "assumptions", "kernel", "centering", "conditioning", "gradients", "norms", "descent",
+        "confirm",
+    ),
     figures=("figure_1", "figure_2", "figure_gap"),
-)
+)  # fmt: skip

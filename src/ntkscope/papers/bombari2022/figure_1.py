@@ -8,9 +8,9 @@ from typing import Any
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.fits import line
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.reading.verdicts import scaling_verdict
 from ntkscope.networks.network import Network
 
 

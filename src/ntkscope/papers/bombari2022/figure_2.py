@@ -10,9 +10,9 @@ import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.reading.drawing import heat_map
+from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.reading.verdicts import scaling_verdict
 
 THRESHOLD = 0.01  # a loss that counts as zero: a hundredth of the targets' variance
 

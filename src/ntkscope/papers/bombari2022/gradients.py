@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ntkscope.papers.bombari2022.setting import SETTING, SOURCE, autograd_length, gradients, setting
+from ntkscope.papers.bombari2022 import PAPER
+from ntkscope.papers.bombari2022.assumptions import setting
+from ntkscope.papers.bombari2022.kernel import autograd_length, gradients
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, rounded
-from ntkscope.statements.statement import Findings, statement
 
 _ROWS = 3
 
@@ -26,12 +28,13 @@ def _scale(i: Instance, row: int, k: int) -> float:
     return size
 
 
-@statement(
-    "bombari2022.eq-8",
+@PAPER.statement(
+    "eq-8",
     title="The kernel as a Hadamard sum",
-    source=f"{SOURCE}, eq. 8",
+    section="eq. 8",
     sentence="JJᵀ is the sum over layers of F_kF_kᵀ ∘ B_(k+1)B_(k+1)ᵀ.",
     latex=r"JJ^\top=\sum_{k=0}^{L-1}K_k,\quad K_k=F_kF_k^\top\circ B_{k+1}B_{k+1}^\top",
+    needs=(),
     level2="K_ij = ⟨∇f(x_i), ∇f(x_j)⟩ by autograd on the first rows",
 )
 def hadamard_sum(i: Instance, out: Findings) -> None:
@@ -42,17 +45,20 @@ def hadamard_sum(i: Instance, out: Findings) -> None:
             scale = sum(_scale(i, a, k) * _scale(i, b, k) for k in range(i.L))
             bar = rounded(1.0, autograd_length(i)).error * scale
             left = Quantity(float(i.K[a, b]), bar)
-            out.equal(f"K_{a + 1}{b + 1} = ⟨∇f(x_{a + 1}), ∇f(x_{b + 1})⟩", left,
-                      Quantity(float(flat[a] @ flat[b]), bar))  # fmt: skip
+            out.equal(
+                f"K_{a + 1}{b + 1} = ⟨∇f(x_{a + 1}), ∇f(x_{b + 1})⟩", left,
+                Quantity(float(flat[a] @ flat[b]), bar), key="autograd", a=a + 1, b=b + 1,
+            )  # fmt: skip
     out.note(f"By autograd on {len(rows)} rows; the full Jacobian is never formed.")
 
 
-@statement(
-    "bombari2022.eq-9",
+@PAPER.statement(
+    "eq-9",
     title="Back-propagated signals",
-    source=f"{SOURCE}, eq. 9",
+    section="eq. 9",
     sentence="Row i of B_k is Σ_k(x_i) times the product of W_lΣ_l(x_i) for l > k, times W_L.",
     latex=r"(B_k)_i=\Sigma_k(x_i)\Big(\prod_{l=k+1}^{L-1}W_l\Sigma_l(x_i)\Big)W_L",
+    needs=(),
     level2="‖(B_k)_i − the product, formed as matrices from the left‖ ≤ rounding",
 )
 def signals(i: Instance, out: Findings) -> None:
@@ -71,17 +77,21 @@ def signals(i: Instance, out: Findings) -> None:
             scale *= float(i.weight(i.L).norm())
             error = float(torch.linalg.vector_norm(direct - i.B(k)[row]))
             bar = rounded(1.0, 4 * sum(i.n)).error * scale
-            out.equal(f"(B_{k})_{row + 1} = Σ_{k}(ΠW_lΣ_l)W_L, distance", Quantity(error, bar), 0.0)
+            out.equal(
+                f"(B_{k})_{row + 1} = Σ_{k}(ΠW_lΣ_l)W_L, distance", Quantity(error, bar), 0.0,
+                key="signals", k=k, row=row + 1,
+            )  # fmt: skip
     last = Quantity(float((i.B(i.L) - 1).abs().max()))
-    out.equal("(B_L)_i = 1, distance", last, 0.0)
+    out.equal("(B_L)_i = 1, distance", last, 0.0, key="last-signal")
 
 
-@statement(
-    "bombari2022.eq-10",
+@PAPER.statement(
+    "eq-10",
     title="Rows of the Jacobian of the last hidden weights",
-    source=f"{SOURCE}, eq. 10",
+    section="eq. 10",
     sentence="Row i of J_(L-2) is f_(L-2)(x_i) ⊗ D_L φ′(g_(L-1)(x_i)).",
     latex=r"(J_{L-2})_i=f_{L-2}(x_i)\otimes\big(D_L\phi'(W_{L-1}^\top f_{L-2}(x_i))\big)",
+    needs=(),
     level2="∂f/∂W_(L-1) by autograd equals the outer product on the first rows",
 )
 def jacobian_rows(i: Instance, out: Findings) -> None:
@@ -93,16 +103,18 @@ def jacobian_rows(i: Instance, out: Findings) -> None:
         product = torch.outer(i.F(k)[row], i.weight(i.L)[:, 0] * slope) * i.network.scales[k]
         error = float(torch.linalg.matrix_norm(by_autograd - product, "fro"))
         bar = rounded(1.0, autograd_length(i)).error * _scale(i, row, k)
-        out.equal(f"row {row + 1}: ∂f/∂W_(L-1) = f ⊗ D_Lφ′, distance", Quantity(error, bar), 0.0)
+        out.equal(
+            f"row {row + 1}: ∂f/∂W_(L-1) = f ⊗ D_Lφ′, distance", Quantity(error, bar), 0.0,
+            key="rows", row=row + 1,
+        )  # fmt: skip
 
 
-@statement(
-    "bombari2022.corollary-4.1",
+@PAPER.statement(
+    "corollary-4.1",
     title="Memorization",
-    source=f"{SOURCE}, Corollary 4.1",
+    section="Corollary 4.1",
     sentence="With λ_min(K) > 0 a network of this shape fits any N labels to any accuracy.",
     latex=r"\forall Y,\ \forall\varepsilon>0\ \exists\theta:\ \|F_L(\theta)-Y\|_2\le\varepsilon",
-    needs=SETTING,
     level2="Jθ′ = Y for θ′ = JᵀK⁻¹Y, and ‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K)",
 )
 def memorization(i: Instance, out: Findings) -> None:
@@ -121,9 +133,15 @@ def memorization(i: Instance, out: Findings) -> None:
     top = float(i.kernel.diagonal().sum())
     bar = i.kernel.forming_error() + autograd_length(i) * U * top
     spread = bar * float(a.square().sum()) + autograd_length(i) * U * norm_sq
-    out.equal("‖θ′‖² = YᵀK⁻¹Y", Quantity(norm_sq, spread), Quantity(float(Y @ a), spread))
-    out.at_most("‖θ′‖² ≤ ‖Y‖²/λ_min(K)", Quantity(norm_sq, spread),
-                Quantity(size / i.lambda_K.value, size * i.lambda_K.error / i.lambda_K.lower**2))  # fmt: skip
+    out.equal(
+        "‖θ′‖² = YᵀK⁻¹Y", Quantity(norm_sq, spread), Quantity(float(Y @ a), spread), key="norm"
+    )
+    out.at_most(
+        "‖θ′‖² ≤ ‖Y‖²/λ_min(K)",
+        Quantity(norm_sq, spread),
+        Quantity(size / i.lambda_K.value, size * i.lambda_K.error / i.lambda_K.lower**2),
+        key="norm-bound",
+    )
     start = _outputs(i, None, 0.0)
     rows = []
     for exponent in range(1, 9):
@@ -132,8 +150,10 @@ def memorization(i: Instance, out: Findings) -> None:
         rows.append((epsilon, float(torch.linalg.vector_norm(h - Y)) / math.sqrt(size)))
     best = min(rows, key=lambda r: r[1])
     out.table("‖h_ε − Y‖/‖Y‖, h_ε = (F_L(θ_0 + εθ′) − F_L(θ_0))/ε", ("ε", "relative error"), rows)
-    out.scaling("‖h_ε − Y‖/‖Y‖ at the best ε", best[1], "O", best[0], "ε",
-                note="h_ε is a network of the same depth and twice the hidden widths")  # fmt: skip
+    out.scaling(
+        "‖h_ε − Y‖/‖Y‖ at the best ε", best[1], "O", best[0], "ε",
+        note="h_ε is a network of the same depth and twice the hidden widths", key="distance",
+    )  # fmt: skip
     out.note("With biases or residual connections the doubled network is another one; J is theirs.")
 
 

@@ -7,45 +7,47 @@ import math
 import torch
 from torch import Tensor
 
+from ntkscope.papers.nguyen2021 import PAPER
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U, rounded, sample_mean
 from ntkscope.statements.shared import assumptions
-from ntkscope.statements.statement import Findings, statement
-
-SOURCE = "Nguyen et al. 2021"
 
 
-@statement(
-    "nguyen2021.assumption-2.1",
+@PAPER.statement(
+    "assumption-2.1",
     title="Data scaling",
-    source=f"{SOURCE}, Assumption 2.1",
+    section="Assumption 2.1",
     sentence="E‖x‖ is of order √d, E‖x‖² of order d, and E‖x − Ex‖² at least of order d.",
     latex=r"\int\|x\|\,dP=\Theta(\sqrt d),\quad\int\|x\|^2dP=\Theta(d),\quad\int\|x-\mathbb Ex\|^2dP=\Omega(d)",
+    needs=(),
     level2="(E‖x‖)² ≤ E‖x‖² and E‖x − Ex‖² = E‖x‖² − ‖Ex‖², of the sample",
 )
 def data_scaling(i: Instance, out: Findings) -> None:
     assumptions.scaling(i, out)
     points = i.X if i.distribution is None else i.reference
     norms = torch.linalg.vector_norm(points, dim=1)
-    out.scaling("E‖x‖", sample_mean(norms), "Θ", math.sqrt(i.d), "√d")
-    out.scaling("E‖x‖²", sample_mean(norms.square()), "Θ", i.d, "d")
+    out.scaling("E‖x‖", sample_mean(norms), "Θ", math.sqrt(i.d), "√d", key="norm")
+    out.scaling("E‖x‖²", sample_mean(norms.square()), "Θ", i.d, "d", key="norm-sq")
     centred = (points - points.mean(dim=0)).square().sum(dim=1)
-    out.scaling("E‖x − Ex‖²", sample_mean(centred), "Ω", i.d, "d")
+    out.scaling("E‖x − Ex‖²", sample_mean(centred), "Ω", i.d, "d", key="centred-norm-sq")
     length = len(points) + i.d
     second = rounded(norms.square().mean(), length)
-    out.at_most("(mean‖x‖)² ≤ mean‖x‖²", rounded(norms.mean() ** 2, length), second)
+    out.at_most("(mean‖x‖)² ≤ mean‖x‖²", rounded(norms.mean() ** 2, length), second, key="jensen")
     mean_sq = rounded(points.mean(dim=0).square().sum(), length, second)
     out.equal(
-        "mean‖x − x̄‖² = mean‖x‖² − ‖x̄‖²", rounded(centred.mean(), length, second), second - mean_sq
-    )
+        "mean‖x − x̄‖² = mean‖x‖² − ‖x̄‖²", rounded(centred.mean(), length, second),
+        second - mean_sq, key="variance",
+    )  # fmt: skip
 
 
-@statement(
-    "nguyen2021.assumption-2.2",
+@PAPER.statement(
+    "assumption-2.2",
     title="Lipschitz concentration",
-    source=f"{SOURCE}, Assumption 2.2",
+    section="Assumption 2.2",
     sentence="Every Lipschitz function of the data has a subgaussian tail at a rate free of the dimension.",
     latex=r"P\Big(\Big|f(x)-\int f\,dP\Big|>t\Big)\le2e^{-ct^2/\|f\|_{\mathrm{Lip}}^2}",
+    needs=(),
     level2="Var h ≤ C_P for 1-Lipschitz h, with the Poincaré constant of the law (Gaussian, sphere, cube, circle, generated)",
 )
 def lipschitz_concentration(i: Instance, out: Findings) -> None:
@@ -57,12 +59,14 @@ def lipschitz_concentration(i: Instance, out: Findings) -> None:
         variance = Quantity(
             float(values.var()) if len(values) > 1 else 0.0, 0.0, _spread(deviations)
         )
-        out.scaling(f"Var h, h = {name}", variance, "O", 1.0, "1")
+        out.scaling(f"Var h, h = {name}", variance, "O", 1.0, "1", key="variance", h=name)
         if constant is not None:
-            out.at_most(f"Var h ≤ C_P, h = {name}", variance, rounded(constant, 64))
+            out.at_most(
+                f"Var h ≤ C_P, h = {name}", variance, rounded(constant, 64), key="poincare", h=name
+            )
         rate = _tail_rate(values)
         if rate is not None:
-            out.scaling(f"c met in 2e^(−ct²), h = {name}", rate, "Ω", 1.0, "1")
+            out.scaling(f"c met in 2e^(−ct²), h = {name}", rate, "Ω", 1.0, "1", key="tail", h=name)
     out.note(
         "The uniform law on the binary cube is listed among the examples, but there only convex "
         "Lipschitz functions concentrate: the distance to {Σx_i ≤ 0} has a standard deviation that "

@@ -1,23 +1,42 @@
-"""Nguyen et al. 2021 in ball arithmetic: Lemmas 5.3 and 5.4, Gershgorin's bound of Theorem 3.2.
+"""Nguyen et al. 2021 in ball arithmetic: Schur's terms, Lemmas 5.3 and 5.4, Gershgorin's bound.
 
 Lemma 5.4 is confirmed where E f has a closed form: the first ReLU layer.
 """
 
 from __future__ import annotations
 
-from re import Match
 from typing import Any
 
 from ntkscope._base import balls
 from ntkscope.data import Gaussian, Sphere
+from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.statements.balls.ball_instance import (
     BallInstance,
     Unproved,
     diagonal,
     largest_of,
+    row_norms_sq,
     smallest_of,
 )
-from ntkscope.statements.balls.plain import Confirmer
+from ntkscope.statements.balls.shared_claims import schur_bound
+
+
+@PAPER.confirmer("eq-26", "schur-term")
+def _schur_term(b: BallInstance, k: int) -> tuple[Any, Any]:
+    """λ_min(K_k) ≥ λ_min(F_kF_kᵀ) min‖B_(k+1)‖²."""
+    return b.lambda_term(k), schur_bound(b, k)
+
+
+@PAPER.confirmer("eq-27", "trace")
+def _trace(b: BallInstance) -> tuple[Any, Any]:
+    """min_i K_ii ≤ tr(K)/N."""
+    return smallest_of(diagonal(b.K)), b.K.trace() / b.i.N
+
+
+@PAPER.confirmer("theorem-5.1", "smallest-row")
+def _smallest_row(b: BallInstance, k: int) -> tuple[Any, Any]:
+    """λ_min(F_kF_kᵀ) ≤ min_i ‖(F_k)_i‖²."""
+    return b.lambda_features(k), smallest_of(row_norms_sq(b.F(k)))
 
 
 def _mean(b: BallInstance) -> list[Any]:
@@ -35,11 +54,10 @@ def _mean(b: BallInstance) -> list[Any]:
     return [sum((w * w for w in column), module.arb(0)).sqrt() * factor for column in columns]
 
 
-def _powers(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+def _powers(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
     """((FFᵀ)^{∘r}, (F̃F̃ᵀ)^{∘r}) of the first layer."""
-    if int(found[1]) != 1 or not b.i.relu:
+    if k != 1 or not b.i.relu:
         raise Unproved("E f_k has no closed form beyond the first ReLU layer, only a sampled one")
-    r = int(found[2])
     F, mean = b.F(1), _mean(b)
     rows = [[x - m for x, m in zip(row, mean, strict=True)] for row in F.tolist()]
     centred = balls.flint().arb_mat(rows)
@@ -49,17 +67,18 @@ def _powers(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
     return full, reduced
 
 
-def _loewner(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@PAPER.confirmer("lemma-5.4", "difference")
+def _difference(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
     """λ_min of the difference against 0."""
-    full, reduced = _powers(b, found)
-    return b.smallest(("difference", *found.groups()), full - reduced), balls.flint().arb(0)
+    full, reduced = _powers(b, k, r)
+    return b.smallest(("difference", k, r), full - reduced), balls.flint().arb(0)
 
 
-def _eigenvalues(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@PAPER.confirmer("lemma-5.4", "eigenvalues")
+def _eigenvalues(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
     """λ_min(FFᵀ) against λ_min(F̃F̃ᵀ)."""
-    full, reduced = _powers(b, found)
-    keys = [(name, *found.groups()) for name in ("full", "reduced")]
-    return b.smallest(keys[0], full), b.smallest(keys[1], reduced)
+    full, reduced = _powers(b, k, r)
+    return b.smallest(("full", k, r), full), b.smallest(("reduced", k, r), reduced)
 
 
 def _khatri_rao(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
@@ -68,26 +87,19 @@ def _khatri_rao(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
     return power, b.smallest(("power", k, r), power)
 
 
-def _hermite(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@PAPER.confirmer("lemma-5.3", "hermite")
+def _hermite(b: BallInstance, k: int, r: int) -> tuple[Any, Any]:
     """λ(E φφᵀ) ≥ β² μ_r² λ_min(F_k^{*r}…)/max_i ‖f_k‖^{2(r−1)}."""
-    k, r = int(found[1]), int(found[2])
     mu_sq = balls.power(b.moments.coefficient(balls.flint().arb(1), r), 2)
     largest = balls.power(largest_of(diagonal(b.gram(k))), r - 1)
     bound = b.variance(k + 1) * mu_sq * _khatri_rao(b, k, r)[1] / largest
     return b.lambda_expected(k + 1), bound
 
 
-def _gershgorin(b: BallInstance, found: Match[str]) -> tuple[Any, Any]:
+@PAPER.confirmer("theorem-3.2", "gershgorin")
+def _gershgorin(b: BallInstance, r: int) -> tuple[Any, Any]:
     """λ_min(X^{*r}…) ≥ min‖x‖^{2r} − (N−1)max|⟨x_i,x_j⟩|^r."""
-    power, value = _khatri_rao(b, 0, int(found[1]))
+    power, value = _khatri_rao(b, 0, r)
     N = b.i.N
     across = [abs(power[a, c]) for a in range(N) for c in range(a)]
     return value, smallest_of(diagonal(power)) - (N - 1) * (largest_of(across) if across else 0)
-
-
-CONFIRMERS: tuple[tuple[str, str, Confirmer], ...] = (
-    (r"nguyen2021\.lemma-5\.3", r"^λ\(E φ\(F_(\d+)w\).* ≥ β² μ_(\d+)² λ_min", _hermite),
-    (r"nguyen2021\.theorem-3\.2", r"^λ_min\(X\^\(\*(\d+)\)…\) ≥ min‖x‖", _gershgorin),
-    (r"nguyen2021\.lemma-5\.4", r"^λ_min\(FFᵀ − F̃F̃ᵀ\) ≥ 0, F_(\d+), r = (\d+)", _loewner),
-    (r"nguyen2021\.lemma-5\.4", r"^λ_min\(FFᵀ\) ≥ λ_min\(F̃F̃ᵀ\), F_(\d+), r = (\d+)", _eigenvalues),
-)

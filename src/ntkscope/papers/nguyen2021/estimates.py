@@ -13,31 +13,28 @@ import math
 import torch
 from torch import Tensor
 
-from ntkscope.statements import needs
+from ntkscope.papers.nguyen2021 import PAPER
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, rounded, sample_mean
 from ntkscope.statements.shared import assumptions, chains, scales
 from ntkscope.statements.shared.relu import feature_bound
-from ntkscope.statements.statement import Findings, statement
 
-SOURCE = "Nguyen et al. 2021"
-SETTING = (needs.relu, needs.plain, needs.standard, needs.gaussian)
 PAIRED = 512  # reference points whose pairs stand for E_x E_y
 
 
 def relu_only(i: Instance, what: str) -> None:
     """Stop for other activations, biases and residual connections."""
-    if not i.relu or i.network.bias_std is not None or i.network.residual:
+    if not i.relu or not i.plain:
         raise NotComputable(f"{what} is that of a plain ReLU layer")
 
 
-@statement(
-    "nguyen2021.lemma-c.1",
+@PAPER.statement(
+    "lemma-c.1",
     title="Norm of the features",
-    source=f"{SOURCE}, Lemma C.1",
+    section="Lemma C.1",
     sentence="‖f_k(x)‖² and its mean over x are of the order of d Π n_l β_l².",
     latex=r"\|f_k(x)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big),\quad \mathbb E_x\|f_k(x)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    needs=SETTING,
     level2="½ ≤ ‖f_k‖²/E_{W_k}‖f_k‖² ≤ 3/2 with probability 1 − 20/n_k; ≤ Π M²‖W_l‖²_op ‖x‖² always",
 )
 def feature_norm(i: Instance, out: Findings) -> None:
@@ -46,10 +43,15 @@ def feature_norm(i: Instance, out: Findings) -> None:
     for k in range(i.L):
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
         sizes = i.norms_sq(i.F(k))
-        out.scaling(f"min_i ‖f_{k}(x_i)‖²", float(sizes.min()), "Θ", predicted, expression)
-        out.scaling(f"max_i ‖f_{k}(x_i)‖²", float(sizes.max()), "Θ", predicted, expression)
+        out.scaling(
+            f"min_i ‖f_{k}(x_i)‖²", float(sizes.min()), "Θ", predicted, expression, key="least", k=k
+        )
+        out.scaling(
+            f"max_i ‖f_{k}(x_i)‖²", float(sizes.max()), "Θ", predicted, expression, key="largest",
+            k=k,
+        )  # fmt: skip
         mean = sample_mean(i.norms_sq(i.reference_pass[0][k]))
-        out.scaling(f"E_x‖f_{k}(x)‖²", mean, "Θ", predicted, expression)
+        out.scaling(f"E_x‖f_{k}(x)‖²", mean, "Θ", predicted, expression, key="mean", k=k)
         if k:
             feature_bound(i, out, k)
     relu_only(i, "E f_j² = s²/2")
@@ -84,13 +86,12 @@ def pair_moment(i: Instance, k: int) -> tuple[float, Tensor]:
     return i.held(("pair moment", k), make)
 
 
-@statement(
-    "nguyen2021.lemma-c.2",
+@PAPER.statement(
+    "lemma-c.2",
     title="Norm of the mean features",
-    source=f"{SOURCE}, Lemma C.2",
+    section="Lemma C.2",
     sentence="‖E_x f_k(x)‖² is of the order of d Π n_l β_l².",
     latex=r"\|\mathbb E_x[f_k(x)]\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    needs=SETTING,
     level2=(
         "‖E f_k‖² ≤ E‖f_k‖² (Jensen); E_{W_k}‖E_x f_k‖² ≥ n_kβ_k²/2π (E‖f_{k-1}‖)² ≥ "
         "n_kβ_k²/2π ‖E f_{k-1}‖²; half of the mean with Chebyshev's probability"
@@ -105,9 +106,15 @@ def mean_norm(i: Instance, out: Findings) -> None:
         second = sample_mean(i.norms_sq(features))
         empirical = rounded(features.mean(dim=0).square().sum(), len(features) + i.n[k], second)
         # of the empirical law of the reference points Jensen's inequality is exact
-        out.at_most(f"‖E f_{k}‖² ≤ E‖f_{k}‖²", empirical, Quantity(second.value, second.error))
+        out.at_most(
+            f"‖E f_{k}‖² ≤ E‖f_{k}‖²", empirical, Quantity(second.value, second.error),
+            key="jensen", k=k,
+        )  # fmt: skip
         how = "closed form" if exact else "sampled"
-        out.scaling(f"‖E_x f_{k}‖²", size, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²", how)
+        out.scaling(
+            f"‖E_x f_{k}‖²", size, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²", how,
+            key="mean", k=k,
+        )  # fmt: skip
     relu_only(i, "E σ(wᵀf) = ‖f‖/√(2π)")
     for k in range(1, i.L):
         moment, norms = pair_moment(i, k - 1)
@@ -117,13 +124,15 @@ def mean_norm(i: Instance, out: Findings) -> None:
         length = 64 + i.n[k - 1] + len(previous)
         expected = rounded(scale * moment, length, scale * float(norms.square().mean()))
         lower = rounded(scale * first / (2 * math.pi), length)
-        out.at_least(f"E_W‖E_x f_{k}‖² ≥ n_{k}β_{k}²/2π (E‖f_{k - 1}‖)²", expected, lower)
+        out.at_least(
+            f"E_W‖E_x f_{k}‖² ≥ n_{k}β_{k}²/2π (E‖f_{k - 1}‖)²", expected, lower, key="mean-below",
+            k=k,
+        )  # fmt: skip
         smaller = scale * float(previous.mean(dim=0).square().sum()) / (2 * math.pi)
         out.at_least(
-            f"(E‖f_{k - 1}‖)² ≥ ‖E f_{k - 1}‖², both · n_{k}β_{k}²/2π",
-            lower,
-            rounded(smaller, length, float(lower)),
-        )
+            f"(E‖f_{k - 1}‖)² ≥ ‖E f_{k - 1}‖², both · n_{k}β_{k}²/2π", lower,
+            rounded(smaller, length, float(lower)), key="mean-step", k=k,
+        )  # fmt: skip
         _mean_rate(i, out, k, previous, norms, moment)
 
 
@@ -144,13 +153,12 @@ def _mean_rate(i: Instance, out: Findings, k: int, f: Tensor, norms: Tensor, mom
     )
 
 
-@statement(
-    "nguyen2021.lemma-c.3",
+@PAPER.statement(
+    "lemma-c.3",
     title="Centred features at every sample",
-    source=f"{SOURCE}, Lemma C.3",
+    section="Lemma C.3",
     sentence="‖f_k(x_i) − E_x f_k(x)‖² is of the order of d Π n_l β_l² at every sample.",
     latex=r"\|f_k(x_i)-\mathbb E_x[f_k(x)]\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big),\quad\forall i\in[N]",
-    needs=SETTING,
     level2=(
         "eq. 40: E[Z]² ≥ E[Z²] − C‖Z‖²_Lip for Z = ‖f_k − E f_k‖, with the Poincaré constant C of "
         "the law in place of 2/c and ‖Z‖_Lip ≤ Π M‖W_l‖_op"
@@ -170,30 +178,32 @@ def centred_norms(i: Instance, out: Findings) -> None:
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
         for which, at in (("min", int(sizes.argmin())), ("max", int(sizes.argmax()))):
             size = Quantity(float(sizes[at]), 0.0, i.mean_spread(k, 2 * centred[at]))
-            out.scaling(f"{which}_i ‖f_{k}(x_i) − Ef_{k}‖²", size, "Θ", predicted, expression)
-        slope = i.network.activation.lipschitz
-        if constant is None or slope is None or not math.isfinite(slope) or i.network.residual:
+            out.scaling(
+                f"{which}_i ‖f_{k}(x_i) − Ef_{k}‖²", size, "Θ", predicted, expression, key="row",
+                which=which, k=k,
+            )  # fmt: skip
+        if constant is None or i.slope is None or i.network.residual:
             continue
         # Z is a 1-Lipschitz function of f_k whatever point replaces E f_k
         Z = torch.linalg.vector_norm(i.reference_pass[0][k] - i.mean_features(k)[0], dim=1)
         variance = Quantity(
             float(Z.var()), 0.0, float((Z - Z.mean()).square().std()) / math.sqrt(len(Z))
         )
-        bound = constant * math.prod((slope * float(i.op_norm(l))) ** 2 for l in range(1, k + 1))
+        bound = constant * math.prod((i.slope * float(i.op_norm(l))) ** 2 for l in range(1, k + 1))
         out.at_most(
-            f"Var‖f_{k} − Ef_{k}‖ ≤ C_P Π M²‖W_l‖²_op", variance, rounded(bound, 8 * max(i.n))
-        )
+            f"Var‖f_{k} − Ef_{k}‖ ≤ C_P Π M²‖W_l‖²_op", variance, rounded(bound, 8 * max(i.n)),
+            key="poincare", k=k,
+        )  # fmt: skip
     if constant is None:
         out.note("No Poincaré constant is known for this law, so eq. 40 has no number.")
 
 
-@statement(
-    "nguyen2021.lemma-c.4",
+@PAPER.statement(
+    "lemma-c.4",
     title="Mean norm of the centred features",
-    source=f"{SOURCE}, Lemma C.4",
+    section="Lemma C.4",
     sentence="E_x‖f_k(x) − E_x f_k(x)‖² is of the order of d Π n_l β_l².",
     latex=r"\mathbb E_x\|f_k(x)-\mathbb E_x[f_k(x)]\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    needs=SETTING,
     level2=(
         "E_{W_k}E_x‖f_k − Ef_k‖² between n_kβ_k²/4 E‖f_{k-1} − Ef_{k-1}‖² and n_kβ_k²/2 E‖f_{k-1}‖², "
         "and its two steps (Hermite, Jensen), for the empirical law of the reference points"
@@ -205,8 +215,9 @@ def centred_mean(i: Instance, out: Findings) -> None:
         centred = i.reference_pass[0][k] - i.mean_features(k)[0]
         measured = sample_mean(i.norms_sq(centred))
         out.scaling(
-            f"E_x‖f_{k} − Ef_{k}‖²", measured, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
-        )
+            f"E_x‖f_{k} − Ef_{k}‖²", measured, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²",
+            key="centred", k=k,
+        )  # fmt: skip
     relu_only(i, "the Hermite expansion with μ_1² = 1/4")
     for k in range(1, i.L):
         moment, norms = pair_moment(i, k - 1)
@@ -225,30 +236,38 @@ def centred_mean(i: Instance, out: Findings) -> None:
         )
         lower = with_error(scale * 0.25 * (second - mean_sq))
         name = f"E_W E_x‖f_{k} − Ef_{k}‖²"
-        out.at_least(f"{name} ≥ nβ²(E‖f‖²/2 − ‖Ef‖²/4 − (E‖f‖)²/4)", left, hermite)
-        out.at_least(f"… ≥ nβ²/4 E‖f_{k - 1} − Ef_{k - 1}‖²", hermite, lower)
-        out.at_most(f"{name} ≤ nβ²/2 E‖f_{k - 1}‖²", left, with_error(0.5 * scale * second))
+        out.at_least(
+            f"{name} ≥ nβ²(E‖f‖²/2 − ‖Ef‖²/4 − (E‖f‖)²/4)", left, hermite, key="hermite", k=k
+        )
+        out.at_least(f"… ≥ nβ²/4 E‖f_{k - 1} − Ef_{k - 1}‖²", hermite, lower, key="jensen", k=k)
+        out.at_most(
+            f"{name} ≤ nβ²/2 E‖f_{k - 1}‖²", left, with_error(0.5 * scale * second), key="above",
+            k=k,
+        )  # fmt: skip
 
 
-@statement(
-    "nguyen2021.lemma-c.5",
+@PAPER.statement(
+    "lemma-c.5",
     title="Number of active neurons",
-    source=f"{SOURCE}, Lemma C.5",
+    section="Lemma C.5",
     sentence="‖Σ_k(x)‖_F² is of the order of n_k.",
     latex=r"\|\Sigma_k(x)\|_F^2=\Theta(n_k)",
-    needs=SETTING,
     level2="n_k/4 ≤ ‖Σ_k‖_F² ≤ 3n_k/4 with probability 1 − 2exp(−n_k/8) (Hoeffding); ≤ M² n_k always",
 )
 def active_neurons(i: Instance, out: Findings) -> None:
-    slope = i.network.activation.lipschitz
     for k in range(1, i.L):
         active = i.network.activation.derivative(i.G(k)).square().sum(dim=1)
-        out.scaling(f"min_i ‖Σ_{k}(x_i)‖_F²", float(active.min()), "Θ", i.n[k], f"n_{k}")
-        out.scaling(f"max_i ‖Σ_{k}(x_i)‖_F²", float(active.max()), "Θ", i.n[k], f"n_{k}")
-        if slope is not None:
+        out.scaling(
+            f"min_i ‖Σ_{k}(x_i)‖_F²", float(active.min()), "Θ", i.n[k], f"n_{k}", key="least", k=k
+        )
+        out.scaling(
+            f"max_i ‖Σ_{k}(x_i)‖_F²", float(active.max()), "Θ", i.n[k], f"n_{k}", key="largest", k=k
+        )
+        if i.slope is not None:
             out.at_most(
-                f"‖Σ_{k}(x)‖_F² ≤ M² n_{k}", rounded(active.max(), i.n[k]), i.n[k] * slope**2
-            )
+                f"‖Σ_{k}(x)‖_F² ≤ M² n_{k}", rounded(active.max(), i.n[k]), i.n[k] * i.slope**2,
+                key="slopes", k=k,
+            )  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k in range(1, i.L):
         alive = i.norms_sq(i.F(k - 1)) > 0
@@ -265,29 +284,33 @@ def active_neurons(i: Instance, out: Findings) -> None:
         out.rate(f"n_{k}/4 ≤ ‖Σ_{k}(x)‖_F² ≤ 3n_{k}/4 over W_{k}", successes, i.trials, claimed)
 
 
-@statement(
-    "nguyen2021.lemma-c.6",
+@PAPER.statement(
+    "lemma-c.6",
     title="Norm of Σ_k Π W_l Σ_l",
-    source=f"{SOURCE}, Lemma C.6",
+    section="Lemma C.6",
     sentence="‖Σ_k(x) Π_{l=k+1}^p W_l Σ_l(x)‖_F² is of the order of n_k Π n_l β_l².",
     latex=r"\Big\|\Sigma_k(x)\prod_{l=k+1}^{p}W_l\Sigma_l(x)\Big\|_F^2=\Theta\Big(n_k\prod_{l=k+1}^{p}n_l\beta_l^2\Big)",
-    needs=SETTING,
     level2="‖S_p‖_F² ≤ M²‖W_p‖²_op ‖S_{p-1}‖_F²; half to three halves of n_pβ_p²/2 ‖S_{p-1}‖_F² with probability 1 − 20/n_p",
 )
 def product_norm(i: Instance, out: Findings) -> None:
-    slope = i.network.activation.lipschitz
     products = {
         (k, p): chains.sigma_product(i, 0, k, p) for k in range(1, i.L) for p in range(k, i.L)
     }
     for (k, p), S in products.items():
         measured = rounded(S.square().sum(), S.numel() + sum(i.n[k : p + 1]))
         expression = f"n_{k} Π_(l={k + 1}…{p}) n_l β_l²"
-        out.scaling(f"‖S_({k}→{p})(x_1)‖_F²", measured, "Θ", scales.chain(i, k, p), expression)
-        if p > k and slope is not None and math.isfinite(slope):
+        out.scaling(
+            f"‖S_({k}→{p})(x_1)‖_F²", measured, "Θ", scales.chain(i, k, p), expression,
+            key="product", k=k, p=p,
+        )  # fmt: skip
+        if p > k and i.slope is not None:
             previous = products[k, p - 1]
             length = previous.numel() + 4 * i.n[p]
-            bound = (i.op_norm(p) * slope) ** 2 * rounded(previous.square().sum(), length)
-            out.at_most(f"‖S_({k}→{p})‖_F² ≤ M²‖W_{p}‖²_op ‖S_({k}→{p - 1})‖_F²", measured, bound)
+            bound = (i.op_norm(p) * i.slope) ** 2 * rounded(previous.square().sum(), length)
+            out.at_most(
+                f"‖S_({k}→{p})‖_F² ≤ M²‖W_{p}‖²_op ‖S_({k}→{p - 1})‖_F²", measured, bound,
+                key="submultiplicative", k=k, p=p,
+            )  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k, p in products:
         if p > k:

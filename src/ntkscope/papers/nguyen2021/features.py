@@ -7,29 +7,27 @@ import math
 import torch
 from torch import Tensor
 
+from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.statements import needs
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, U, rounded
 from ntkscope.statements.shared import assumptions, chains, chernoff, scales
 from ntkscope.statements.shared.expected import expected_gram
 from ntkscope.statements.shared.relu import relu_coefficient, width_conditions
-from ntkscope.statements.statement import Findings, statement
 
-SOURCE = "Nguyen et al. 2021"
-SETTING = (needs.relu, needs.plain, needs.standard, needs.gaussian)
 POWERS = (1, 2, 4, 6)
 
 
-@statement(
-    "nguyen2021.theorem-5.1",
+@PAPER.statement(
+    "theorem-5.1",
     title="Smallest singular value of the features",
-    source=f"{SOURCE}, Theorem 5.1",
+    section="Theorem 5.1",
     sentence="At a wide layer σ_min(F_k)² is of the order of d Π n_l β_l².",
     latex=(
         r"O\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)\ge\sigma_{\min}(F_k)^2\ge"
         r"\mu_r(\sigma)^2\,\Omega\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)"
     ),
-    needs=SETTING,
     level2="λ_min(F_kF_kᵀ) ≤ min_i ‖(F_k)_i‖², and 0 where n_k < N",
 )
 def feature_matrix(i: Instance, out: Findings) -> None:
@@ -38,10 +36,12 @@ def feature_matrix(i: Instance, out: Findings) -> None:
         width_conditions(i, out, k)
         value = i.lambda_features(k)
         smallest_row = i.min_norm_sq(i.F(k))
-        out.at_most(f"λ_min(F_{k}F_{k}ᵀ) ≤ min_i ‖(F_{k})_i‖²", value, smallest_row)
+        out.at_most(
+            f"λ_min(F_{k}F_{k}ᵀ) ≤ min_i ‖(F_{k})_i‖²", value, smallest_row, key="smallest-row", k=k
+        )
         size = scales.features(i, k)
         expression = f"d Π_(l≤{k}) n_l β_l²"
-        out.scaling(f"σ_min(F_{k})²", value, "O", size, expression)
+        out.scaling(f"σ_min(F_{k})²", value, "O", size, expression, key="upper", k=k)
         if i.n[k] < i.N:
             out.note(
                 f"n_{k} = {i.n[k]} < N = {i.N}: F_{k} has rank {i.n[k]} at most, so σ_min = 0."
@@ -49,17 +49,20 @@ def feature_matrix(i: Instance, out: Findings) -> None:
             continue
         for r in (2, 4):
             bound = relu_coefficient(r) ** 2 * size
-            out.scaling(f"σ_min(F_{k})², r = {r}", value, "Ω", bound, f"μ_{r}² {expression}")
+            out.scaling(
+                f"σ_min(F_{k})², r = {r}", value, "Ω", bound, f"μ_{r}² {expression}", key="lower",
+                k=k, r=r,
+            )  # fmt: skip
     out.note(
         "The theorem takes any integer r > 0, but μ_r(ReLU) = 0 for odd r ≥ 3: the bound is then "
         "empty, and eq. 8 is for even r ≥ 2."
     )
 
 
-@statement(
-    "nguyen2021.lemma-5.2",
+@PAPER.statement(
+    "lemma-5.2",
     title="From the expected Gram to the features",
-    source=f"{SOURCE}, Lemma 5.2 and App. E.1",
+    section="Lemma 5.2 and App. E.1",
     sentence="With probability 1 − δ over W_k, σ_min(F_k)² ≥ n_k λ/4, λ that of the expected Gram.",
     latex=(
         r"\sigma_{\min}(F_k)^2\ge\frac{n_k\lambda}{4},\quad\lambda=\lambda_{\min}\big("
@@ -73,7 +76,7 @@ def feature_matrix(i: Instance, out: Findings) -> None:
     ),
 )
 def expected_to_sampled(i: Instance, out: Findings) -> None:
-    if i.network.bias_std is not None or i.network.residual:
+    if not i.plain:
         raise NotComputable("the features are no φ(F_{k-1} W_k)")
     widest = max(i.n[1 : i.L])
     out.hypothesis("n_k ≥ N at some layer", widest >= i.N, widest, i.N)
@@ -99,8 +102,9 @@ def expected_to_sampled(i: Instance, out: Findings) -> None:
         successes = _successes(i, k, 0.25 * i.n[k] * lam.value, trials)
         out.rate(f"σ_min(F_{k})² ≥ n_{k} λ/4 over W_{k}", successes, trials, max(0.0, 1 - failure))
         out.scaling(
-            f"σ_min(F_{k})²", i.lambda_features(k), "Ω", 0.25 * i.n[k] * lam.value, f"n_{k} λ/4"
-        )
+            f"σ_min(F_{k})²", i.lambda_features(k), "Ω", 0.25 * i.n[k] * lam.value, f"n_{k} λ/4",
+            key="size", k=k,
+        )  # fmt: skip
     out.note(
         "App. E.1 multiplies the probabilities of dependent events; the tail used here is that of "
         "Gaussian concentration instead."
@@ -131,10 +135,10 @@ def _successes(i: Instance, k: int, threshold: float, trials: int) -> int:
     return count
 
 
-@statement(
-    "nguyen2021.lemma-5.3",
+@PAPER.statement(
+    "lemma-5.3",
     title="From the expected Gram to Khatri-Rao powers",
-    source=f"{SOURCE}, Lemma 5.3",
+    section="Lemma 5.3",
     sentence="λ of the expected Gram is at least β² μ_r² times that of the r-th Khatri-Rao power, scaled.",
     latex=(
         r"\lambda_{\min}\big(\mathbb E_{w\sim N(0,\beta_{k+1}^2I)}[\sigma(F_kw)\sigma(F_kw)^\top]\big)\ge"
@@ -155,18 +159,18 @@ def hermite_step(i: Instance, out: Findings) -> None:
             power = i.lambda_power(k, r) / largest_row ** (r - 1)
             bound = power * (i.beta[k + 1] ** 2 * relu_coefficient(r) ** 2)
             out.at_least(
-                f"λ(E φ(F_{k}w)φ(F_{k}w)ᵀ) ≥ β² μ_{r}² λ_min(F_{k}^(*{r})…)/max", expected, bound
-            )
+                f"λ(E φ(F_{k}w)φ(F_{k}w)ᵀ) ≥ β² μ_{r}² λ_min(F_{k}^(*{r})…)/max", expected, bound,
+                key="hermite", k=k, r=r,
+            )  # fmt: skip
     out.note("For odd r ≥ 3 μ_r(ReLU) = 0 and the right side is 0.")
 
 
-@statement(
-    "nguyen2021.lemma-5.4",
+@PAPER.statement(
+    "lemma-5.4",
     title="Centring the features",
-    source=f"{SOURCE}, Lemma 5.4 and App. E.3",
+    section="Lemma 5.4 and App. E.3",
     sentence="Centring does not increase the Gram of a Khatri-Rao power (does not hold as printed).",
     latex=r"(F_k^{*r})(F_k^{*r})^\top\succeq(\tilde F_k^{*r})(\tilde F_k^{*r})^\top",
-    needs=SETTING,
     level2=(
         "as printed, r = 1…4, and its consequence for λ_min (both errata); the identity "
         "λ_min(AAᵀ − ÃÃᵀ) = Σv − √N‖v‖ ≤ 0 for r = 1, which holds"
@@ -199,7 +203,7 @@ def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Ten
     name = f"F_{k}, r = {r}"
     out.at_least(
         f"λ_min(FFᵀ − F̃F̃ᵀ) ≥ 0, {name}", Quantity(float(eigenvalues[0]), bar, spread), 0.0,
-        erratum=True,
+        erratum=True, key="difference", k=k, r=r,
     )  # fmt: skip
     left, right = (
         power_eigenvalue(A @ A.T, r, i.n[k]),
@@ -209,7 +213,7 @@ def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Ten
     spread = _centring_spread(i, k, r, centred, lowest)
     out.at_least(
         f"λ_min(FFᵀ) ≥ λ_min(F̃F̃ᵀ), {name}", left, Quantity(right.value, right.error, spread),
-        erratum=True,
+        erratum=True, key="eigenvalues", k=k, r=r,
     )  # fmt: skip
 
 
@@ -231,19 +235,19 @@ def _rank_two(out: Findings, k: int, A: Tensor, centred: Tensor, v: Tensor) -> N
         out.equal(
             f"λ_min(FFᵀ − F̃F̃ᵀ) = Σv − √N‖v‖, F_{k}, r = 1", Quantity(found, bar),
             Quantity(predicted, bar), note="v_i = Λ_ii + ‖μ‖²/2; negative unless v is constant",
+            key="rank-two", k=k,
         )  # fmt: skip
 
 
-@statement(
-    "nguyen2021.lemma-5.5",
+@PAPER.statement(
+    "lemma-5.5",
     title="Khatri-Rao powers of centred features",
-    source=f"{SOURCE}, Lemma 5.5 and App. E.4",
+    section="Lemma 5.5 and App. E.4",
     sentence="λ_min of the r-th Khatri-Rao power of the centred features is of the order of (d Π n_l β_l²)^r.",
     latex=(
         r"\lambda_{\min}\big((\tilde F_k^{*r})(\tilde F_k^{*r})^\top\big)="
         r"\Theta\Big(\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)^r\Big)"
     ),
-    needs=SETTING,
     level2="Gershgorin, eq. 50-51: min‖·‖^{2r} − (N−1)max|⟨·,·⟩|^r ≤ λ_min ≤ max‖·‖^{2r} + (N−1)max|⟨·,·⟩|^r",
 )
 def centred_powers(i: Instance, out: Findings) -> None:
@@ -268,10 +272,14 @@ def centred_powers(i: Instance, out: Findings) -> None:
             high = float(diagonal.max()) ** r + (N - 1) * worst
             name = f"λ_min(F̃_{k}^(*{r})…)"
             out.at_least(
-                f"{name} ≥ min‖·‖^(2r) − (N−1)max|⟨·,·⟩|^r", value, rounded(low, length, high)
-            )
-            out.at_most(f"{name} ≤ max‖·‖^(2r) + (N−1)max|⟨·,·⟩|^r", value, rounded(high, length))
+                f"{name} ≥ min‖·‖^(2r) − (N−1)max|⟨·,·⟩|^r", value, rounded(low, length, high),
+                key="gershgorin-below", k=k, r=r,
+            )  # fmt: skip
+            out.at_most(
+                f"{name} ≤ max‖·‖^(2r) + (N−1)max|⟨·,·⟩|^r", value, rounded(high, length),
+                key="gershgorin-above", k=k, r=r,
+            )  # fmt: skip
             out.scaling(
-                name, Quantity(value.value, value.error, spread), "Θ",
-                scales.features(i, k) ** r, f"(d Π_(l≤{k}) n_l β_l²)^{r}",
+                name, Quantity(value.value, value.error, spread), "Θ", scales.features(i, k) ** r,
+                f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power", k=k, r=r,
             )  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.statements import needs
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded
 from ntkscope.statements.shared import assumptions, chains, scales
@@ -19,16 +21,12 @@ from ntkscope.statements.shared.relu import (
     schur_sum,
     width_conditions,
 )
-from ntkscope.statements.statement import Findings, statement
-
-SOURCE = "Nguyen et al. 2021"
-SETTING = (needs.relu, needs.plain, needs.standard, needs.gaussian)
 
 
-@statement(
-    "nguyen2021.theorem-4.1",
+@PAPER.statement(
+    "theorem-4.1",
     title="Smallest eigenvalue at finite width",
-    source=f"{SOURCE}, Theorem 4.1",
+    section="Theorem 4.1",
     sentence=(
         "With a layer of order N log² N neurons, λ_min of the empirical NTK is of the order of its "
         "largest layer-wise term."
@@ -38,7 +36,6 @@ SETTING = (needs.relu, needs.plain, needs.standard, needs.gaussian)
         r"\prod_{l\ne k}\beta_l^2\Big) + \lambda_{\min}(XX^\top)\,\Omega\Big(\prod_{l<L} n_l\prod_{l\ge2}\beta_l^2\Big),"
         r"\quad \lambda_{\min}(\bar K^{(L)}) \le \sum_{k=1}^{L} O\Big(d\prod_{l<L} n_l\prod_{l\ne k}\beta_l^2\Big)"
     ),
-    needs=SETTING,
     level2="Σ_k λ_min(F_kF_kᵀ) min‖B_{k+1}‖² ≤ λ_min(K) ≤ min_i K_ii (eq. 26, 27)",
 )
 def finite_width(i: Instance, out: Findings) -> None:
@@ -46,18 +43,25 @@ def finite_width(i: Instance, out: Findings) -> None:
     wide = [k for k in range(1, i.L) if width_conditions(i, out, k)]
     full = [k for k in range(1, i.L) if i.n[k] >= i.N]
     value = quantity(i.lambda_K)
-    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, schur_sum(i))
+    out.at_least(
+        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, schur_sum(i), key="shared.schur-sum"
+    )
     diagonal = i.kernel.diagonal()
-    out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())))
+    out.at_most(
+        "λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
+        key="shared.least-diagonal",
+    )  # fmt: skip
     for r in (2, 4):
         _lower(i, out, r, wide, "ξ with constant 1 in eq. 18")
         _lower(i, out, r, full, "ξ_k = 1 where n_k ≥ N")
     upper = sum(scales.kernel(i, k) for k in range(1, i.L + 1))
-    out.scaling("λ_min(K), upper bound", value, "O", upper, "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²")
+    out.scaling(
+        "λ_min(K), upper bound", value, "O", upper, "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²", key="upper"
+    )
     tight = scales.kernel(i, min(range(1, i.L + 1), key=lambda l: i.beta[l]))
     out.scaling(
         "λ_min(K), eq. 25", value, "Θ", tight, "d Π_{l<L} n_l Π_l β_l² / min_l β_l²",
-        note="the two bounds meet where the layer before the smallest β_l is wide",
+        note="the two bounds meet where the layer before the smallest β_l is wide", key="tight",
     )  # fmt: skip
     out.note(
         f"Layers with ξ_k = 1 at constant 1: {wide or 'none'}; with n_k ≥ N: {full or 'none'}."
@@ -73,7 +77,10 @@ def _lower(i: Instance, out: Findings, r: int, layers: list[int], which: str) ->
         predicted += gram * scales.kernel(i, 1) / i.d
     name = f"λ_min(K), lower bound, r = {r}, {which}"
     if predicted:
-        out.scaling(name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…")
+        out.scaling(
+            name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…",
+            key="lower", r=r, layers=which,
+        )  # fmt: skip
     else:
         out.note(f"The lower bound is empty ({which}): no layer is wide and XXᵀ is singular.")
 
@@ -84,13 +91,12 @@ def diagonal_quantity(i: Instance, value: float) -> Quantity:
     return rounded(value, length)
 
 
-@statement(
-    "nguyen2021.corollary-4.2",
+@PAPER.statement(
+    "corollary-4.2",
     title="Memorization capacity",
-    source=f"{SOURCE}, Corollary 4.2 and App. D.1",
+    section="Corollary 4.2 and App. D.1",
     sentence="A network of twice the hidden widths fits any labels to any accuracy.",
     latex=r"\forall Y,\ \forall\varepsilon>0,\ \exists\theta:\ \|F_L(\theta)-Y\|_2\le\varepsilon",
-    needs=SETTING,
     level2="‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K), and ‖h_ε − Y‖ ≤ 10⁻³‖Y‖ for the doubled network h_ε",
 )
 def memorization(i: Instance, out: Findings) -> None:
@@ -114,13 +120,13 @@ def memorization(i: Instance, out: Findings) -> None:
     bar = 8 * i.N * U * condition * abs(size)
     out.at_most(
         "‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K)", Quantity(size, bar),
-        rounded(Y.square().sum(), i.N) / quantity(lam),
+        rounded(Y.square().sum(), i.N) / quantity(lam), key="norm-bound",
     )  # fmt: skip
     errors = _doubled_errors(i, Y, v)
     out.table("h_ε against Y", ("ε", "‖h_ε − Y‖/‖Y‖", "iterated"), errors)
     best = min(min(e[1], e[2]) for e in errors)
     if condition < 1e8:
-        out.at_most("min_ε ‖h_ε − Y‖/‖Y‖ ≤ 10⁻³", best, 1e-3)
+        out.at_most("min_ε ‖h_ε − Y‖/‖Y‖ ≤ 10⁻³", best, 1e-3, key="distance")
     out.note(f"Best ‖h_ε − Y‖/‖Y‖ = {best:.2g}, condition number {condition:.2g}.")
 
 
@@ -163,10 +169,10 @@ def _pull_back(i: Instance, v: Tensor) -> dict[str, Tensor]:
     return dict(zip(names, gradients, strict=True))
 
 
-@statement(
-    "nguyen2021.eq-26",
+@PAPER.statement(
+    "eq-26",
     title="Layer-wise lower bound",
-    source=f"{SOURCE}, eq. 26 (eq. 24 of the proceedings)",
+    section="eq. 26 (eq. 24 of the proceedings)",
     sentence=(
         "λ_min of the kernel is at least the sum over layers of λ_min of the features' Gram times "
         "the smallest back-propagated norm."
@@ -176,13 +182,18 @@ def _pull_back(i: Instance, v: Tensor) -> dict[str, Tensor]:
     level2="the inequality itself, and the same for each term",
 )
 def layerwise(i: Instance, out: Findings) -> None:
-    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", i.lambda_K, schur_sum(i))
+    out.at_least(
+        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", i.lambda_K, schur_sum(i),
+        key="shared.schur-sum",
+    )  # fmt: skip
     rows = []
     for k in range(i.L):
         scale = i.network.scales[k] ** 2
         bound = i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * scale
         term = i.lambda_term(k)
-        out.at_least(f"λ_min(K_{k}) ≥ λ_min(F_{k}F_{k}ᵀ) min‖B_{k + 1}‖²", term, bound)
+        out.at_least(
+            f"λ_min(K_{k}) ≥ λ_min(F_{k}F_{k}ᵀ) min‖B_{k + 1}‖²", term, bound, key="schur-term", k=k
+        )
         share = bound.value / term.value if term.value > 0 else math.nan
         rows.append([k, i.lambda_features(k).value, bound.value, term.value, share])
     out.table(
@@ -196,22 +207,27 @@ def layerwise(i: Instance, out: Findings) -> None:
     )
 
 
-@statement(
-    "nguyen2021.eq-27",
+@PAPER.statement(
+    "eq-27",
     title="Upper bound by one sample",
-    source=f"{SOURCE}, eq. 27 (eq. 25 of the proceedings)",
+    section="eq. 27 (eq. 25 of the proceedings)",
     sentence="λ_min of the kernel is at most any diagonal entry, which is a sum over layers.",
     latex=r"\lambda_{\min}(JJ^\top)\le(JJ^\top)_{11}=\sum_{k=0}^{L-1}\|(F_k)_{1:}\|_2^2\,\|(B_{k+1})_{1:}\|_2^2",
+    needs=(),
     level2="both sides at x_1, at the best sample and at the mean; K_11 against autograd",
 )
 def one_sample(i: Instance, out: Findings) -> None:
     value, diagonal = quantity(i.lambda_K), i.kernel.diagonal()
     first = diagonal_quantity(i, float(diagonal[0]))
-    out.at_most("λ_min(K) ≤ K_11", value, first)
-    out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())))
+    out.at_most("λ_min(K) ≤ K_11", value, first, key="shared.first-diagonal")
     out.at_most(
-        "min_i K_ii ≤ tr(K)/N", float(diagonal.min()), diagonal_quantity(i, float(diagonal.mean()))
-    )
+        "λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
+        key="shared.least-diagonal",
+    )  # fmt: skip
+    out.at_most(
+        "min_i K_ii ≤ tr(K)/N", float(diagonal.min()), diagonal_quantity(i, float(diagonal.mean())),
+        key="trace",
+    )  # fmt: skip
     if i.at_kinks:
         raise NotComputable(
             "a pre-activation is 0 to rounding, where backpropagation is a convention"
@@ -221,18 +237,19 @@ def one_sample(i: Instance, out: Findings) -> None:
         gradients: Any = torch.autograd.grad(output, list(i.model.parameters()))
     by_autograd = float(sum(g.square().sum() for g in gradients))
     bar = first.error * i.L + 8 * sum(i.n) * U * natural_scale(i)
-    out.equal("K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd)
+    out.equal(
+        "K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd, key="autograd"
+    )
     if all(v > 0 for v in (value.value, float(diagonal.min()))):
         out.note(f"λ_min(K) is {value.value / float(diagonal.min()):.3g} of the smallest K_ii.")
 
 
-@statement(
-    "nguyen2021.eq-28",
+@PAPER.statement(
+    "eq-28",
     title="Size of the features",
-    source=f"{SOURCE}, eq. 28 (eq. 26 of the proceedings)",
+    section="eq. 28 (eq. 26 of the proceedings)",
     sentence="The squared norm of the features at layer k is of the order of d Π n_l β_l².",
     latex=r"\|f_k(x_1)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    needs=SETTING,
     level2="‖f_k(x)‖² ≤ Π_{l≤k} M²‖W_l‖²_op ‖x‖² for every sample (M the Lipschitz constant of φ, φ(0) = 0)",
 )
 def features_size(i: Instance, out: Findings) -> None:
@@ -240,23 +257,24 @@ def features_size(i: Instance, out: Findings) -> None:
     for k in range(i.L):
         first = rounded(i.norms_sq(i.F(k))[0], i.n[k] + 1)
         predicted = scales.features(i, k)
-        out.scaling(f"‖f_{k}(x_1)‖²", first, "Θ", predicted, f"d Π_(l≤{k}) n_l β_l²")
+        out.scaling(
+            f"‖f_{k}(x_1)‖²", first, "Θ", predicted, f"d Π_(l≤{k}) n_l β_l²", key="features", k=k
+        )
         if k:
             feature_bound(i, out, k)
     if i.relu:
         out.note("For ReLU the expected constant is 2^(−k) ‖x_1‖²/d at every width (Lemma C.1).")
 
 
-@statement(
-    "nguyen2021.lemma-4.3",
+@PAPER.statement(
+    "lemma-4.3",
     title="Size of the back-propagated signals",
-    source=f"{SOURCE}, Lemma 4.3",
+    section="Lemma 4.3",
     sentence="The squared norm of the signal at layer k+1 is of the order of β_L² n_(k+1) Π n_l β_l².",
     latex=(
         r"\Big\|\Sigma_{k+1}(x)\Big(\prod_{l=k+2}^{L-1}W_l\Sigma_l(x)\Big)W_L\Big\|_2^2"
         r"=\Theta\Big(\beta_L^2\,n_{k+1}\prod_{l=k+2}^{L-1}n_l\beta_l^2\Big)"
     ),
-    needs=SETTING,
     level2=(
         "‖B_k(x)‖ ≤ ‖Σ_k Π W_lΣ_l‖_op ‖W_L‖, and half to three halves of the mean over W_L with "
         "probability 1 − 8‖BᵀB‖_F²/‖B‖_F⁴ (Chebyshev, in place of Hanson-Wright)"
@@ -269,8 +287,13 @@ def signals_size(i: Instance, out: Findings) -> None:
         predicted = i.beta[i.L] ** 2 * scales.chain(i, k, i.L - 1)
         sizes = i.norms_sq(i.B(k))
         expression = f"β_L² n_{k} Π_(l={k + 1}…L−1) n_l β_l²"
-        out.scaling(f"min_i ‖(B_{k})_i‖²", float(sizes.min()), "Θ", predicted, expression)
-        out.scaling(f"max_i ‖(B_{k})_i‖²", float(sizes.max()), "Θ", predicted, expression)
+        out.scaling(
+            f"min_i ‖(B_{k})_i‖²", float(sizes.min()), "Θ", predicted, expression, key="least", k=k
+        )
+        out.scaling(
+            f"max_i ‖(B_{k})_i‖²", float(sizes.max()), "Θ", predicted, expression, key="largest",
+            k=k,
+        )  # fmt: skip
         _signal_rate(i, out, k)
 
 
@@ -287,9 +310,13 @@ def _signal_rate(i: Instance, out: Findings, k: int) -> None:
     bound = (norm * rounded(W_L.norm(), i.n[-2])) ** 2
     out.at_most(
         f"‖(B_{k})_1‖² ≤ ‖Σ_{k} Π W_lΣ_l‖²_op ‖W_L‖²",
-        Quantity(measured.value, measured.error + length * U * frobenius_sq * float(W_L.square().sum())),
+        Quantity(
+            measured.value, measured.error + length * U * frobenius_sq * float(W_L.square().sum())
+        ),
         bound,
-    )  # fmt: skip
+        key="product",
+        k=k,
+    )
     draws = chains.gaussian_like(i, i.L, (i.n[i.L - 1], i.trials), f"W_L for layer {k}")
     sizes = (B @ draws).square().sum(dim=0)
     mean = i.beta[i.L] ** 2 * frobenius_sq

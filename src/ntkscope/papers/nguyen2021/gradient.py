@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import torch
 
+from ntkscope.papers.nguyen2021 import PAPER
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U, quantity
 from ntkscope.statements.shared.relu import natural_scale
-from ntkscope.statements.statement import Findings, statement
-
-SOURCE = "Nguyen et al. 2021"
 
 
-@statement(
-    "nguyen2021.eq-5",
+@PAPER.statement(
+    "eq-5",
     title="Gradient bound",
-    source=f"{SOURCE}, eq. 5",
+    section="eq. 5",
     sentence="The squared gradient of the square loss is at least 2 λ_min(K) times the loss, at any Y.",
     latex=r"\|\nabla\Phi(\theta)\|_2^2 = (F_L-Y)^\top \bar K^{(L)} (F_L-Y) \ge 2\lambda_{\min}(\bar K^{(L)})\,\Phi(\theta)",
+    needs=(),
     level2="‖∇Φ‖² = rᵀKr by autograd, and ≥ 2 λ_min(K) Φ, for three Y",
 )
 def gradient_bound(i: Instance, out: Findings) -> None:
@@ -45,5 +45,8 @@ def gradient_bound(i: Instance, out: Findings) -> None:
         bar = 2 * (forming + i.lambda_K.error) * 2 * loss
         measured = Quantity(gradient_sq, bar)
         through = Quantity(float(residual @ (i.K @ residual)), bar)
-        out.equal(f"‖∇Φ‖² = rᵀKr, {name}", measured, through)
-        out.at_least(f"‖∇Φ‖² ≥ 2 λ_min(K) Φ, {name}", measured, quantity(i.lambda_K) * (2 * loss))
+        out.equal(f"‖∇Φ‖² = rᵀKr, {name}", measured, through, key="autograd", labels=name)
+        out.at_least(
+            f"‖∇Φ‖² ≥ 2 λ_min(K) Φ, {name}", measured, quantity(i.lambda_K) * (2 * loss),
+            key="bound", labels=name,
+        )  # fmt: skip

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from ntkscope.activations.hermite import hermite_coefficients
+from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.papers.nguyen2021.features import expected_lambda
 from ntkscope.statements import needs
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import (
     Instance,
     NotComputable,
@@ -27,16 +29,14 @@ from ntkscope.statements.instance import (
 )
 from ntkscope.statements.quantity import Quantity, U, quantity
 from ntkscope.statements.shared.relu import schur_sum
-from ntkscope.statements.statement import Findings, statement
 
-SOURCE = "Nguyen et al. 2021"
 ORDERS = 13  # r = 0 … 12
 
 
-@statement(
-    "nguyen2021.ladder",
+@PAPER.statement(
+    "ladder",
     title="More terms, more r",
-    source=f"{SOURCE}, §4 after Theorem 4.1",
+    section="§4 after Theorem 4.1",
     sentence="All layers and all Hermite coefficients give a lower bound at least as large as any single (k, r).",
     latex=(
         r"\lambda_{\min}(\mathbb E\varphi\varphi^\top)\ge\sum_r\lambda_{\min}(D_rR^{\circ r}D_r)"
@@ -46,7 +46,7 @@ ORDERS = 13  # r = 0 … 12
     level2="E φφᵀ ⪰ Σ_{r≤12} D_rR^{∘r}D_r in λ_min, each rung, and the sum over layers against λ_min(K)",
 )
 def ladder(i: Instance, out: Findings) -> None:
-    if i.network.bias_std is not None or i.network.residual:
+    if not i.plain:
         raise NotComputable("the features are no φ(F_{k-1} W_k)")
     rows, kept = [], []
     for k in range(1, i.L):
@@ -57,11 +57,13 @@ def ladder(i: Instance, out: Findings) -> None:
             total, coarse = total + fine, coarse + plain
             if plain.value > 0:
                 out.at_least(
-                    f"λ_min(D_{r}R^{r}D_{r}) ≥ min μ_{r}² λ_min(R^{r}), layer {k}", fine, plain
-                )
+                    f"λ_min(D_{r}R^{r}D_{r}) ≥ min μ_{r}² λ_min(R^{r}), layer {k}", fine, plain,
+                    key="ostrowski", k=k, r=r,
+                )  # fmt: skip
         out.at_least(
-            f"λ_min(E φφᵀ) ≥ Σ_(r≤{ORDERS - 1}) λ_min(D_rR^rD_r), layer {k}", expected, total
-        )
+            f"λ_min(E φφᵀ) ≥ Σ_(r≤{ORDERS - 1}) λ_min(D_rR^rD_r), layer {k}", expected, total,
+            key="weyl", k=k,
+        )  # fmt: skip
         best = max(range(len(rungs)), key=lambda r: rungs[r][1].value)
         single = rungs[best][1].value
         kept.append((k, best, single, total.value))
@@ -122,7 +124,9 @@ def _layers(i: Instance, out: Findings) -> None:
     """The same over layers: what each term of eq. 26 gives of λ_min(K), and their sum."""
     total = schur_sum(i)
     value = quantity(i.lambda_K)
-    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, total)
+    out.at_least(
+        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, total, key="shared.schur-sum"
+    )
     rows, parts = [], []
     for k in range(i.L):
         features = i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * i.network.scales[k] ** 2
@@ -133,7 +137,9 @@ def _layers(i: Instance, out: Findings) -> None:
         ]
         rows.append([k, features.value, signals.value, *share])
     better = sum(parts, Quantity(0.0))
-    out.at_least("λ_min(K) ≥ Σ_k max(features' side, signals' side)", value, better)
+    out.at_least(
+        "λ_min(K) ≥ Σ_k max(features' side, signals' side)", value, better, key="either-side"
+    )
     out.table(
         "Schur's bound on each term, from either factor",
         ("k", "λ(FFᵀ)min‖B‖²", "λ(BBᵀ)min‖F‖²", "share", "share"), rows,

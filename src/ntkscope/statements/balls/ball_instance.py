@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from ntkscope._base import balls
-from ntkscope.papers.banerjee2023.setting import Setting, as_printed
 from ntkscope.statements.balls.functions import Moments, ball_activation
 from ntkscope.statements.instance import Instance
 
@@ -109,6 +108,10 @@ class BallInstance:
     def lambda_K(self) -> Any:
         return self.smallest("K", self.K)
 
+    def lambda_term(self, k: int) -> Any:
+        """λ_min(K_k)."""
+        return self.smallest(("term", k), self.term(k))
+
     def lambda_features(self, k: int) -> Any:
         """λ_min(F_kF_kᵀ)."""
         return self.smallest(("features", k), self.gram(k))
@@ -123,23 +126,12 @@ class BallInstance:
 
     @cached_property
     def moments(self) -> Moments:
+        """E φ² and E φ(u)φ(v)."""
         return Moments(self.phi)
 
-    @property
-    def sigma_sq(self) -> Any:
-        return balls.flint().arb(Setting(self.i.network).sigma_sq)
-
-    @property
-    def c(self) -> Any:
-        """c_{φ,σ0}."""
-        return self.moments.square(self.sigma_sq)
-
     def variance(self, l: int) -> Any:
-        """β_l² of the forward pass; exactly ν_0²/m_(l-1) where the network is Banerjee's."""
-        module = balls.flint()
-        if as_printed(self.i):
-            return self.sigma_sq / self.c / self.i.n[l - 1]
-        return (module.arb(self.i.network.betas[l - 1]) * self.scale(l)) ** 2
+        """β_l² of the forward pass."""
+        return (balls.flint().arb(self.i.network.betas[l - 1]) * self.scale(l)) ** 2
 
     def covariance(self, l: int) -> Any:
         """β_l²F_(l-1)F_(l-1)ᵀ, of the pre-activations of layer l given the layer before."""
@@ -178,18 +170,6 @@ class BallInstance:
             for b in range(a + 1):
                 heads[a, b] = heads[b, a] = self.moments.head(C[a, a], C[b, b], C[a, b])
         return heads
-
-    def mu_sq(self, l: int, r: int) -> Any:
-        """min_i (μ_r^{[a_i]})², the normal form E[φ H_r^{[a]}] at the variances of layer l."""
-        C = self.covariance(l)
-        return smallest_of(
-            balls.power(self.moments.coefficient(a, r), 2) / balls.power(a, r) for a in diagonal(C)
-        )
-
-    def printed(self, l: int, r: int) -> Any:
-        """c_0^{(l,r)} = (μ_r²/6c)^l (σ_0²/2)^{3rl} as printed."""
-        base = self.mu_sq(l + 1, r) / (6 * self.c)
-        return balls.power(base, l) * balls.power(self.sigma_sq / 2, 3 * r * l)
 
 
 def hadamard(left: Any, right: Any) -> Any:

@@ -1,26 +1,22 @@
 """Counterexamples confirmed in ball arithmetic: the stored weights and data, everything else proved.
 
-A confirmer evaluates both sides of one kind of claim as balls; a claim is refuted where they are
-disjoint and in the wrong order. ``confirm_<paper>.py`` has those of a paper's own statements,
-``confirm_plain.py`` those of inequalities between features, signals and kernels.
+A confirmer evaluates both sides of a claim as balls; the claim is refuted where they are disjoint and
+in the wrong order. A paper has those of its own claims, ``shared_claims.py`` those that several make.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ntkscope._base import balls
-from ntkscope.papers.banerjee2023 import confirm as confirm_banerjee2023
-from ntkscope.papers.nguyen2021 import confirm as confirm_nguyen2021
-from ntkscope.statements.balls import plain as confirm_plain
 from ntkscope.statements.balls.ball_instance import BallInstance, Unproved
-from ntkscope.statements.balls.plain import Confirmer
+from ntkscope.statements.balls.shared_claims import CONFIRMERS
 from ntkscope.statements.instance import Instance
+from ntkscope.statements.paper import Confirmer
+from ntkscope.statements.registry import find, paper_of
 from ntkscope.statements.verdict import Claim
 
-__all__ = ["Confirmation", "Unproved", "confirm", "confirmers"]
+__all__ = ["Confirmation", "Unproved", "confirm", "confirmer"]
 
 
 @dataclass(frozen=True)
@@ -46,23 +42,20 @@ def confirm(id: str, instance: Instance, claim: Claim) -> Confirmation:
     """Evaluate a claim of a statement in balls.
 
     Raises Unproved, saying why, where no confirmer reaches it; ImportError where python-flint is
-    missing.
+    missing; ValueError for an unknown id.
     """
-    for pattern, confirmer in confirmers(id):
-        found = re.search(pattern, claim.name)
-        if found is None:
-            continue
-        with balls.precision():
-            held = instance.held("balls", lambda: BallInstance(instance))
-            left, right = confirmer(held, found)
-            refuted = bool(left < right) if claim.relation == "≥" else bool(left > right)
-            return Confirmation(claim.name, balls.bounds(left), balls.bounds(right), refuted)
-    raise Unproved("no ball-arithmetic confirmer for this inequality")
+    found = confirmer(id, claim.key)
+    if found is None or claim.relation == "=":
+        raise Unproved("no ball-arithmetic confirmer for this inequality")
+    with balls.precision():
+        held = instance.held("balls", lambda: BallInstance(instance))
+        left, right = found(held, **claim.at)
+        refuted = bool(left < right) if claim.relation == "≥" else bool(left > right)
+        return Confirmation(claim.name, balls.bounds(left), balls.bounds(right), refuted)
 
 
-def confirmers(id: str) -> Iterator[tuple[str, Confirmer]]:
-    """(pattern of a claim's name, confirmer) for a statement."""
-    for module in (confirm_nguyen2021, confirm_banerjee2023, confirm_plain):
-        for ids, pattern, confirmer in module.CONFIRMERS:
-            if re.fullmatch(ids, id):
-                yield pattern, confirmer
+def confirmer(id: str, key: str) -> Confirmer | None:
+    """What confirms the claim ``key`` of a statement; None where nothing does."""
+    statement = find(id)
+    own = paper_of(statement).confirmers.get((statement.number, key))
+    return own or CONFIRMERS.get(key)

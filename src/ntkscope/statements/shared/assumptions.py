@@ -7,8 +7,8 @@ import math
 import torch
 
 from ntkscope.data import Circle, Cube, Distribution, Gaussian, GeneratedImage, Sphere
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import Findings
 
 
 def require(i: Instance, out: Findings) -> None:

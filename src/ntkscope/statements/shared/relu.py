@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
-from ntkscope.statements.statement import Findings
 
 
 def schur_sum(i: Instance) -> Quantity:
@@ -47,18 +47,22 @@ def width_conditions(i: Instance, out: Findings, k: int) -> bool:
     return out.order_of(name, logs, narrow, at_least=False) and wide
 
 
+def norm_bound(i: Instance, slope: float, p: int, q: int) -> Quantity:
+    """Π_{l=p}^q M²‖W_l‖²_op, M = ``slope``."""
+    bound = Quantity(1.0)
+    for l in range(p, q + 1):
+        bound = bound * (i.op_norm(l) * slope) ** 2
+    return bound
+
+
 def feature_bound(i: Instance, out: Findings, k: int) -> None:
     """max ‖f_k(x)‖²/‖x‖² ≤ Π M²‖W_l‖²: it holds for every network with φ(0) = 0, no biases."""
-    phi = i.network.activation
-    plain = i.network.bias_std is None and not i.network.residual
-    if phi.at_zero != 0 or phi.lipschitz is None or not plain:
+    if i.network.activation.at_zero != 0 or i.slope is None or not i.plain:
         out.note(
             "No bound by operator norms: it needs φ(0) = 0, a known Lipschitz constant, no biases."
         )
         return
-    bound = Quantity(1.0)
-    for l in range(1, k + 1):
-        bound = bound * (i.op_norm(l) * phi.lipschitz) ** 2
+    bound = norm_bound(i, i.slope, 1, k)
     sizes, inputs = i.norms_sq(i.F(k)), i.norms_sq(i.X)
     alive = inputs > 0
     if not bool(alive.any()):
@@ -67,7 +71,7 @@ def feature_bound(i: Instance, out: Findings, k: int) -> None:
     length = sum(i.n[: k + 1]) + 4 * k
     out.at_most(
         f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
-        Quantity(growth, length * U * bound.value), bound,
+        Quantity(growth, length * U * bound.value), bound, key="shared.growth", k=k,
     )  # fmt: skip
 
 
@@ -77,8 +81,8 @@ def natural_scale(i: Instance) -> float:
     φ′(z) can be far below sup φ′ (a saturated neuron), and an error in z then counts against the
     latter: so does the rounding of anything made of φ′.
     """
-    slope = i.network.activation.lipschitz
-    if slope is None or not math.isfinite(slope):
+    slope = i.slope
+    if slope is None:
         slope = max(
             1.0,
             *(float(i.network.activation.derivative(i.G(l)).abs().max()) for l in range(1, i.L)),

@@ -52,7 +52,7 @@ def wide(i: Instance) -> Wide:
 
 def _wide(i: Instance) -> Wide:
     normalised = i.relu
-    if i.network.bias_std is not None or i.network.residual or i.network.paired:
+    if not i.plain or i.network.paired:
         raise NotComputable("the recursion here is that of a plain network")
     infinite = [i.d, *(math.inf,) * (i.L - 1), 1]
     net = Network(infinite, "relu", "unit") if normalised else i.network
@@ -71,7 +71,7 @@ def unit_kernel(i: Instance) -> Tensor:
 
     Dividing W_l by β_l divides the term of the kernel that belongs to W_k by Π_{l≠k} β_l².
     """
-    if not i.relu or i.network.bias_std is not None or i.network.residual:
+    if not i.relu or not i.plain:
         raise NotComputable("the normalised kernel of eq. 4 is that of a plain ReLU network")
 
     def make() -> Tensor:

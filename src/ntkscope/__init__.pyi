@@ -1,0 +1,71 @@
+"""The public names, each said once: type checkers read this file, and so does ``__init__.py``."""
+
+from ntkscope import activations as activations, data as data
+from ntkscope._base.version import __version__ as __version__
+from ntkscope.activations.activation import Activation as Activation
+from ntkscope.activations.hermite import hermite_coefficients as hermite_coefficients
+from ntkscope.experiments.figures.reproduce import reproduce as reproduce
+from ntkscope.experiments.sweep import Sweep as Sweep
+from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain
+from ntkscope.inspection.inspection import Inspection as Inspection, inspect as inspect
+from ntkscope.inspection.width_limit import (
+    Convergence as Convergence,
+    WidthLimit as WidthLimit,
+    width_convergence as width_convergence,
+    width_limit as width_limit,
+)
+from ntkscope.kernels.empirical import empirical_ntk as empirical_ntk
+from ntkscope.kernels.hadamard import HadamardKernel as HadamardKernel
+from ntkscope.kernels.limiting.dual import dual_activation as dual_activation
+from ntkscope.kernels.limiting.limiting_kernel import (
+    LimitingKernel as LimitingKernel,
+    limiting_kernel as limiting_kernel,
+    limiting_ntk as limiting_ntk,
+)
+from ntkscope.kernels.module.holding.outputs import OutputKernels as OutputKernels
+from ntkscope.kernels.module.making.kernel_plan import (
+    KernelPlan as KernelPlan,
+    plan_kernel as plan_kernel,
+)
+from ntkscope.kernels.module.making.selfcheck import SelfCheckError as SelfCheckError
+from ntkscope.lipschitz import (
+    LipschitzInterval as LipschitzInterval,
+    lipschitz_interval as lipschitz_interval,
+)
+from ntkscope.networks.network import MLP as MLP, Network as Network
+from ntkscope.prediction.smallest import (
+    Prediction as Prediction,
+    SpectrumPrediction as SpectrumPrediction,
+    predict_smallest_eigenvalue as predict_smallest_eigenvalue,
+    predict_spectrum as predict_spectrum,
+)
+from ntkscope.spectra.density import Density as Density, spectral_density as spectral_density
+from ntkscope.spectra.eigenvalue import Eigenvalue as Eigenvalue, Status as Status
+from ntkscope.spectra.extremes import (
+    ConditionNumber as ConditionNumber,
+    Extremes as Extremes,
+    condition_number as condition_number,
+    extreme_eigenvalues as extreme_eigenvalues,
+)
+from ntkscope.spectra.loewner import (
+    LoewnerResult as LoewnerResult,
+    certify_loewner as certify_loewner,
+)
+from ntkscope.spectra.plan import Plan as Plan, plan as plan
+from ntkscope.spectra.progress import Progress as Progress
+from ntkscope.spectra.singular import smallest_singular_value as smallest_singular_value
+from ntkscope.spectra.smallest import smallest_eigenvalue as smallest_eigenvalue
+from ntkscope.statements.check import check as check, check_all as check_all
+from ntkscope.statements.instance import Instance as Instance
+from ntkscope.statements.paper import Paper as Paper
+from ntkscope.statements.registry import load_plugin as load_plugin, statements as statements
+from ntkscope.statements.statement import Statement as Statement
+from ntkscope.statements.verdict import Verdict as Verdict
+from ntkscope.training.checkpoints import load_model as load_model, save_model as save_model
+from ntkscope.training.curvature import hessian_norms as hessian_norms
+from ntkscope.training.dynamics import Recipe as Recipe, train as train
+from ntkscope.training.linearized import LinearizedTraining as LinearizedTraining
+from ntkscope.training.memorization import Memorization as Memorization, memorize as memorize
+from ntkscope.training.outcome import Training as Training
+from ntkscope.training.regression import NTKRegressor as NTKRegressor
+from ntkscope.training.tracker import Tracker as Tracker

@@ -1,0 +1,98 @@
+"""The network and the data of a trial: what its settings describe, and what a seed makes of it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from functools import cached_property
+
+from torch import Tensor
+
+from ntkscope import data
+from ntkscope._base.specs import parse_spec
+from ntkscope.data.loaders import distribution
+from ntkscope.experiments.design.trial import streams
+from ntkscope.experiments.measures.measure import TrialSettings
+from ntkscope.kernels.empirical import empirical_ntk
+from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.networks.network import MLP, Network
+
+
+class TrialInstance:
+    """One network with its weights on one data set; its kernels are made once, on first use.
+
+    settings: the trial's, as plain values. seed: the trial's; weights and data have streams of
+    their own.
+    """
+
+    def __init__(self, settings: TrialSettings, seed: int) -> None:
+        self.network = network_of(settings)
+        weights, self._data_seed = streams(settings, seed, "weights", "data")
+        self._settings = settings
+        self.model: MLP = self.network.sample(weights)
+
+    @cached_property
+    def X(self) -> Tensor:
+        """(N, d) data."""
+        return load_data(self._settings, self._data_seed)
+
+    @cached_property
+    def kernel(self) -> HadamardKernel:
+        """The empirical NTK."""
+        return empirical_ntk(self.model, self.X)
+
+    @cached_property
+    def limit(self) -> Tensor:
+        """(N, N) NTK of the wide limit, in the units of the empirical one."""
+        from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
+
+        limit = limiting_ntk(self.network, self.X)
+        assert isinstance(limit, Tensor)
+        return limit
+
+
+def network_of(settings: TrialSettings) -> Network:
+    """The network that a trial's settings describe."""
+    return Network(**settings["network"])
+
+
+def checked_network(settings: TrialSettings) -> Network:
+    """The network, if it can be sampled and takes the data. Raises ValueError where not."""
+    network, (_, d) = network_of(settings), shape_of(settings["data"])
+    if d != network.dim:
+        raise ValueError(
+            f"the data {settings['data']!r} have d = {d}, the network {network} takes "
+            f"{network.dim} inputs"
+        )
+    if not network.finite:
+        raise ValueError(f"a sweep samples its networks; {network} has infinite widths")
+    return network
+
+
+def load_data(settings: TrialSettings, seed: int) -> Tensor:
+    """The (N, d) data that a trial's settings describe."""
+    return data.load(
+        settings["data"],
+        seed=seed,
+        centered=settings.get("center", False),
+        scaled=settings.get("scale", False),
+    ).X
+
+
+@functools.lru_cache(maxsize=4096)
+def shape_of(source: str) -> tuple[int, int]:
+    """(N, d) of a data description, without drawing the data where it is a distribution."""
+    N = parse_spec(source).options.get("N")
+    if isinstance(N, int):
+        try:
+            return N, distribution(source).dim
+        except ValueError:
+            pass  # no distribution: a data set that takes N, or an error that load explains
+    return tuple(data.load(source).X.shape)  # type: ignore[return-value]  # two axes, as_data saw to it
+
+
+def sizes(settings: TrialSettings) -> tuple[int, int, int]:
+    """(N, Σ widths, number of weights): what memory is counted from."""
+    widths = [int(n) for n in settings["network"]["widths"]]
+    weights = sum(a * b for a, b in itertools.pairwise(widths))
+    return shape_of(settings["data"])[0], sum(widths), weights

@@ -1,0 +1,87 @@
+"""Fits find the law that made the data, and say how well they know it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntkscope.experiments.reading.exponents import Agreement, scaling_verdict
+from ntkscope.experiments.reading.fits import line, power_law, upper_half
+
+XS = [10.0, 20.0, 40.0, 80.0, 160.0]
+
+
+def noisy(exponent, constant, noise, trials, seed, xs=XS):
+    rng = np.random.default_rng(seed)
+    return {x: constant * x**exponent * (1 + noise * rng.standard_normal(trials)) for x in xs}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-3, 3), st.floats(1e-6, 1e6), st.integers(1, 4))
+def test_an_exact_law_is_found_exactly(exponent, constant, trials):
+    law = power_law({x: [constant * x**exponent] * trials for x in XS})
+    assert law.exponent.value == pytest.approx(exponent, abs=1e-10)
+    assert law.constant.value == pytest.approx(constant, rel=1e-8)
+    assert law.scatter < 1e-10
+    assert law.n_trials == 5 * trials
+
+
+def test_intervals_cover_as_often_as_they_say():
+    # 60 sets at 95%: between 51 and 60 covered with probability 1 − 2e-4, percentile bias included
+    covered = sum(
+        power_law(noisy(0.7, 3.0, 0.2, 30, seed)).exponent.contains(0.7) for seed in range(60)
+    )
+    assert covered >= 51
+
+
+def test_noisy_points_weigh_less():
+    groups = noisy(1.0, 1.0, 0.001, 10, 0)
+    groups[160.0] = groups[160.0] * np.linspace(0.1, 3.0, 10)
+    assert power_law(groups).exponent.value == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_line_and_what_it_explains():
+    fitted = line({x: [2.0 + 3.0 * x, 4.0 + 3.0 * x] for x in XS})
+    assert fitted.slope.value == pytest.approx(3.0)
+    assert fitted.intercept.value == pytest.approx(3.0)
+    assert fitted.explained == pytest.approx(1.0)
+    bent = line({x: [x**2] for x in XS})
+    assert bent.explained < 0.95
+    assert bent.resampled == "points"
+
+
+@pytest.mark.parametrize(
+    ("law", "claimed", "outcome"),
+    [
+        (lambda x: 3 * x, 1.0, Agreement.CONSISTENT),
+        (lambda x: 3 * (x - 5), 1.0, Agreement.APPROACHED),
+        (lambda x: 3 * x + x**2 / 20, 1.0, Agreement.NOT_SEEN),
+        (lambda x: x**-0.5, -0.5, Agreement.CONSISTENT),
+    ],
+)
+def test_outcomes(law, claimed, outcome):
+    rng = np.random.default_rng(0)
+    groups = {x: law(x) * (1 + 0.005 * rng.standard_normal(20)) for x in XS}
+    verdict = scaling_verdict("curve", groups, claimed)
+    assert verdict.outcome is outcome
+    assert verdict.to_dict()["outcome"] == outcome.value
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({1.0: [1.0], 2.0: [1.0]}, "at least 3 points"),
+        ({1.0: [1.0], 2.0: [0.0], 3.0: [1.0]}, "positive means"),
+        ({-1.0: [1.0], 2.0: [1.0], 3.0: [1.0]}, "x > 0"),
+        ({1.0: [1.0], 2.0: [float("nan")], 3.0: [1.0]}, "not finite"),
+        ({1.0: [1.0], 2.0: [], 3.0: [1.0]}, "missing"),
+    ],
+)
+def test_data_that_no_law_fits(groups, message):
+    with pytest.raises(ValueError, match=message):
+        power_law(groups)
+
+
+def test_the_upper_half_keeps_at_least_three():
+    assert list(upper_half({x: [1.0] for x in XS})) == [40.0, 80.0, 160.0]
+    assert len(upper_half({x: [1.0] for x in XS[:3]})) == 3
