@@ -1,6 +1,7 @@
 """An import never goes up a floor, and no rooms import one another in a circle."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,9 @@ PACKAGES = sorted({"", *(m for m in MODULES if any(n.startswith(f"{m}.") for n i
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_circles_among_rooms(package):
     assert _circle(_rooms(package)) == []
+
+
+def test_the_tour_shows_these_floors():
+    tour = (SRC.parents[1] / "CONTRIBUTING.md").read_text()
+    rows = [line.split("|")[1] for line in tour.splitlines() if line.startswith("| `")]
+    assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == FLOORS

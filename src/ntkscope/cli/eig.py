@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +29,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok."""
+    from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
     matrix = _read(file)
@@ -39,7 +38,7 @@ def run(
         return
     record, ok = _measure(matrix, k, singular, condition, certify, method, density)
     if json:
-        typer.echo(json_module.dumps(_finite(record), indent=1, allow_nan=False))
+        typer.echo(to_json(record), nl=False)
     else:
         _draw(record)
     if not ok:
@@ -134,15 +133,6 @@ def _bins(density: Any) -> dict[str, Any]:
         "trace": density.trace.value, "effective_rank": density.effective_rank.value,
         "log_determinant": density.log_determinant.value, "exact": density.exact,
     }  # fmt: skip
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: such a bound is null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _draw(record: dict[str, Any]) -> None:

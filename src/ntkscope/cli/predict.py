@@ -177,7 +177,7 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ntkscope.report.terminal import number, predicted
+    from ntkscope.report.numbers import number, predicted
 
     console = Console(highlight=False)
     table = Table(show_header=False, box=None)

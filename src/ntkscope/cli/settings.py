@@ -50,7 +50,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return ",".join(map(str, value))
     if type(value) is int and int not in kinds and float in kinds:
         return float(value)
-    if type(value) not in kinds:
+    if type(value) is str and Path in kinds:
+        return Path(value)
+    if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
     return value

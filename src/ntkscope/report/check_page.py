@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntkscope._base.extras import needs
-from ntkscope.report import plots
+from ntkscope.report import palette, plots
 from ntkscope.report.html import figure_html, render_page
 
 with needs("report"):
     import plotly.graph_objects as go
 
 Record = Mapping[str, Any]
-_COLOURS = {True: plots.GREEN, False: plots.VERMILION, None: plots.GREY}
+_COLOURS = {True: palette.GREEN, False: palette.VERMILION, None: palette.GREY}
 _WORDS = {True: "holds", False: "violated", None: "not decided"}
 
 
@@ -42,7 +42,7 @@ def inequalities(records: Sequence[Record]) -> go.Figure:
                 marker={"color": _COLOURS[holds], "size": 8, "opacity": 0.7},
                 hovertemplate="%{text}<br>ratio %{x:.4g}<extra>%{y}</extra>",
             ))  # fmt: skip
-    figure.add_vline(x=1.0, line={"color": plots.BLACK, "width": 1, "dash": "dot"})
+    figure.add_vline(x=1.0, line={"color": palette.BLACK, "width": 1, "dash": "dot"})
     figure.update_xaxes(type="log", title="bounded side / bound", exponentformat="power")
     shown = [n for n in names if any(n in (trace.y or ()) for trace in figure.data)]
     figure.update_yaxes(categoryorder="array", categoryarray=shown[::-1])
@@ -52,7 +52,7 @@ def inequalities(records: Sequence[Record]) -> go.Figure:
 def constants(records: Sequence[Record]) -> go.Figure:
     """The constant that every Ω, O and Θ would need on this instance."""
     figure = go.Figure()
-    colours = {"Ω": plots.BLUE, "O": plots.ORANGE, "Θ": plots.PURPLE}
+    colours = {"Ω": palette.BLUE, "O": palette.ORANGE, "Θ": palette.PURPLE}
     for order, colour in colours.items():
         x, y, text = [], [], []
         for record in records:
@@ -96,7 +96,14 @@ def curves(table: Record) -> go.Figure:
     """The columns that a table asks to have drawn, over the first of them, on log axes."""
     position = {name: k for k, name in enumerate(table["columns"])}
     along, *names = table["plot"]
-    colours = (plots.GREY, plots.VERMILION, plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE)
+    colours = (
+        palette.GREY,
+        palette.VERMILION,
+        palette.BLUE,
+        palette.ORANGE,
+        palette.GREEN,
+        palette.PURPLE,
+    )
     figure = go.Figure()
     for name, colour in zip(names, colours, strict=False):
         pairs = [(row[position[along]], _positive(row[position[name]])) for row in table["rows"]]

@@ -6,7 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # told apart by every kind of colour vision
+from ntkscope.report.canvas import make_axes
+from ntkscope.report.palette import BLUE, VERMILION
 
 
 def prediction_png(
@@ -17,24 +18,21 @@ def prediction_png(
     ``records`` are predictions as plain values; a λ_min of 0 has no place on the axis and is left
     out, which the title says.
     """
-    from matplotlib.figure import Figure
-
     shown = [(a, r) for a, r in zip(x, records, strict=True) if r["value"] > 0]
-    figure = Figure(figsize=(7.0, 4.4), dpi=130, layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = make_axes(width=7.0, height=4.4)
     if shown:
         at = [a for a, _ in shown]
         value = [r["value"] for _, r in shown]
         floor = 1e-3 * min(value)
         axes.fill_between(
             at, [max(r["lower"], floor) for _, r in shown], [r["upper"] for _, r in shown],
-            color=_BLUE, alpha=0.2, label="nine instances of ten",
+            color=BLUE, alpha=0.2, label="nine instances of ten",
         )  # fmt: skip
-        axes.plot(at, value, color=_BLUE, marker="o", markersize=3, label="predicted λ_min")
+        axes.plot(at, value, color=BLUE, marker="o", markersize=3, label="predicted λ_min")
         axes.plot(
             at,
             [r["edge"] for _, r in shown],
-            color=_ORANGE,
+            color=VERMILION,
             linestyle="--",
             label="edge of the bulk",
         )
@@ -47,7 +45,6 @@ def prediction_png(
     )
     axes.set_xlabel(label)
     axes.set_ylabel("λ_min, in the units of the kernel")
-    axes.grid(visible=True, which="both", alpha=0.25)
     out = io.BytesIO()
-    figure.savefig(out, format="png")
+    figure.savefig(out, format="png", dpi=130)
     return out.getvalue()

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ntkscope._base.records import plain
+
 
 def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     """Write every file beside its place first, then rename all of them.
@@ -40,18 +42,16 @@ def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
 
 
 def to_json(record: Any) -> str:
-    """JSON that every parser reads: infinities and NaN become strings."""
-    return json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """A result or plain values as JSON that every parser reads: infinities and NaN become strings."""
+    return json.dumps(_finite(plain(record)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:

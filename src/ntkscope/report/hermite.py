@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ntkscope._base.extras import needs
-from ntkscope.report.terminal import number
+from ntkscope.report.canvas import make_axes
+from ntkscope.report.numbers import number
+from ntkscope.report.palette import BLUE, PALETTE
 
 with needs("report"):
     from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
-
-_HUES = ("#88ccee", "#44aa99", "#117733", "#332288")
 
 
 def table(record: Mapping[str, Any]) -> RenderableType:
@@ -40,22 +40,16 @@ def figure(record: Mapping[str, Any], path: str | Path) -> Path:
 
     Raises ValueError for a suffix that matplotlib cannot write, OSError for a path it cannot.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(9.6, 3.8), layout="constrained")
-    FigureCanvasAgg(drawing)
-    left, right = drawing.subplots(1, 2)
+    drawing, (left, right) = make_axes(2, 4.8, 3.8)
     sizes = [abs(c) for c in record["coefficients"]]
     shown = [(r, c) for r, c in enumerate(sizes) if c > record["error"]]
-    left.semilogy([r for r, _ in shown], [c for _, c in shown], "o", color=_HUES[3], ms=5)
+    left.semilogy([r for r, _ in shown], [c for _, c in shown], "o", color=BLUE, ms=5)
     left.axhline(record["error"], color="0.6", lw=1, ls="--")
     left.annotate("error", (0.99, record["error"]), xycoords=("axes fraction", "data"),
                   ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
     left.set(xlabel="order r", ylabel="|E[φ(√a z) h_r(z)]|", title="coefficients")
-    left.grid(alpha=0.25)
     sums = record["partial_sums"]
-    for (order, values), hue in zip(sums["orders"].items(), _HUES, strict=False):
+    for (order, values), hue in zip(sums["orders"].items(), PALETTE, strict=False):
         right.plot(sums["x"], values, color=hue, lw=1.4, label=f"order {order}")
     right.plot(sums["x"], sums["phi"], color="black", lw=1.6, ls=":", label="φ")
     low, high = min(sums["phi"]), max(sums["phi"])
@@ -65,7 +59,6 @@ def figure(record: Mapping[str, Any], path: str | Path) -> Path:
     right.annotate("two standard deviations", (0.5, 0.02), xycoords="axes fraction",
                    ha="center", color="0.4", fontsize=8)  # fmt: skip
     right.legend(fontsize=8, frameon=False)
-    right.grid(alpha=0.25)
     drawing.suptitle(f"{record['activation']}, variance {number(record['variance'])}", fontsize=11)
     drawing.savefig(path, dpi=150)
     return Path(path)

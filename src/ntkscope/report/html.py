@@ -8,7 +8,7 @@ from typing import Any
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
-from ntkscope.report import plots, terminal
+from ntkscope.report import numbers, plots
 
 with needs("report"):
     import jinja2
@@ -34,10 +34,10 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        math=math_html, number=terminal.number, human=human, steps=terminal.steps,
-        count=terminal.count, own=terminal.own_smallest,
+        math=math_html, number=numbers.number, human=human, steps=numbers.steps,
+        count=numbers.count, own=numbers.own_smallest,
     )  # fmt: skip
-    made.globals.update(interval=terminal.interval, version=__version__)
+    made.globals.update(interval=numbers.interval, version=__version__)
     return made
 
 
@@ -59,7 +59,7 @@ def render_page(template: str, title: str, **content: Any) -> str:
 def page(record: Mapping[str, Any]) -> str:
     """The inspection report."""
     smallest = record["smallest_eigenvalue"]
-    rungs = terminal.telling(record["ladder"])
+    rungs = numbers.telling(record["ladder"])
     figures = {
         "layers": figure_html(plots.layers(record["layers"]), "layers"),
         "ladder": figure_html(plots.ladder(rungs, smallest["lower"], smallest["upper"]), "bounds"),

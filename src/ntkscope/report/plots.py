@@ -1,4 +1,4 @@
-"""Plotly figures from plain numbers. Colours are Okabe and Ito's, told apart by everyone."""
+"""Plotly figures from plain numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.extras import needs
+from ntkscope.report.palette import BLACK, BLUE, GREY, GRID, ORANGE, PURPLE, SKY, VERMILION
 
 with needs("report"):
     import plotly.graph_objects as go
 
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8a8f98",
-)  # fmt: skip
 _STANDING = 6  # terms whose names fit beside one another on a phone
 _SEEN = 1 / 300  # of an axis: about a pixel on a phone
-PALETTE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 
 
 def style(figure: go.Figure, height: int = 340) -> go.Figure:
@@ -33,8 +30,8 @@ def style(figure: go.Figure, height: int = 340) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
         hoverlabel={"namelength": -1},
     )
-    figure.update_xaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
-    figure.update_yaxes(automargin=True, showgrid=True, gridcolor="#e8eaed")
+    figure.update_xaxes(automargin=True, showgrid=True, gridcolor=GRID)
+    figure.update_yaxes(automargin=True, showgrid=True, gridcolor=GRID)
     return figure
 
 

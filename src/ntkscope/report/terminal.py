@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import io
-import math
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+from ntkscope.report.numbers import (
+    count,
+    interval,
+    number,
+    own_smallest,
+    predicted,
+    steps,
+    telling,
+)
 
 with needs("report"):
     from rich.console import Console, Group, RenderableType
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
     from rich.text import Text
-
-
-def count(value: float | int | str) -> str:
-    """A whole number with separators, or ∞ (as JSON holds it, the string inf)."""
-    return "∞" if float(value) == math.inf else f"{int(value):,}"
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """A number as people read it: 4 significant digits, ∞ and — for none."""
-    if value is None:
-        return "—"
-    value = float(value)
-    if value in (float("inf"), float("-inf")):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.{digits}g}"
-
-
-def interval(low: float, value: float, high: float) -> str:
-    """Digits as far as the interval allows, then its half-width: ``1.2345678 ± 2e-13``."""
-    error = max(high - value, value - low)
-    if not error < float("inf"):
-        return f"≤ {number(high, 6)}"
-    digits = 6
-    if error > 0 and value:
-        digits = max(2, min(16, math.ceil(-math.log10(error / abs(value))) + 1))
-    return f"{value:.{digits}g} ± {error:.2g}"
-
-
-def predicted(found: Mapping[str, Any]) -> str:
-    """A finite-width prediction with its interval and reason, or why it is 0."""
-    if found["regime"] == "zero":
-        return f"0 exactly: {found['reason']}"
-    span = f"{number(found['lower'])} … {number(found['upper'])}"
-    return f"predicted {number(found['value'])} in {span}: {found['reason']}"
-
-
-def steps(pair: Any) -> str:
-    """A count of steps, or the interval of counts."""
-    if pair is None:
-        return "not bounded"
-    few, many = pair
-    short = few == many or (many - few) <= 1e-3 * many
-    return f"{number(many, 6)}" if short else f"{number(few)} – {number(many)}"
 
 
 def render(record: Mapping[str, Any], width: int = 100) -> str:
@@ -163,23 +128,6 @@ def _layers(layers: list[Mapping[str, Any]]) -> Table:
             f"{100 * layer['rayleigh_share']:.1f}%", own_smallest(layer, short=True), *[bound] * schur,
         )  # fmt: skip
     return table
-
-
-def own_smallest(layer: Mapping[str, Any], short: bool = False) -> str:
-    """λ_min of one term, and where it is no number away from 0, what it is."""
-    status = layer["smallest_status"]
-    if status == "RANK_DEFICIENT":
-        return "0: rank < N" if short else "0, exactly: rank below N"
-    if status == "BELOW_NOISE":
-        reach = number(abs(layer["smallest"]) + layer["smallest_error"], 2)
-        return f"0 ± {reach}" if short else f"0 ± {reach}: below rounding"
-    value = number(layer["smallest"])
-    return value if status == "OK" else f"{value} ({status.replace('_', ' ').lower()})"
-
-
-def telling(rungs: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The bounds without the Schur ones, where these are 0 for every parameter."""
-    return [r for r in rungs if not (r["name"].endswith("Schur") and r["value"] == 0)]
 
 
 def _outputs(outputs: list[Mapping[str, Any]]) -> Table:

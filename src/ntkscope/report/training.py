@@ -10,8 +10,9 @@ from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope.report.html import figure_html, render_page
-from ntkscope.report.plots import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, VERMILION, style
-from ntkscope.report.terminal import interval, number
+from ntkscope.report.numbers import interval, number
+from ntkscope.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, VERMILION
+from ntkscope.report.plots import style
 
 with needs("report"):
     import plotly.graph_objects as go

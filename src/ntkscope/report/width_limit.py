@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ntkscope._base.extras import needs
-from ntkscope.report import plots
-from ntkscope.report.terminal import interval, number
+from ntkscope.report.numbers import interval, number
+from ntkscope.report.palette import BLUE, GREY
+from ntkscope.report.plots import style
 
 with needs("report"):
     import plotly.graph_objects as go
-    from markupsafe import Markup
 
 
 def convergence(record: Mapping[str, Any]) -> go.Figure:
@@ -24,19 +24,19 @@ def convergence(record: Mapping[str, Any]) -> go.Figure:
     ends = [min(x), max(x)]
     figure = go.Figure(
         go.Scatter(
-            x=x, y=y, mode="markers", name="sampled networks", marker={"color": plots.BLUE},
+            x=x, y=y, mode="markers", name="sampled networks", marker={"color": BLUE},
             hovertemplate="width %{x:.4g}<br>distance %{y:.4g}<extra></extra>",
         )
     )  # fmt: skip
     for name, slope, dash, hue in (
-        (f"fit: width^{record['exponent']:.3f}", record["exponent"], "solid", plots.BLUE),
-        ("width^(−1/2)", -0.5, "dot", plots.GREY),
+        (f"fit: width^{record['exponent']:.3f}", record["exponent"], "solid", BLUE),
+        ("width^(−1/2)", -0.5, "dot", GREY),
     ):
         line = [middle[1] * (e / middle[0]) ** slope for e in ends]
         figure.add_scatter(x=ends, y=line, mode="lines", name=name, line={"color": hue, "dash": dash})  # fmt: skip
     figure.update_xaxes(type="log", title="hidden width (geometric mean)")
     figure.update_yaxes(type="log", title="‖K − K̄‖ / ‖K̄‖", exponentformat="power")
-    return plots.style(figure)
+    return style(figure)
 
 
 def lines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -60,25 +60,9 @@ def lines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def section(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record with its ``html`` and ``lines``, as the report's extra sections are."""
-    from ntkscope.report.html import figure_html, math_html
+    from ntkscope.report.html import environment, figure_html
 
-    body = [Markup("<section><h2>The infinite-width limit</h2><div class='scroll'><table>")]
-    for label, text in lines(record):
-        body.append(
-            Markup("<tr><td>{}</td><td>{}</td></tr>").format(math_html(label), math_html(text))
-        )
-    body.append(Markup("</table></div>"))
-    if record["convergence"] is not None:
-        body.append(
-            Markup(figure_html(convergence(record["convergence"]), "convergence over widths"))
-        )
-    body.append(
-        Markup("<p class='soft small'>{}</p></section>").format(
-            math_html(
-                "K̄ is the limiting kernel at this network's widths, in the units of K. By Weyl, "
-                "|λ_min(K) − λ_min(K̄)| is at most their distance."
-            )
-        )
-    )
-    return {**record, "title": "The infinite-width limit", "lines": lines(record),
-            "html": str(Markup("").join(body))}  # fmt: skip
+    rows, found = lines(record), record["convergence"]
+    figure = figure_html(convergence(found), "convergence over widths") if found else ""
+    page = environment().get_template("width_limit.html").render(rows=rows, figure=figure)
+    return {**record, "title": "The infinite-width limit", "lines": rows, "html": page}

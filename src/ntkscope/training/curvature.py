@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
+from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import backprop
 from ntkscope.networks.network import MLP, Network
 
@@ -29,7 +30,7 @@ _FLOOR = 1e-38  # below it a norm counts as zero, in float32 as well
 
 
 @dataclass(frozen=True)
-class HessianNorms:
+class HessianNorms(Record, also=("maximum", "error")):
     """‖∇²f(θ; x_i)‖₂ for every sample.
 
     values: (N,) Ritz values: lower bounds up to rounding. errors: (N,) residuals ‖Hv − λv‖: some
@@ -52,14 +53,6 @@ class HessianNorms:
     def error(self) -> float:
         """The residual of the sample that attains the maximum."""
         return float(self.errors[int(self.values.argmax())])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "values": self.values.tolist(), "errors": self.errors.tolist(),
-            "maximum": self.maximum, "error": self.error, "converged": self.converged,
-            "products": self.products, "seconds": self.seconds,
-        }  # fmt: skip
 
 
 def hessian_norms(

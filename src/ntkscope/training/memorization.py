@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
+from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
@@ -34,7 +35,9 @@ _ROUNDS = 60  # corrections at one ε: a contraction by ½ reaches rounding in 5
 
 
 @dataclass(frozen=True)
-class Memorization:
+class Memorization(
+    Record, without=("model",), also={"network": "model.network", "certified": "certified"}
+):
     """A network that fits the labels, or how near one came and why no nearer.
 
     Attributes
@@ -77,20 +80,6 @@ class Memorization:
             f"{self.model.network} {verdict} {self.n_samples} labels: ‖F − Y‖ = {self.error:.3g} "
             f"(asked {self.tol:.3g}); λ_min = {self.lambda_min}; {self.reason}"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the weights are left out."""
-        plain = (
-            "error", "tol", "reached", "reachable", "reason", "rank", "n_samples", "epsilon",
-            "rounds", "seconds", "certified",
-        )  # fmt: skip
-        return {
-            **{name: getattr(self, name) for name in plain},
-            "errors": list(self.errors),
-            "network": self.model.network.to_dict(),
-            "base": self.base.to_dict(),
-            "lambda_min": self.lambda_min.to_dict(),
-        }
 
 
 def memorize(
@@ -291,8 +280,14 @@ def _reason(error: float, tol: float, solver: _Solver, reachable: float, model: 
     )
 
 
+_ANSWERS = {
+    "fits": "fits", "fits_doubled": "fits_doubled", "lambda_min_half": "exact",
+    "lambda_min": "doubled",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
-class Capacity:
+class Capacity(Record, without=("exact", "doubled"), also=_ANSWERS):
     """Whether N real labels can be fitted, from the certificate that λ_min(K) > 0.
 
     network: the widths asked about. exact: λ_min of the base with half the hidden widths, whose
@@ -328,17 +323,6 @@ class Capacity:
         if fits:
             return f"{what}: any {self.n_samples} real labels can be fitted; λ_min at {base} is {value}"
         return f"{what}: not established; λ_min at {base} is {value}. {value.status.advice}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "network": self.network.to_dict(),
-            "n_samples": self.n_samples,
-            "fits": self.fits,
-            "fits_doubled": self.fits_doubled,
-            "lambda_min_half": None if self.exact is None else self.exact.to_dict(),
-            "lambda_min": self.doubled.to_dict(),
-        }
 
 
 def capacity(net: Network, X: Any, seed: int = 0) -> Capacity:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntkscope._base.records import Record
 from ntkscope.networks.network import MLP
 from ntkscope.training.probes import Condition21, Probe, condition_21
 from ntkscope.training.rates import Rate, fit_rate, linearised_loss, linearised_modes
 
+# the weights are left out, and keys that say more than the fields they stand for are added
+_UNSAID = ("model", "momentum", "losses", "observed", "coefficients", "theorem_unit")
+_SAID = {
+    "network": "model.network", "loss": "losses", "predicted_loss": "predicted",
+    "observed_modes": "observed", "predicted_modes": "predicted_modes",
+    "condition_21": "condition", "mismatch": "mismatch", "rates": "rates",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
-class Training:
+class Training(Record, without=_UNSAID, also=_SAID):
     """A finished training.
 
     Attributes
@@ -94,6 +102,10 @@ class Training:
             return None
         return self._rate("c·η·λ_min(K_0)", self.eta * least.value)
 
+    def rates(self) -> list[Rate]:
+        """Both, where they exist."""
+        return [r for r in (self.rate_theorem(), self.rate_lambda_min()) if r is not None]
+
     def _rate(self, name: str, unit: float) -> Rate:
         return fit_rate(name, unit, self.loss_steps, self.losses, 100.0 * self.rounding)
 
@@ -125,8 +137,8 @@ class Training:
         mismatch = self.mismatch
         if mismatch is not None:
             rows.append(("observed against linearised, max |√L − √L̂|/√L_0", f"{mismatch:.3g}"))
-        for rate in (self.rate_theorem(), self.rate_lambda_min()):
-            if rate is not None and not math.isnan(rate.constant):
+        for rate in self.rates():
+            if not math.isnan(rate.constant):
                 rows.append((f"rate {rate.name}", f"c = {rate.constant:.4g}"))
         return rows
 
@@ -134,29 +146,3 @@ class Training:
         width = max(len(label) for label, _ in self.summary())
         lines = [f"{label:<{width}}  {value}" for label, value in self.summary()]
         return "\n".join([*lines, *(f"note: {n}" for n in self.notes)])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the weights are left out."""
-        predicted, modes = self.predicted(), self.predicted_modes()
-        rates = (self.rate_theorem(), self.rate_lambda_min())
-        return {
-            "network": self.model.network.to_dict(),
-            "status": self.status,
-            "steps": self.steps,
-            "optimizer": self.optimizer,
-            "eta": self.eta,
-            "eta_limit": self.eta_limit,
-            "loss_steps": self.loss_steps.tolist(),
-            "loss": self.losses.tolist(),
-            "predicted_loss": None if predicted is None else predicted.tolist(),
-            "rounding": self.rounding,
-            "probes": [p.to_dict() for p in self.probes],
-            "observed_modes": self.observed.tolist(),
-            "predicted_modes": None if modes is None else modes.tolist(),
-            "eigenvalues": self.eigenvalues.tolist(),
-            "condition_21": self.condition().to_dict(),
-            "mismatch": self.mismatch,
-            "rates": [r.to_dict() for r in rates if r is not None],
-            "notes": list(self.notes),
-            "seconds": self.seconds,
-        }

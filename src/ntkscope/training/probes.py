@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.networks.network import MLP
@@ -20,7 +21,7 @@ from ntkscope.spectra.smallest import status_of
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Record):
     """One measurement at step ``step``.
 
     lambda_min, lambda_max: of K_t, with their errors. drift: ‖K_t − K_0‖_F/‖K_0‖_F.
@@ -34,15 +35,6 @@ class Probe:
     drift: float
     distance: float
     jacobian_change: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plain = ("step", "loss", "drift", "distance", "jacobian_change")
-        return {
-            **{name: getattr(self, name) for name in plain},
-            "lambda_min": self.lambda_min.to_dict(),
-            "lambda_max": self.lambda_max.to_dict(),
-        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Probe:
@@ -149,7 +141,7 @@ def jacobian_change(
 
 
 @dataclass(frozen=True)
-class Condition21:
+class Condition21(Record, also=("holds", "within_radius")):
     """Bombari et al. 2022, eq. 21, on the points visited (the theorem asks for the whole ball).
 
     alpha: the smallest σ_min(J), beta: the largest ‖J‖_op, change: the largest ‖J(θ_t) − J(θ_0)‖_op,
@@ -172,10 +164,6 @@ class Condition21:
     def within_radius(self) -> bool:
         """Whether every visited point lies in the ball of radius R."""
         return self.distance <= self.radius
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "holds": self.holds, "within_radius": self.within_radius}
 
 
 def condition_21(probes: list[Probe]) -> Condition21:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from ntkscope._base.records import Record
 
 
 def linearised_modes(
@@ -42,7 +43,7 @@ def linearised_loss(modes: Float[Tensor, "T N"]) -> Float[Tensor, T]:
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Record, also=("contraction",)):
     """L(θ_t) ≤ (1 − c·unit)^t L(θ_0) with the largest c that every observed step allows.
 
     unit: the step size times what λ_min stands for; constant: c; steps: how many steps it was
@@ -62,10 +63,6 @@ class Rate:
     def bound(self, start: float, steps: Float[Tensor, T]) -> Float[Tensor, T]:
         """The right-hand side at ``steps``."""
         return start * self.contraction**steps
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "contraction": self.contraction}
 
 
 def fit_rate(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ntkscope._base.inputs import as_data, as_seed
+from ntkscope._base.records import Record
 from ntkscope.data import Sphere
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.networks.network import MLP, Network
@@ -40,7 +41,7 @@ def in_spectral_ball(model: MLP, rho: int | float, rho1: int | float, seed: int)
 
 
 @dataclass(frozen=True)
-class CurvatureScaling:
+class CurvatureScaling(Record):
     """max_i ‖∇²f‖₂ over widths: ``maxima`` has one row a width, one column a network.
 
     exponent: of the mean over m, with the standard error of the fit; constant: the largest
@@ -61,10 +62,6 @@ class CurvatureScaling:
             f"max_i ‖∇²f‖₂ ∝ m^({self.exponent:.3f} ± {self.exponent_error:.3f}), "
             f"c_H ≥ {self.constant:.4g} (ρ = {self.rho:g}, ρ₁ = {self.rho1:g})"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {key: getattr(self, key) for key in self.__dataclass_fields__}
 
 
 def curvature_scaling(

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
+from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
@@ -76,7 +77,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class WidthPoint:
+class WidthPoint(Record, also=("mean", "spread")):
     """The goal's quantity on sampled networks of one width, each value with its error.
 
     limit: that of the limiting kernel.
@@ -102,13 +103,6 @@ class WidthPoint:
         """One standard deviation over the networks."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "width": self.width, "values": list(self.values), "errors": list(self.errors),
-            "mean": self.mean, "spread": self.spread, "limit": self.limit,
-        }  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Concentration:
@@ -124,8 +118,11 @@ class Concentration:
         return max(0.0, 1.0 - self.loss * width ** (-self.exponent))
 
 
+_GOAL = {"goal": "goal.__str__", "quantity": "goal.name", "threshold": "goal.threshold"}
+
+
 @dataclass(frozen=True)
-class WidthAdvice:
+class WidthAdvice(Record, without=("goal",), also=_GOAL):
     """The smallest width found, and the evidence.
 
     width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
@@ -164,27 +161,6 @@ class WidthAdvice:
             )
         lines += [f"{name}: {formula} = {n}" for name, formula, n in self.conditions]
         return "\n".join([*lines, self.reason])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "goal": str(self.goal),
-            "quantity": self.goal.name,
-            "threshold": self.goal.threshold,
-            "width": self.width,
-            "too_narrow": self.too_narrow,
-            "network": None if self.network is None else self.network.to_dict(),
-            "limit": self.limit,
-            "predicted": self.predicted.to_dict(),
-            "points": [p.to_dict() for p in self.points],
-            "concentration": None
-            if self.concentration is None
-            else vars(self.concentration).copy(),
-            "conditions": [list(c) for c in self.conditions],
-            "reason": self.reason,
-            "n_samples": self.n_samples,
-            "seconds": self.seconds,
-        }
 
 
 def advise_width(

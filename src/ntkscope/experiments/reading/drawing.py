@@ -9,22 +9,10 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.canvas import make_axes as make_axes
+from ntkscope.report.palette import PALETTE as COLOURS
 
-COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#0a7ea4", "#57606a")
-
-
-def make_axes(panels: int = 1, width: float = 5.2, height: float = 3.9) -> tuple[Any, list[Any]]:
-    """A figure and its panels, drawn without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, linewidth=0.6)
-    return figure, axes
+__all__ = ["COLOURS", "curve", "curves", "grouped", "heat_map", "make_axes", "save"]
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
