@@ -12,6 +12,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.kernel import Index
 from ntkscope.kernels.limiting.dual import ACCURACY
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
@@ -40,11 +41,17 @@ class SummedKernel(HadamardKernel):
             raise ValueError("a kernel needs at least one term")
         self._parts = tuple(terms)
         self._accuracy = accuracy
-        self.terms = cast(tuple[Term, ...], self._parts)  # spectra ask only what both have
         self.n_parameters = None
         self.near_kinks = 0
         self.labels = ("sample",)
-        self.shape = (len(terms[0].matrix), len(terms[0].matrix))
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return cast(tuple[Term, ...], self._parts)  # spectra ask only what both have
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (len(self._parts[0].matrix), len(self._parts[0].matrix))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -72,10 +79,10 @@ class SummedKernel(HadamardKernel):
         moved = [replace(t, matrix=t.matrix.to(dtype=dtype, device=device)) for t in self._parts]
         return SummedKernel(moved, self._accuracy)
 
-    def term(self, index: int) -> HadamardKernel:
-        return SummedKernel([self._parts[index]], self._accuracy)
+    def term(self, which: int | str) -> HadamardKernel:
+        return SummedKernel([self._parts[self._place_of(which)]], self._accuracy)
 
-    def tile(self, rows: slice | Tensor, cols: slice | Tensor) -> Tensor:
+    def tile(self, rows: Index, cols: Index) -> Tensor:
         out = self._parts[0].matrix[rows][:, cols].clone()
         for part in self._parts[1:]:
             out += part.matrix[rows][:, cols]
