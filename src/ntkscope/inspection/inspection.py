@@ -27,9 +27,10 @@ from ntkscope.inspection.meaning import (
     weakest,
 )
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
-from ntkscope.kernels.empirical import Reduce, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.limiting.terms import limiting_terms
+from ntkscope.kernels.mlp import Reduce
 from ntkscope.kernels.module.making.build import count_outputs
 from ntkscope.kernels.module.reading.subject import make_subject
 from ntkscope.networks.network import MLP, Network
