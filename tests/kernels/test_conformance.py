@@ -1,6 +1,7 @@
 """Every kind of kernel against the one contract."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.holding.lazy import LazyKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
+from ntkscope.kernels.module.making.build import prepare
 from ntkscope.kernels.summed import SummedKernel
 from oracles.jacobian import kernel as mlp_twin
 from oracles.module_ntk import jacobian
@@ -59,11 +61,12 @@ def _module():
 
 
 def _lazy():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv1d(2, 48, 3), nn.Tanh(), nn.Flatten(), nn.Linear(48 * 58, 3))
-    model, X = model.double(), torch.randn(N, 2, 60, dtype=torch.float64)
-    kernel = ntk.empirical_ntk(model, X, max_memory=1e6)
-    assert type(kernel) is LazyKernel
+    model, X = _convolution()
+    made = prepare(
+        model, X, None, reduce="trace", params=None, max_memory=1e6, chunk_size=8, general=False
+    )
+    kernel = LazyKernel(replace(made.recipe, limit=6e4, strict=False), made.rows, made.cols)
+    assert kernel.panel < N
     return Case.symmetric(kernel, module_twin(jacobian(model, X)))
 
 
