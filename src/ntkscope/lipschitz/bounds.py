@@ -16,10 +16,6 @@ from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
 from ntkscope.networks.network import MLP, Network
 
-_EXACT_SLACK = (
-    1e-10  # relative: the SVD behind an exact constant, and slivers thinner than rounding
-)
-
 
 @dataclass(frozen=True)
 class LipschitzInterval:
@@ -28,7 +24,7 @@ class LipschitzInterval:
     Attributes
     ----------
     lower, upper: an interval that contains it.
-    exact: whether every linear piece was visited, so that the interval is a point up to rounding.
+    exact: whether every linear piece was visited, so that the width of the interval is rounding alone.
     lower_method, upper_method: where the two ends come from.
     uppers: every upper bound tried, by name.
     pieces: linear pieces visited, where they were.
@@ -96,8 +92,8 @@ def lipschitz_interval(
     upper_name = min(uppers, key=lambda name: uppers[name])
     if exact is not None:
         return LipschitzInterval(
-            layer, start, exact.value * (1 - _EXACT_SLACK), exact.value * (1 + _EXACT_SLACK), True,
-            exact.method, exact.method, uppers, exact.pieces, scaling,
+            layer, start, exact.lower, exact.upper, True, exact.method, exact.method, uppers,
+            exact.pieces, scaling,
         )  # fmt: skip
     data = None if X is None or start else as_data(X)
     if data is not None and data.shape[1] != mapping.dim:
