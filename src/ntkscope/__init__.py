@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -217,6 +219,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ntkscope' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _Facade(ModuleType):
+    """A folder that has the name of a public function (``statements``) does not take its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOMES):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from ntkscope.statements.balls.ball_instance import BallInstance
 from ntkscope.statements.balls.confirm import Unproved, confirm
 from ntkscope.statements.falsify import Trial, falsify
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 
 @pytest.mark.slow
