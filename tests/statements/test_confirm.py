@@ -11,7 +11,7 @@ from ntkscope.activations.activation import activation
 from ntkscope.statements.balls.ball_instance import BallInstance
 from ntkscope.statements.balls.confirm import Unproved, confirm, confirmer
 from ntkscope.statements.balls.functions import Moments, ball_activation, coefficient, second_moment
-from ntkscope.statements.falsify import Trial
+from ntkscope.statements.falsification import Trial
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.registry import find, statements
 from ntkscope.statements.shared.expected import dual_matrix
