@@ -16,12 +16,14 @@ from ntkscope.inspection.width_limit import (
 )
 from ntkscope.kernels.empirical import empirical_ntk as empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel as HadamardKernel
+from ntkscope.kernels.kernel import Kernel as Kernel
 from ntkscope.kernels.limiting.dual import dual_activation as dual_activation
 from ntkscope.kernels.limiting.limiting_kernel import (
     LimitingKernel as LimitingKernel,
     limiting_kernel as limiting_kernel,
     limiting_ntk as limiting_ntk,
 )
+from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
 from ntkscope.kernels.module.holding.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
     KernelPlan as KernelPlan,
