@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ntkscope.kernels.module.making.kernel_plan import KernelPlan, plan_kernel
     from ntkscope.kernels.module.making.selfcheck import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-    from ntkscope.networks.network import MLP, Network
+    from ntkscope.networks.mlp import MLP
+    from ntkscope.networks.network import Network
     from ntkscope.prediction.smallest import (
         Prediction,
         SpectrumPrediction,
@@ -82,7 +83,7 @@ _HOMES = {
     "LinearizedTraining": "ntkscope.training.linearized",
     "LipschitzInterval": "ntkscope.lipschitz",
     "LoewnerResult": "ntkscope.spectra.loewner",
-    "MLP": "ntkscope.networks.network",
+    "MLP": "ntkscope.networks.mlp",
     "Memorization": "ntkscope.training.memorization",
     "NTKRegressor": "ntkscope.training.regression",
     "Network": "ntkscope.networks.network",

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
 from theory.random_instances import instances, violations
 
 HEALTH = (HealthCheck.too_slow, HealthCheck.data_too_large)

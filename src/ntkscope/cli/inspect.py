@@ -119,7 +119,7 @@ def _inspect(settings: Any, as_json: bool) -> None:
 
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
     """The statements whose hypotheses on the network hold, run on it."""
-    from ntkscope.networks.network import MLP
+    from ntkscope.networks.mlp import MLP
     from ntkscope.statements.instance import Instance
     from ntkscope.statements.statement import check_all
     from ntkscope.statements.statement import statements as all_statements

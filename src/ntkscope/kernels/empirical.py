@@ -19,7 +19,7 @@ from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.module.holding.outputs import OutputKernels
 from ntkscope.kernels.module.making.build import chosen_outputs, module_ntk
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 
 Reduce = Literal["trace", "full"] | int
 

@@ -35,7 +35,7 @@ def exact_constant(feature_map: FeatureMap) -> Exact | None:
     A map without activations or with the identity; d = 2 without biases (arcs of the circle); one
     hidden layer whose arrangement of kinks has at most 65536 candidate cells, in general position.
     """
-    if feature_map.hidden == 0 or feature_map.activation.name == "identity":
+    if feature_map.hidden == 0 or feature_map.activation.linear:
         return Exact(_linear(feature_map), 1, "the map is linear")
     if not feature_map.piecewise_linear:
         return None

@@ -20,7 +20,8 @@ from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded

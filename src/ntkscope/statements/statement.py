@@ -42,7 +42,8 @@ from typing import Any, SupportsFloat
 
 from ntkscope._base.specs import unknown
 from ntkscope.data import Distribution
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.paper import Paper

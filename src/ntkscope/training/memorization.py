@@ -22,7 +22,8 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training import checkpoints

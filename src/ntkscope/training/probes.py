@@ -14,7 +14,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import status_of
 

@@ -17,7 +17,8 @@ from ntkscope.experiments.measures import batched
 from ntkscope.experiments.running.trial import Result, streams
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
@@ -236,7 +237,7 @@ class KernelMeasure:
 def shape_of(source: str) -> tuple[int, int]:
     """(N, d) of a data description, without drawing the data where it is a distribution."""
     from ntkscope._base.specs import parse_spec
-    from ntkscope.data.loaders import distribution
+    from ntkscope.data.registry import distribution
 
     spec = parse_spec(source)
     N = spec.options.get("N")

@@ -12,7 +12,6 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
-from ntkscope.activations.hermite import homogeneous_parts
 from ntkscope.kernels.limiting.directions import Angles
 from ntkscope.kernels.limiting.dual import ACCURACY
 from ntkscope.kernels.limiting.homogeneous import Gram, HomogeneousChain
@@ -143,7 +142,7 @@ class LimitingKernel:
         self.dtype, self.device = X.dtype, X.device
         width = effective_width(net)
         self.chain: HomogeneousChain | SmoothChain
-        if homogeneous_parts(net.activation) is not None:
+        if net.activation.homogeneity == 1:
             self.chain = HomogeneousChain(self.scales, net.activation, X, X2, width)
         else:
             self.chain = SmoothChain(self.scales, net.activation, X, X2, width, accuracy)

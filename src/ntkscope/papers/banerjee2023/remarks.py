@@ -14,7 +14,8 @@ from scipy.integrate import IntegrationWarning, quad
 from ntkscope.activations.hermite import hermite_coefficients, hermite_polynomials
 from ntkscope.data import summarize
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks.network import MLP, replace_network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import replace_network
 from ntkscope.papers.banerjee2023.setting import (
     ORDERS,
     SETTING,

@@ -11,7 +11,7 @@ from torch import Tensor
 from ntkscope.data import Gaussian
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.papers.bombari2022.centering import begin
 from ntkscope.papers.bombari2022.gradients import pull_back
 from ntkscope.papers.bombari2022.setting import SETTING, SOURCE, sample_variance, setting
