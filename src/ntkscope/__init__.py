@@ -33,12 +33,8 @@ if TYPE_CHECKING:
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks.mlp import MLP
     from ntkscope.networks.network import Network
-    from ntkscope.prediction.smallest import (
-        Prediction,
-        SpectrumPrediction,
-        predict_smallest_eigenvalue,
-        predict_spectrum,
-    )
+    from ntkscope.prediction.predict import predict_smallest_eigenvalue, predict_spectrum
+    from ntkscope.prediction.result import Prediction, SpectrumPrediction
     from ntkscope.spectra.density import Density, spectral_density
     from ntkscope.spectra.eigenvalue import Eigenvalue, Status
     from ntkscope.spectra.extremes import (
@@ -92,11 +88,11 @@ _HOMES = {
     "plan_kernel": "ntkscope.kernels.module.making.kernel_plan",
     "Statement": "ntkscope.statements.statement",
     "Plan": "ntkscope.spectra.plan",
-    "Prediction": "ntkscope.prediction.smallest",
+    "Prediction": "ntkscope.prediction.result",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
     "SelfCheckError": "ntkscope.kernels.module.making.selfcheck",
-    "SpectrumPrediction": "ntkscope.prediction.smallest",
+    "SpectrumPrediction": "ntkscope.prediction.result",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.running.sweep",
     "Tracker": "ntkscope.training.tracker",
@@ -120,8 +116,8 @@ _HOMES = {
     "load_model": "ntkscope.training.checkpoints",
     "memorize": "ntkscope.training.memorization",
     "plan": "ntkscope.spectra.plan",
-    "predict_smallest_eigenvalue": "ntkscope.prediction.smallest",
-    "predict_spectrum": "ntkscope.prediction.smallest",
+    "predict_smallest_eigenvalue": "ntkscope.prediction.predict",
+    "predict_spectrum": "ntkscope.prediction.predict",
     "reproduce": "ntkscope.experiments.figures.reproduce",
     "save_model": "ntkscope.training.checkpoints",
     "smallest_eigenvalue": "ntkscope.spectra.smallest",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import betainc
 
 import ntkscope as ntk
-from ntkscope.prediction import closest_pair
+from ntkscope.prediction import caps
 from ntkscope.prediction.isotropy import isotropy
 from ntkscope.prediction.norms import resolve
 from ntkscope.prediction.resolvent import Resolvent
@@ -139,7 +139,7 @@ def test_spectrum_of_the_sphere():
 @given(dim=st.integers(2, 300), theta=st.floats(1e-5, math.pi / 2))
 @settings(deadline=None, max_examples=60)
 def test_cap_is_the_incomplete_beta(dim, theta):
-    got = float(closest_pair.log_cap(dim, np.array([theta]))[0])
+    got = float(caps.log_cap(dim, np.array([theta]))[0])
     want = 0.5 * betainc((dim - 1) / 2, 0.5, math.sin(theta) ** 2)
     if want > 1e-250:
         assert math.exp(got) == pytest.approx(want, rel=1e-6)
@@ -147,7 +147,7 @@ def test_cap_is_the_incomplete_beta(dim, theta):
 
 def test_expected_angle_on_the_circle():
     # N(N−1)/2 pairs, P(angle ≤ θ) = θ/π: the median of the smallest is ln 2 · 2π/(N(N−1))
-    got = closest_pair.expected_angle(2, 1000)
+    got = caps.expected_angle(2, 1000)
     assert got == pytest.approx(math.log(2) * 2 * math.pi / (1000 * 999), rel=1e-3)
 
 

@@ -110,7 +110,7 @@ class Sphere(Distribution):
         return f"sphere of radius {self._radius:.6g}"
 
     def norm_sq_quantile(self, q: Array) -> Array:
-        return np.full_like(q, self._radius**2)
+        return np.full_like(q, self._radius * self._radius)
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,9 @@ def unit_output(init: str | tuple[float, ...]) -> bool:
     return found is not None and found[0].unit_output(found[1])
 
 
-def output_norm(init: str | tuple[float, ...], n: int | float, parameterization: str) -> float | None:
+def output_norm(
+    init: str | tuple[float, ...], n: int | float, parameterization: str
+) -> float | None:
     """The norm of the last layer behind n neurons where it is fixed: 1 in the rule's own form."""
     found = _find(init)
     if found is None or not found[0].unit_output(found[1]):

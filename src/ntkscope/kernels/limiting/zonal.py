@@ -26,7 +26,7 @@ def zonal_ntk(net: Network, norms_sq: Array, theta: Array) -> Array:
     coordinates, for a kinked activation without a closed form, and where ``limiting_ntk`` raises.
     """
     scales = scales_of(net, net.n_outputs)
-    return assemble(scales, zonal_layers(net, norms_sq, theta), ("ntk",))["ntk"][0][:, :-1]  # type: ignore[no-any-return]
+    return assemble(scales, zonal_layers(net, norms_sq, theta), ("ntk",))["ntk"][0][:, :-1]
 
 
 def zonal_layers(net: Network, norms_sq: Array, theta: Array) -> Iterator[Layer]:
