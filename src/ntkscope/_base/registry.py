@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from ntkscope._base.specs import parse_spec, unknown
+from ntkscope._base.specs import unknown
 
 T = TypeVar("T")
 
@@ -18,10 +18,9 @@ class Registry(Generic[T]):
 
     def add(self, name: str, entry: T) -> None:
         """Raises ValueError for a name that is taken, or that ``name:key=value`` could not hold."""
-        spec = parse_spec(name) if isinstance(name, str) and name else None
-        if spec is None or str(spec) != name or spec.options or any(c in name for c in ",= "):
+        if not name or any(c in ":,=" or c.isspace() for c in name):
             raise ValueError(
-                f"a name of an {self.kind} is one word without options, such as 'swish', "
+                f"the name of this {self.kind} must be one word without options, such as 'swish', "
                 f"got {name!r}"
             )
         if self._entries.get(name, entry) is not entry:

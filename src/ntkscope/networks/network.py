@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ntkscope._base.specs import unknown
 from ntkscope.activations.activation import Activation, Elementwise
@@ -65,7 +66,7 @@ class Network:
 
     def __init__(
         self,
-        widths: Iterable[int | float],
+        widths: Iterable[int | float] | NDArray[Any],
         activation: str | Activation | Elementwise = "relu",
         init: str | Sequence[int | float] = "he",
         parameterization: str = "standard",
@@ -236,7 +237,7 @@ def replace_network(net: Network, **changes: Any) -> Network:
     return Network(**{**fields, **changes})
 
 
-def _check_widths(widths: Iterable[int | float]) -> tuple[int | float, ...]:
+def _check_widths(widths: Iterable[int | float] | NDArray[Any]) -> tuple[int | float, ...]:
     try:
         sizes = tuple(widths)
     except TypeError:

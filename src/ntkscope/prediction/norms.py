@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.arrays import Array
-from ntkscope._base.specs import parse_spec
+from ntkscope._base.specs import parse_spec, unknown
 from ntkscope.data.distribution import Distribution
-from ntkscope.data.registry import distribution
+from ntkscope.data.registry import distribution, names
 
+_NORMS = "the rows' norms (an array; norms:FILE on the command line)"
 _SINGLE = 16  # the smallest rows set λ_min and stand alone
 _GROUPS = 32
 _EQUAL = 1e-9  # norms that differ by less are one class
@@ -60,13 +61,14 @@ def _of_law(data: str, n_samples: int | float, dim: int) -> Norms:
     for option in ("N", "seed"):
         if option in spec.options:
             raise ValueError(f"data {data!r}: a prediction draws nothing, so it takes no {option}")
+    if spec.name not in names():
+        raise ValueError(unknown("data", spec.name, names()) + f"; or {_NORMS}")
     law = distribution(spec, dim)
     ends = law.norm_sq_quantile(np.array([0.25, 0.75]))
     if ends is None:
         raise ValueError(
             f"data {data!r}: its directions are not uniform on the sphere, which the predictor "
-            "supposes; give sphere, gaussian, or the rows' norms (an array; norms:FILE on the "
-            "command line)"
+            f"supposes; give sphere, gaussian, or {_NORMS}"
         )
     if ends[0] == ends[1]:
         return _given(np.sqrt(ends[:1]), dim, law.norm_note)
