@@ -7,6 +7,7 @@ hidden layers as L; here L always counts all of them.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import itertools
 import math
@@ -25,8 +26,6 @@ from ntkscope.networks.initialization import Parameterization
 
 if TYPE_CHECKING:
     import torch
-
-    from ntkscope.networks.mlp import MLP
 
 WeightLaw = Literal["gaussian", "uniform", "rademacher", "orthogonal"]
 
@@ -180,12 +179,12 @@ class Network:
         seed: int | torch.Generator,
         dtype: torch.dtype | str = "float64",
         device: str | torch.device = "cpu",
-    ) -> MLP:
-        """Draw the weights. The numbers depend on the seed alone, not on dtype or device."""
-        from ntkscope.networks.mlp import sample
-
+    ) -> Any:
+        """Draw the weights of an :class:`MLP`. They depend on the seed alone, not on dtype or device."""
         self._require_finite("sample")
-        return sample(self, seed, dtype, device)
+        # by name: mlp.py needs this class, and this class must be had without torch
+        module = importlib.import_module("ntkscope.networks.mlp")
+        return module.sample(self, seed, dtype, device)
 
     def with_widths(self, widths: Iterable[int | float]) -> Network:
         """The same network at other widths."""
