@@ -34,12 +34,15 @@ from ntkscope.lipschitz import (
     LipschitzInterval as LipschitzInterval,
     lipschitz_interval as lipschitz_interval,
 )
-from ntkscope.networks.network import MLP as MLP, Network as Network
-from ntkscope.prediction.smallest import (
-    Prediction as Prediction,
-    SpectrumPrediction as SpectrumPrediction,
+from ntkscope.networks.mlp import MLP as MLP
+from ntkscope.networks.network import Network as Network
+from ntkscope.prediction.predict import (
     predict_smallest_eigenvalue as predict_smallest_eigenvalue,
     predict_spectrum as predict_spectrum,
+)
+from ntkscope.prediction.result import (
+    Prediction as Prediction,
+    SpectrumPrediction as SpectrumPrediction,
 )
 from ntkscope.spectra.density import Density as Density, spectral_density as spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue as Eigenvalue, Status as Status

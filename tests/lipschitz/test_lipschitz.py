@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import ntkscope as ntk
-from oracles.sectors import largest_square
 from ntkscope.lipschitz import feature_map, slope_range, theorem_scaling
 from ntkscope.lipschitz.upper import upper_bounds
+from oracles.sectors import largest_square
 
 ACTIVATIONS = ["relu", "leaky_relu:alpha=0.2", "abs", "tanh", "sigmoid", "gelu", "softplus", "sin"]
 

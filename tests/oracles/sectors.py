@@ -1,5 +1,6 @@
 """The Lipschitz constant of a homogeneous network on the plane, in fractions from the first step on."""
 
+import itertools
 import math
 from fractions import Fraction
 from functools import cmp_to_key
@@ -19,9 +20,11 @@ def largest_square(matrices, low, high):
         cut = []
         for start, end, features in sectors:
             forms = _forms(features, rows)
-            inside = {_unit(r) for g in forms if g != (0, 0) for r in _zeros(g) if _between(start, r, end)}
+            inside = {
+                _unit(r) for g in forms if g != (0, 0) for r in _zeros(g) if _between(start, r, end)
+            }
             rays = [start, *sorted(inside, key=cmp_to_key(lambda a, b: -_sign(_det(a, b)))), end]
-            for left, right in zip(rays, rays[1:], strict=False):
+            for left, right in itertools.pairwise(rays):
                 middle = tuple(a + b for a, b in zip(_unit(left), _unit(right), strict=True))
                 step = []
                 for g in forms:

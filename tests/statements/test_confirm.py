@@ -7,7 +7,7 @@ import torch
 
 import ntkscope as ntk
 from ntkscope._base import balls
-from ntkscope.activations.activation import activation
+from ntkscope.activations import activation
 from ntkscope.statements.balls.ball_instance import BallInstance
 from ntkscope.statements.balls.confirm import Unproved, confirm, confirmer
 from ntkscope.statements.balls.functions import Moments, ball_activation, coefficient, second_moment

@@ -33,7 +33,8 @@ from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.mlp import Reduce
 from ntkscope.kernels.module.making.build import count_outputs
 from ntkscope.kernels.module.reading.subject import make_subject
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.prediction.for_sample import SamplePrediction, predict_for_sample
 from ntkscope.report import files
 from ntkscope.spectra.eigenvalue import Eigenvalue

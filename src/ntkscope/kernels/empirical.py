@@ -8,7 +8,7 @@ from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Reduce, mlp_kernels
 from ntkscope.kernels.module.holding.outputs import OutputKernels
 from ntkscope.kernels.module.making.build import chosen_outputs, module_ntk
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 
 
 @overload

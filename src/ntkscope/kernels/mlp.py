@@ -18,7 +18,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 
 Reduce = Literal["trace", "full"] | int
 

@@ -14,7 +14,8 @@ from ntkscope.lipschitz.ascent import largest_jacobian
 from ntkscope.lipschitz.exact import exact_constant
 from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 
 @dataclass(frozen=True)

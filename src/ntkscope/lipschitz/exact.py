@@ -36,7 +36,7 @@ def exact_constant(feature_map: FeatureMap) -> Exact | None:
     """
     if underflows(feature_map):
         return None
-    if feature_map.hidden == 0 or feature_map.activation.name == "identity":
+    if feature_map.hidden == 0 or feature_map.activation.linear:
         return Exact(*_linear(feature_map), 1, "the map is linear")
     if not feature_map.piecewise_linear:
         return None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from ntkscope._base.arrays import as_numpy
 from ntkscope.networks.network import Network
 from ntkscope.prediction.isotropy import Isotropy, isotropy
-from ntkscope.prediction.smallest import Prediction, predict_smallest_eigenvalue
+from ntkscope.prediction.predict import predict_smallest_eigenvalue
+from ntkscope.prediction.result import Prediction
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,27 @@ class SamplePrediction:
 
 
 def predict_for_sample(
-    net: Network, X: Tensor, nearest_angle: float | None = None
+    net: Network, X: Any, nearest_angle: float | None = None
 ) -> SamplePrediction:
-    """Predict λ_min of ``limiting_ntk(net, X)`` from N, d and the rows' norms alone.
+    """Predict λ_min of ``limiting_ntk(net, X)``, X of shape (N, d), from N, d and the rows' norms.
 
     Data whose directions are far from uniform are refused: the predictor would be wrong by orders
     of magnitude there. So are networks that it does not cover; neither raises.
     """
     if X.shape[1] < 2 or len(X) < 2:
         return SamplePrediction(None, None, f"needs N ≥ 2 and d ≥ 2, got {tuple(X.shape)}")
-    norms = torch.linalg.vector_norm(X.double(), dim=1)
+    norms = np.linalg.norm(as_numpy(X), axis=1)
     if bool((norms == 0).any()):
         return SamplePrediction(None, None, f"{int((norms == 0).sum())} rows are zero")
     found = isotropy(X, nearest_angle)
     if not found.isotropic:
         return SamplePrediction(None, found, found.reason)
-    sizes = norms.cpu().numpy()
     try:
-        made = predict_smallest_eigenvalue(net, len(X), data=sizes)
+        made = predict_smallest_eigenvalue(net, len(X), data=norms)
     except ValueError as error:
         return SamplePrediction(None, found, str(error))
     try:
-        finite = predict_smallest_eigenvalue(net, len(X), data=sizes, kernel="empirical")
+        finite = predict_smallest_eigenvalue(net, len(X), data=norms, kernel="empirical")
     except ValueError as error:
         return SamplePrediction(made, found, empirical_refused=str(error))
     return SamplePrediction(made, found, empirical=finite)

@@ -20,7 +20,8 @@ from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded

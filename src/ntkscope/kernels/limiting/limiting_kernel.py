@@ -11,7 +11,6 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
-from ntkscope.activations.hermite import homogeneous_parts
 from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.limiting.directions import Angles
 from ntkscope.kernels.limiting.dual import ACCURACY
@@ -142,7 +141,7 @@ class LimitingKernel(Kernel):
         self.scales = scales_of(net, _outputs(net, reduce))
         width = effective_width(net)
         self.chain: HomogeneousChain | SmoothChain
-        if homogeneous_parts(net.activation) is not None:
+        if net.activation.homogeneity == 1:
             self.chain = HomogeneousChain(self.scales, net.activation, X, X2, width)
         else:
             self.chain = SmoothChain(self.scales, net.activation, X, X2, width, accuracy)

@@ -13,7 +13,7 @@ from scipy.integrate import IntegrationWarning, quad
 from ntkscope.activations.hermite import hermite_coefficients, hermite_polynomials
 from ntkscope.data import summarize
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.layers import (
     ORDERS,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.papers.bombari2022 import PAPER
 from ntkscope.papers.bombari2022.assumptions import setting
 from ntkscope.papers.bombari2022.gradients import pull_back

@@ -19,7 +19,7 @@ from ntkscope.kernels.module.making.selfcheck import check_against_autograd
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, as_inputs, make_subject, take
 from ntkscope.kernels.module.reading.survey import Survey, survey, untouched
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
