@@ -55,6 +55,10 @@ class General:
     def T(self) -> General:
         return replace(self, inputs=self.inputs[::-1])
 
+    def side(self, which: int) -> General:
+        """The rows (0) or the columns (1) with themselves."""
+        return replace(self, inputs=(self.inputs[which],) * 2)
+
     def select(self, rows: slice | Tensor, cols: slice | Tensor) -> General:
         """The same for some of the samples."""
         return replace(self, inputs=(take(self.inputs[0], rows), take(self.inputs[1], cols)))

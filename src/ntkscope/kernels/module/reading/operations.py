@@ -17,6 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+# [(n, T, p)] and [(n, C, T, q)], one of each for every group of a layer
+Pairs = tuple[list[Tensor], list[Tensor]]
+
+
 class Operation(ABC):
     """Final subclasses are frozen: two records of a forward pass are compared by them."""
 
@@ -28,7 +32,7 @@ class Operation(ABC):
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         """∂f/∂p[part] of each sample and output: (n, C, P′), rows ``part`` of the parameter."""
 
-    def pairs(self, x: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]] | None:
+    def pairs(self, x: Tensor, g: Tensor) -> Pairs | None:
         """[(n, T, p)] and [(n, C, T, q)] with gradient Σ_t a_t g_tᵀ, one pair for each group.
 
         None where the gradient is no sum of outer products.
@@ -82,7 +86,7 @@ class Dense(Operation):
         stacked = rows.permute(0, 1, 3, 2).reshape(n, -1, T)  # (n, C·q′, T)
         return torch.bmm(stacked, x).reshape(n, C, -1)
 
-    def pairs(self, x: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         return [x], [g]
 
     def pair_flops(self, x: Tensor, g: Tensor) -> float:
@@ -124,7 +128,7 @@ class Convolution(Operation):
             pieces.append(torch.bmm(rows, patches).reshape(n, C, -1))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
-    def pairs(self, x: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         n, C, _, q = g.shape[:4]
         per_group = q // self.groups
         a = [self._patches(x, group) for group in range(self.groups)]
@@ -200,7 +204,7 @@ class Lookup(Operation):
         out.scatter_add_(2, target, g * inside[:, None, :, None])
         return out.reshape(n, C, -1)
 
-    def pairs(self, x: Tensor, g: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         return [x[..., None]], [self._masked(x, g)]
 
     def agreement(self, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
