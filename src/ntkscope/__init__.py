@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
     from ntkscope.kernels.module.outputs import OutputKernels
     from ntkscope.kernels.module.plan import KernelPlan, plan_kernel
-    from ntkscope.kernels.module.selfcheck import SelfCheckError
+    from ntkscope.kernels.module.invariant import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.regression import NTKRegressor
@@ -85,7 +85,7 @@ _HOMES = {
     "Prediction": "ntkscope.theory.prediction",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
-    "SelfCheckError": "ntkscope.kernels.module.selfcheck",
+    "SelfCheckError": "ntkscope.kernels.module.invariant",
     "SpectrumPrediction": "ntkscope.theory.prediction",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.sweep",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.module.assemble import Recipe
-from ntkscope.kernels.module.collect import numbers_held
+from ntkscope.kernels.module.passed import numbers_held
 from ntkscope.kernels.module.general import General
 from ntkscope.kernels.module.kernel import require_within
 from ntkscope.kernels.module.subject import Inputs, take

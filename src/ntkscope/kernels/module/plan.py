@@ -13,7 +13,7 @@ from ntkscope.kernels.hadamard import Term
 from ntkscope.kernels.module.assemble import Recipe, Reduce
 from ntkscope.kernels.module.blocks import WeightBlock
 from ntkscope.kernels.module.build import prepare
-from ntkscope.kernels.module.collect import Passed, is_small, shares_signal
+from ntkscope.kernels.module.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.subject import take
 
 
