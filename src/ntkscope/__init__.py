@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from ntkscope.kernels.module.holding.outputs import OutputKernels
     from ntkscope.kernels.module.making.kernel_plan import KernelPlan, plan_kernel
-    from ntkscope.kernels.module.making.selfcheck import SelfCheckError
+    from ntkscope.kernels.module.making.invariant import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks.network import MLP, Network
     from ntkscope.prediction.smallest import (
@@ -94,7 +94,7 @@ _HOMES = {
     "Prediction": "ntkscope.prediction.smallest",
     "Progress": "ntkscope.spectra.progress",
     "Recipe": "ntkscope.training.dynamics",
-    "SelfCheckError": "ntkscope.kernels.module.making.selfcheck",
+    "SelfCheckError": "ntkscope.kernels.module.making.invariant",
     "SpectrumPrediction": "ntkscope.prediction.smallest",
     "Status": "ntkscope.spectra.eigenvalue",
     "Sweep": "ntkscope.experiments.running.sweep",

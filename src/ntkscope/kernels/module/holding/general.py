@@ -124,10 +124,12 @@ class General:
     def _looped(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
         n, C = len(inputs[0]), len(self.outputs)
         made = {name: p.new_empty(n, C, p.numel()) for name, p in own.items()}
-        for i in range(n):
-            single = plain_gradients(self.subject, own, take(inputs, slice(i, i + 1)), self.outputs)
-            for name, gradient in single.items():
-                made[name][i] = gradient
+        with self.subject.autograd() as (leaves, run):
+            chosen = {name: leaves[name] for name in own}
+            for i in range(n):
+                single = run(take(inputs, slice(i, i + 1)))[0]
+                for name, gradient in _rows(single, chosen, self.outputs).items():
+                    made[name][i] = gradient
         return made
 
     def add(self, names: Sequence[str], out: Tensor) -> None:
@@ -304,12 +306,16 @@ class General:
 
 @with_gradients
 def plain_gradients(
-    subject: Subject, own: Parameters, sample: Inputs, outputs: Sequence[int]
+    subject: Subject, batch: Inputs, outputs: Sequence[int], place: int = 0
 ) -> dict[str, Tensor]:
-    """∂f_c/∂p of one sample, (C, P) by parameter: ordinary autograd on a batch of one."""
-    leaves = {name: p.detach().clone().requires_grad_() for name, p in own.items()}
-    values = subject(leaves, sample)[0]
-    rows: dict[str, list[Tensor]] = {name: [] for name in own}
+    """∂f_c/∂p of the sample at ``place`` of ``batch``, (C, P) by parameter: ordinary autograd."""
+    with subject.autograd() as (leaves, run):
+        return _rows(run(batch)[place], leaves, outputs)
+
+
+def _rows(values: Tensor, leaves: Parameters, outputs: Sequence[int]) -> dict[str, Tensor]:
+    """∂values[c]/∂p, (C, P) by parameter."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in leaves}
     for place, output in enumerate(outputs):
         gradients: Sequence[Tensor | None] = [None] * len(leaves)
         if values.requires_grad:
@@ -319,7 +325,7 @@ def plain_gradients(
             )  # fmt: skip
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
             rows[name].append(
-                torch.zeros_like(leaf).reshape(-1) if gradient is None else _flat(gradient)
+                torch.zeros_like(leaf).reshape(-1) if gradient is None else flat(gradient)
             )
     return {name: torch.stack(parts) for name, parts in rows.items()}
 
@@ -330,7 +336,7 @@ def _clock(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _flat(gradient: Tensor) -> Tensor:
+def flat(gradient: Tensor) -> Tensor:
     """One axis; dense, where an embedding made it sparse."""
     return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
 

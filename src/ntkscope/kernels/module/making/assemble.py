@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.module.holding.blocks import Use, WeightBlock
+from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
+from ntkscope.kernels.module.making.collect import collect
 from ntkscope.kernels.module.holding.compress import fewer_outputs
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.module_kernel import GeneralTerm, ModuleKernel, Summand
-from ntkscope.kernels.module.making.collect import Passed, collect, is_small, shares_signal
 from ntkscope.kernels.module.reading.operations import Dense, Operation, Ready
+from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 from ntkscope.kernels.module.reading.survey import Site, Survey
 
@@ -42,6 +43,7 @@ class Recipe:
     loop: str
     general_chunk: int | None = None
     strict: bool = False  # ``limit`` was asked for, and not what happens to be free
+    checked: bool = True  # whether every pass is held against autograd's sum over its samples
 
     def passes(self, rows: Inputs, cols: Inputs | None) -> tuple[Passed, Passed]:
         """One pass for the rows and, of a cross kernel, one for the columns."""
@@ -49,7 +51,7 @@ class Recipe:
             empty = Passed(len(rows[0]), len(self.outputs))
             return empty, empty
         run: Callable[[Inputs], Passed] = lambda X: collect(  # noqa: E731  # said twice below
-            self.subject, self.survey, X, self.outputs, self.chunk
+            self.subject, self.survey, X, self.outputs, self.chunk, self.checked
         )
         left = run(rows)
         return left, left if cols is None else run(cols)

@@ -10,15 +10,15 @@ from typing import Any
 from ntkscope._base import memory
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.module.holding.general import batching_fails
-from ntkscope.kernels.module.holding.lazy import LazyKernel
-from ntkscope.kernels.module.holding.outputs import OutputKernels
 from ntkscope.kernels.module.making.assemble import Recipe, Reduce
-from ntkscope.kernels.module.making.collect import numbers_held
-from ntkscope.kernels.module.making.selfcheck import check_against_autograd
+from ntkscope.kernels.module.making.passed import numbers_held
+from ntkscope.kernels.module.holding.general import batching_fails
+from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.reading.modes import with_gradients
+from ntkscope.kernels.module.holding.outputs import OutputKernels
+from ntkscope.kernels.module.making.selfcheck import check_against_autograd
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, as_inputs, make_subject, take
-from ntkscope.kernels.module.reading.survey import Survey, survey, untouched
+from ntkscope.kernels.module.reading.survey import Survey, require_used, survey, untouched, used_anywhere
 from ntkscope.networks.network import MLP
 
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
@@ -53,7 +53,7 @@ def module_ntk(
     """See :func:`ntkscope.empirical_ntk`, which this serves for all models but an MLP."""
     made = prepare(
         model, X, X2, reduce=reduce, params=params, max_memory=max_memory,
-        chunk_size=chunk_size, general=general,
+        chunk_size=chunk_size, general=general, self_check=self_check,
     )  # fmt: skip
     recipe = made.recipe
     if not made.fits:
@@ -91,6 +91,7 @@ def prepare(
     max_memory: float | int | None,
     chunk_size: int | None,
     general: bool,
+    self_check: bool = True,
 ) -> Prepared:
     """Everything up to the first full pass: what the plan prints."""
     limit = _limit(max_memory)
@@ -99,25 +100,31 @@ def prepare(
     rows = as_inputs(X, subject, "X")
     cols = None if X2 is None else as_inputs(X2, subject, "X2")
     found = survey(subject, rows)
+    in_pass = 3 * found.numbers_per_pass * subject.dtype.itemsize
+    chunk = max(1, min(_MOST_IN_A_PASS, int(limit / 8 / in_pass)))
+    for part in (rows,) if cols is None else (rows, cols):
+        found = used_anywhere(subject, found, part, min(chunk, chunk_size or chunk))
+    require_used(subject, found)
     if cols is not None:
         _same_outputs(subject, found, rows, cols)
     if general:
         found = found.all_general("asked for")
     outputs = chosen_outputs(reduce, found.n_outputs)
-    loop = batching_fails(subject, list(found.general), rows, outputs) if found.general else ""
     samples = len(rows[0]) + (0 if cols is None else len(cols[0]))
     itemsize = subject.dtype.itemsize
     each = numbers_held(subject, found, len(outputs)) * itemsize
-    in_pass = 3 * found.numbers_per_pass * itemsize
-    chunk = max(1, min(_MOST_IN_A_PASS, int(limit / 8 / in_pass)))
+    held = float(samples * each)
+    # the factors, and for "full" their copies for each output
+    fits = (2.0 if reduce in ("full", "diagonal") else 1.0) * held <= limit / 2
+    # what does not fit is applied by torch.func, structured or not
+    batched = [*found.general] if fits else [*found.structured, *found.general]
+    loop = batching_fails(subject, batched, rows, outputs) if batched else ""
     recipe = Recipe(
         subject, found, outputs, reduce == "full", min(chunk, chunk_size or chunk),
         min(max(_BUDGET, 8.0 * itemsize * len(rows[0]) ** 2), limit / 8), limit, loop, chunk_size, max_memory is not None,
+        self_check,
     )  # fmt: skip
-    held = float(samples * each)
-    # the factors, and for "full" their copies for each output
-    copies = 2.0 if reduce in ("full", "diagonal") else 1.0
-    return Prepared(recipe, rows, cols, found, held, copies * held <= limit / 2)
+    return Prepared(recipe, rows, cols, found, held, fits)
 
 
 def chosen_outputs(reduce: Reduce, n_outputs: int) -> tuple[int, ...]:

@@ -10,10 +10,10 @@ import torch
 
 from ntkscope._base.memory import human
 from ntkscope.kernels.hadamard import Term
-from ntkscope.kernels.module.holding.blocks import WeightBlock
 from ntkscope.kernels.module.making.assemble import Recipe, Reduce
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.build import prepare
-from ntkscope.kernels.module.making.collect import Passed, is_small, shares_signal
+from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.subject import take
 
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.module.holding.general import plain_gradients
-from ntkscope.kernels.module.holding.lazy import LazyKernel
-from ntkscope.kernels.module.holding.module_kernel import GeneralTerm
-from ntkscope.kernels.module.holding.outputs import OutputKernels
 from ntkscope.kernels.module.making.assemble import Recipe
+from ntkscope.kernels.module.holding.general import plain_gradients
 from ntkscope.kernels.module.reading.independence import alike, require_own_outputs
+from ntkscope.kernels.module.making.invariant import SelfCheckError
+from ntkscope.kernels.module.holding.module_kernel import GeneralTerm
+from ntkscope.kernels.module.making.lazy import LazyKernel
+from ntkscope.kernels.module.holding.outputs import OutputKernels
 from ntkscope.kernels.module.reading.subject import Inputs, take
 
 Gradients = dict[str, Tensor]
-
-
-class SelfCheckError(ValueError):
-    """A kernel's entry disagrees with autograd beyond rounding."""
 
 
 def check_against_autograd(
@@ -72,16 +68,14 @@ class _Reference:
 
 
 def _alone(recipe: Recipe, sample: Inputs) -> Gradients:
-    return plain_gradients(recipe.subject, recipe.subject.parameters, sample, recipe.outputs)
+    return plain_gradients(recipe.subject, sample, recipe.outputs)
 
 
 def _inside(recipe: Recipe, X: Inputs, i: int) -> Gradients:
     """∂f_c(x_i) as part of the chunk that the kernel's own pass held it in."""
     start = i // recipe.chunk * recipe.chunk
     part = take(X, slice(start, start + recipe.chunk))
-    subject = recipe.subject
-    picked = replace(subject, call=lambda p, _: subject.call(p, part)[i - start][None])
-    return plain_gradients(picked, subject.parameters, take(X, slice(i, i + 1)), recipe.outputs)
+    return plain_gradients(recipe.subject, part, recipe.outputs, i - start)
 
 
 def _outputs_agree(recipe: Recipe, X: Inputs, i: int) -> bool:
@@ -125,6 +119,13 @@ def _compare_terms(
         rows, cols = torch.arange(lead), torch.arange(lead)
     eps = torch.finfo(kernel.dtype).eps
     whole = _scale(list(a.values())) * _scale(list(b.values()))
+    held = {term.name for term in kernel.terms}
+    left_out = [n for n in a if n not in held and (bool(a[n].any()) or bool(b[n].any()))]
+    if left_out:
+        return (
+            f"plain autograd has a gradient of {left_out[0]} at samples ({i}, {j}), and the kernel "
+            "leaves that parameter out; report it"
+        )
     for terms, names in _groups(kernel):
         got = kernel._with(terms).tile(rows.to(kernel.device), cols.to(kernel.device))
         left, right = [a[n] for n in names], [b[n] for n in names]

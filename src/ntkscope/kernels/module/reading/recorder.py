@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from ntkscope.kernels.module.reading import reads
 from ntkscope.kernels.module.reading.operations import (
     Convolution,
     Dense,
@@ -89,17 +91,24 @@ class Trace:
 
 
 def record(
-    run: Callable[[], Any], parameters: Mapping[str, Tensor], clone: frozenset[int] = frozenset()
+    run: Callable[[], Any],
+    parameters: Mapping[str, Tensor],
+    clone: frozenset[int] = frozenset(),
+    *,
+    closely: bool = False,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
     ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied.
+    closely: notice readings of values below torch's functions too, which slows the pass.
     Raises ValueError where the pass normalises over the batch or draws random numbers.
     """
     watcher = _Watcher(parameters, clone)
-    with torch.enable_grad(), watcher:
+    below = reads.ValueReads()
+    with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
     watcher.trace.output = output
+    watcher.trace.depends_on_data = watcher.trace.depends_on_data or below.found
     return watcher.trace
 
 
@@ -122,7 +131,7 @@ class _Watcher(TorchFunctionMode):
             with self:
                 return opened(*args, **kwargs)
         _refuse_batch_statistics(func, args, kwargs)
-        if func in _READS_VALUES and not self.trace.depends_on_data:
+        if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
         if func in _KINKED and args and isinstance(args[0], Tensor):
             self.trace.near_kinks += _near_zero(args[0].detach())
@@ -381,13 +390,6 @@ _TRANSPOSES = {
     torch.t, Tensor.t, torch.transpose, Tensor.transpose, torch.permute, Tensor.permute,
     _ATTRIBUTES.T.__get__, _ATTRIBUTES.mT.__get__, torch.swapaxes, Tensor.swapaxes,
 }  # fmt: skip
-
-_READS_VALUES = {
-    Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item,
-    Tensor.tolist, Tensor.numpy, Tensor.nonzero, torch.nonzero, torch.equal, torch.allclose,
-    Tensor.equal, Tensor.allclose, Tensor.__contains__, torch.unique, Tensor.unique,
-}  # fmt: skip
-
 
 # a derivative that jumps at 0
 _KINKED = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,12 @@ from torch import Tensor, nn
 
 from ntkscope._base.inputs import FLOATS
 from ntkscope._base.specs import unknown
+from ntkscope.kernels.module.reading.installed import CHANGES, installed, substituted
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
 
 Parameters = dict[str, Tensor]
 Inputs = tuple[Tensor, ...]
+Pass = Callable[[Inputs], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +28,12 @@ class Subject:
     """f(parameters, inputs) → (n, C), with copies of the parameters it was made with.
 
     parameters: the ones that the kernel differentiates, by name. fixed: the others, and buffers.
+    call: the pass at any values, for torch.func. own: the pass of plain autograd at the values held.
     """
 
     title: str
     call: Callable[[Parameters, Inputs], Any]
+    own: Callable[[bool], AbstractContextManager[tuple[Parameters, Pass]]]
     parameters: Parameters
     fixed: Parameters
     module: nn.Module | None
@@ -46,15 +51,33 @@ class Subject:
         return sum(p.numel() for p in self.parameters.values())
 
     def __call__(self, parameters: Parameters, inputs: Inputs) -> Tensor:
-        """Outputs (n, C) at ``parameters``, those that are not given as they were."""
+        """Outputs (n, C) at ``parameters``, those that are not given as they were.
+
+        Where gradients are taken by going backward, use :meth:`autograd`.
+        """
+        if not parameters:
+            with self.autograd(False) as (_, run):
+                return run(inputs)
         values = {**self.fixed, **self.parameters, **parameters}
+        return self._plain(lambda X: self.call(values, X), inputs)
+
+    @contextmanager
+    def autograd(self, wanted: bool = True) -> Iterator[tuple[Parameters, Pass]]:
+        """Leaves that hold the parameters' values, and the pass (n, C) through them.
+
+        Go backward inside: a module's leaves are its own parameters, and hold these values meanwhile.
+        """
+        with self.own(wanted) as (leaves, run):
+            yield leaves, lambda inputs: self._plain(run, inputs)
+
+    def _plain(self, run: Pass, inputs: Inputs) -> Tensor:
         # half precision, entered silently by an outer autocast, would not carry a spectrum; the
         # fused transformer layer that torch takes without gradients has no derivative
         fused = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with torch.autocast(self.device.type, enabled=False):
-                raw = self.call(values, inputs)
+                raw = run(inputs)
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
         return self._checked(raw, len(inputs[0]))
@@ -138,27 +161,34 @@ def _of_module(module: nn.Module, params: Any) -> Subject:
     buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
     modes = [m.training for m in module.modules()]
 
-    def call(parameters: Parameters, inputs: Inputs) -> Any:
+    def require_modes() -> None:
         if [m.training for m in module.modules()] != modes:
             raise ValueError(
                 "the model was switched between train() and eval() after its kernel was made; "
                 "make the kernel again"
             )
+
+    def call(parameters: Parameters, inputs: Inputs) -> Any:
+        require_modes()
         # buffers as copies: a forward pass that writes to them must not change the user's
         held = {name: b.clone() for name, b in buffers.items()}
-        outputs = torch.func.functional_call(module, {**held, **parameters}, inputs)
+        with substituted(module, {**held, **parameters}):
+            outputs = module(*inputs)
         for name in buffers:
             if held[name]._version:
-                raise ValueError(
-                    f"the forward pass changes the buffer {name!r}, so the outputs depend on what "
-                    "was evaluated before; call model.eval()"
-                )
+                raise ValueError(CHANGES.format(name))
         return outputs
 
+    @contextmanager
+    def own(wanted: bool) -> Iterator[tuple[Parameters, Pass]]:
+        require_modes()
+        with installed(module, values, buffers, chosen if wanted else ()) as (leaves, run):
+            yield {name: leaves[name] for name in chosen}, lambda inputs: run(*inputs)
+
     _refuse_hooks({name: everything[name] for name in chosen})
-    own = {name: values[name] for name in chosen}
-    fixed = {name: v for name, v in values.items() if name not in own}
-    return Subject(type(module).__name__, call, own, fixed, module)
+    differentiated = {name: values[name] for name in chosen}
+    fixed = {name: v for name, v in values.items() if name not in differentiated}
+    return Subject(type(module).__name__, call, own, differentiated, fixed, module)
 
 
 def _of_function(function: Callable[..., Any], params: Any) -> Subject:
@@ -173,15 +203,22 @@ def _of_function(function: Callable[..., Any], params: Any) -> Subject:
     template = _flatten(params, "", leaves)
     _refuse_hooks(leaves)
     values = {name: t.detach().clone() for name, t in leaves.items()}
-    own = {n: t for n, t in values.items() if t.is_floating_point() or t.is_complex()}
-    if not own:
+    differentiated = {n: t for n, t in values.items() if t.is_floating_point() or t.is_complex()}
+    if not differentiated:
         raise ValueError(f"params of {title} hold no floating-point tensors to differentiate")
 
     def call(parameters: Parameters, inputs: Inputs) -> Any:
         X: Any = inputs[0] if len(inputs) == 1 else inputs
         return function(_unflatten(template, parameters), X)
 
-    return Subject(title, call, own, {n: t for n, t in values.items() if n not in own}, None)
+    fixed = {n: t for n, t in values.items() if n not in differentiated}
+
+    @contextmanager
+    def own(wanted: bool) -> Iterator[tuple[Parameters, Pass]]:
+        leaves = {n: t.detach().clone().requires_grad_(wanted) for n, t in differentiated.items()}
+        yield leaves, lambda inputs: call({**fixed, **leaves}, inputs)
+
+    return Subject(title, call, own, differentiated, fixed, None)
 
 
 def _require_two_arguments(function: Callable[..., Any], title: str) -> None:

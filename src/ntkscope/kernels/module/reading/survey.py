@@ -139,6 +139,7 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
     shape = tuple(triple.output.shape)
     general = dict(triple.unknown)
     everything = tuple(subject.parameters)
+    used = {n for call in triple.calls for n in call.operations} | set(general)
     reason = ""
     if triple.depends_on_data or pair.depends_on_data:
         reason = f"the pass reads values ({triple.depends_on_data or pair.depends_on_data})"
@@ -146,7 +147,7 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
         reason = "the pass differs from batch to batch"
     sites: list[Site] = []
     if reason:
-        general = dict.fromkeys(everything, reason)
+        general = dict.fromkeys(used, reason)
     else:
         output_edge = torch.autograd.graph.get_gradient_edge(triple.output)
         for index, (two, three) in enumerate(zip(pair.calls, triple.calls, strict=True)):
@@ -156,9 +157,6 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
                     general.setdefault(name, site)
             else:
                 sites.append(site)
-    used = {n for call in triple.calls for n in call.operations} | set(general)
-    if not used:
-        _refuse_unused(subject)
     kept = [replace(s, operations={n: op for n, op in s.operations.items() if n not in general}) for s in sites]  # fmt: skip
     kept = [s for s in kept if s.operations]
     return Survey(
@@ -184,7 +182,46 @@ def _rounding(trace: Trace) -> float:
     return 8.0 * torch.finfo(trace.output.dtype).eps * max(sizes, default=0.0)
 
 
-def _refuse_unused(subject: Subject) -> None:
+def used_anywhere(subject: Subject, found: Survey, inputs: Inputs, chunk: int) -> Survey:
+    """``found`` with the parameters in use that other samples than the probe's reach.
+
+    One pass over all samples, where the probe left parameters out. Their gradients are taken one
+    sample at a time in general, and asked here for a chunk.
+    """
+    for start in range(0, len(inputs[0]), chunk):
+        if not found.unused:
+            break
+        few = take(inputs, slice(start, start + chunk))
+        with subject.autograd() as (leaves, run):
+            output = untouched(subject, lambda: run(few), inputs, "X")  # noqa: B023  # called at once
+            if not output.requires_grad:
+                continue
+            left = [leaves[name] for name in found.unused]
+            gradients = torch.autograd.grad(output.sum(), left, allow_unused=True)
+        reached = [n for n, g in zip(found.unused, gradients, strict=True) if g is not None]
+        if reached:
+            reasons = dict.fromkeys(reached, "not used by the first samples")
+            general = found.general | reasons
+            found = replace(
+                found,
+                general={name: general[name] for name in subject.parameters if name in general},
+                unused=tuple(n for n in found.unused if n not in reached),
+            )
+    return found
+
+
+def require_used(subject: Subject, found: Survey) -> None:
+    """Raises ValueError where no sample's outputs use any of the parameters."""
+    if not found.structured and not found.general:
+        _refuse_unused(subject, followed=True)
+
+
+def _refuse_unused(subject: Subject, followed: bool) -> None:
+    if not followed:
+        raise ValueError(
+            "the outputs do not depend on the parameters in a way that autograd can follow "
+            "(no_grad, detach, argmax or rounding in the forward pass); return the values before it"
+        )
     if subject.module is None:
         raise ValueError(
             f"the function {subject.title} does not use its params; call "
@@ -218,14 +255,12 @@ def _distinct(inputs: Inputs) -> list[int]:
 
 
 def _probe(subject: Subject, few: Inputs, inputs: Inputs) -> Trace:
-    leaves = {n: p.detach().clone().requires_grad_() for n, p in subject.parameters.items()}
-    trace = untouched(subject, lambda: record(lambda: subject(leaves, few), leaves), inputs, "X")
-    if not trace.output.requires_grad:
-        raise ValueError(
-            "the outputs do not depend on the parameters in a way that autograd can follow "
-            "(no_grad, detach, argmax or rounding in the forward pass); return the values before it"
-        )
-    trace.require_complete()
+    with subject.autograd() as (leaves, run):
+        watched = lambda: record(lambda: run(few), leaves, closely=True)  # noqa: E731
+        trace = untouched(subject, watched, inputs, "X")
+        trace.require_complete()
+    if not trace.output.requires_grad and not trace.depends_on_data:
+        _refuse_unused(subject, followed=False)
     return trace
 
 
