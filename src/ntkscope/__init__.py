@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         limiting_kernel,
         limiting_ntk,
     )
-    from ntkscope.kernels.module.holding.outputs import OutputKernels
-    from ntkscope.kernels.module.making.kernel_plan import KernelPlan, plan_kernel
     from ntkscope.kernels.module.making.invariant import SelfCheckError
+    from ntkscope.kernels.module.making.kernel_plan import KernelPlan, plan_kernel
+    from ntkscope.kernels.outputs import OutputKernels
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks.network import MLP, Network
     from ntkscope.prediction.smallest import (
@@ -87,7 +87,7 @@ _HOMES = {
     "NTKRegressor": "ntkscope.training.regression",
     "Network": "ntkscope.networks.network",
     "KernelPlan": "ntkscope.kernels.module.making.kernel_plan",
-    "OutputKernels": "ntkscope.kernels.module.holding.outputs",
+    "OutputKernels": "ntkscope.kernels.outputs",
     "plan_kernel": "ntkscope.kernels.module.making.kernel_plan",
     "Statement": "ntkscope.statements.statement",
     "Plan": "ntkscope.spectra.plan",

@@ -15,8 +15,8 @@ from ntkscope import data
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.measures import batched
 from ntkscope.experiments.running.trial import Result, streams
-from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.mlp import mlp_ntk
 from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -40,7 +40,7 @@ class Instance:
 
     @cached_property
     def kernel(self) -> HadamardKernel:
-        return empirical_ntk(self.model, self.X)
+        return mlp_ntk(self.model, self.X)
 
     @cached_property
     def limit(self) -> Tensor:

@@ -18,9 +18,7 @@ from ntkscope.kernels.module.reading.operations import Operation, Pairs
 _CACHED = 1 << 20  # numbers that a contraction writes before it multiplies them
 
 
-def add_outer_products(
-    out: Tensor, left: Pairs, right: Pairs, budget: float, upper: bool
-) -> None:
+def add_outer_products(out: Tensor, left: Pairs, right: Pairs, budget: float, upper: bool) -> None:
     """Through the gradients, summed over the outputs: some rows (output, unit) at a time.
 
     They are written into the same few MB again and again: fresh memory costs more than the

@@ -169,7 +169,9 @@ class ModuleKernel(Kernel):
     def entry_error(self) -> float:
         if not self.symmetric:
             return max(self._side(0).entry_error(), self._side(1).entry_error())
-        errors = sum_of([(_gamma(part) + self._adding()) * _magnitudes(part) for part in self.parts])
+        errors = sum_of(
+            [(_gamma(part) + self._adding()) * _magnitudes(part) for part in self.parts]
+        )
         return largest_ratio(errors, self.diagonal()) * (1 + 1e-6)
 
     def _side(self, which: int) -> ModuleKernel:

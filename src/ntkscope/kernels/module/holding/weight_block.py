@@ -161,8 +161,10 @@ class WeightBlock(Kernel):
         if len(self.uses) != 1:
             return math.inf
         (use,) = self.uses
-        return use.operation.pair_flops(use.x[0], use.g[0]) * self.lead * (
-            self.n_outputs if self.full else 1
+        return (
+            use.operation.pair_flops(use.x[0], use.g[0])
+            * self.lead
+            * (self.n_outputs if self.full else 1)
         )
 
     # --- entries ----------------------------------------------------------------------------------
@@ -216,9 +218,7 @@ class WeightBlock(Kernel):
         else:
             add_outer_products(out, ours, theirs, self.budget, upper)
 
-    def _add_gradients(
-        self, out: Tensor, rows: list[Side], cols: list[Side], upper: bool
-    ) -> None:
+    def _add_gradients(self, out: Tensor, rows: list[Side], cols: list[Side], upper: bool) -> None:
         """Through per-sample gradients, a slice of the parameter and some samples at a time."""
         n, m, lead = len(rows[0][1]), len(cols[0][1]), self.lead
         step, parts = self._slices(n + (0 if upper else m))

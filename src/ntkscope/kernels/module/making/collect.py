@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.module.making.invariant import require_sums
-from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.recorder import Call, Trace, record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Site, Survey

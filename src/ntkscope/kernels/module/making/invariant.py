@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.module.holding.general import flat
-from ntkscope.kernels.module.reading.operations import Convolution, Operation
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.operations import Convolution, Operation
 from ntkscope.kernels.module.reading.survey import Site, Survey
 
 _PATCHES = 2**22  # numbers of a convolution's patches at a time

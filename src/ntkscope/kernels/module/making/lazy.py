@@ -12,7 +12,7 @@ from ntkscope.kernels.kernel import Index, Kernel, place
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.module_kernel import require_within
 from ntkscope.kernels.module.making.assemble import Recipe
-from ntkscope.kernels.module.making.collect import numbers_held
+from ntkscope.kernels.module.making.passed import numbers_held
 from ntkscope.kernels.module.reading.subject import Inputs, take
 
 

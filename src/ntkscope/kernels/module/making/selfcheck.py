@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.module.making.assemble import Recipe
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general import plain_gradients
-from ntkscope.kernels.module.reading.independence import alike, require_own_outputs
+from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
+from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
+from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.invariant import SelfCheckError
-from ntkscope.kernels.module.holding.module_kernel import GeneralTerm
 from ntkscope.kernels.module.making.lazy import LazyKernel
-from ntkscope.kernels.module.holding.outputs import OutputKernels
+from ntkscope.kernels.module.reading.independence import alike, require_own_outputs
 from ntkscope.kernels.module.reading.subject import Inputs, take
+from ntkscope.kernels.outputs import OutputKernels
 
 Gradients = dict[str, Tensor]
 
 
 def check_against_autograd(
-    kernel: HadamardKernel | OutputKernels, recipe: Recipe, rows: Inputs, cols: Inputs | None
+    kernel: Kernel | OutputKernels, recipe: Recipe, rows: Inputs, cols: Inputs | None
 ) -> None:
     """Compare random entries, term by term, with gradients of single samples.
 
@@ -86,7 +86,7 @@ def _outputs_agree(recipe: Recipe, X: Inputs, i: int) -> bool:
 
 
 def _compare(
-    kernel: HadamardKernel | OutputKernels,
+    kernel: Kernel | OutputKernels,
     recipe: Recipe,
     reference: _Reference,
     row: tuple[Inputs, int],
@@ -107,9 +107,7 @@ def _of(gradients: Gradients, output: int) -> Gradients:
     return {name: g[output : output + 1] for name, g in gradients.items()}
 
 
-def _compare_terms(
-    kernel: HadamardKernel, full: bool, a: Gradients, b: Gradients, i: int, j: int
-) -> str:
+def _compare_terms(kernel: Kernel, full: bool, a: Gradients, b: Gradients, i: int, j: int) -> str:
     C = len(next(iter(a.values())))
     lead = C if full else 1
     rows = torch.arange(i * lead, (i + 1) * lead)
@@ -126,8 +124,8 @@ def _compare_terms(
             f"plain autograd has a gradient of {left_out[0]} at samples ({i}, {j}), and the kernel "
             "leaves that parameter out; report it"
         )
-    for terms, names in _groups(kernel):
-        got = kernel._with(terms).tile(rows.to(kernel.device), cols.to(kernel.device))
+    for one, names in _groups(kernel):
+        got = one.tile(rows, cols)
         left, right = [a[n] for n in names], [b[n] for n in names]
         expected = sum(
             (_product(x, y, full) for x, y in zip(left, right, strict=True)),
@@ -145,16 +143,16 @@ def _compare_terms(
     return ""
 
 
-def _groups(kernel: HadamardKernel) -> list[tuple[list[Any], list[str]]]:
+def _groups(kernel: Kernel) -> list[tuple[Kernel, list[str]]]:
     """Terms one by one; the general ones together, since their tiles run the model."""
-    own: list[tuple[list[Any], list[str]]] = []
-    general = [t for t in kernel.terms if isinstance(t, GeneralTerm)]
-    for term in kernel.terms:
-        if not isinstance(term, GeneralTerm):
-            own.append(([term], [term.name]))
-    if general:
-        own.append((list(general), [t.name for t in general]))
-    return own
+    parts = kernel.parts if isinstance(kernel, ModuleKernel) else (kernel,)
+    groups: list[tuple[Kernel, list[str]]] = []
+    for part in parts:
+        if isinstance(part, GeneralKernel):
+            groups.append((part, list(part.names)))
+        else:
+            groups += [(term, [term.name]) for term in part.terms]
+    return groups
 
 
 def _product(x: Tensor, y: Tensor, full: bool) -> Tensor:

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # [(n, T, p)] and [(n, C, T, q)], one of each for every group of a layer
 Pairs = tuple[list[Tensor], list[Tensor]]
 
