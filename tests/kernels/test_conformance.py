@@ -9,7 +9,7 @@ from torch import nn
 
 import ntkscope as ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
-from ntkscope.kernels.limiting.summed import limiting_terms
+from ntkscope.kernels.limiting.terms import limiting_terms
 from oracles.jacobian import kernel as mlp_twin
 from oracles.module_ntk import jacobian
 from oracles.module_ntk import kernel as module_twin
