@@ -108,6 +108,7 @@ def record(
     with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
     watcher.trace.output = output
+    watcher.trace.near_kinks = int(sum(watcher.near_kinks))
     watcher.trace.depends_on_data = watcher.trace.depends_on_data or below.found
     return watcher.trace
 
@@ -117,6 +118,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.trace = Trace(handles={id(t): Handle(n, False, t) for n, t in parameters.items()})
         self._clone = clone
+        self.near_kinks: list[Tensor] = []
 
     def __torch_function__(
         self,
@@ -134,7 +136,7 @@ class _Watcher(TorchFunctionMode):
         if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
         if func in _KINKED and args and isinstance(args[0], Tensor):
-            self.trace.near_kinks += _near_zero(args[0].detach())
+            self.near_kinks.append(_near_zero(args[0].detach()))
         met = self._met([*args, *kwargs.values()])
         reading = _READERS.get(func)
         bound = reading and reading.bind(args, kwargs)
@@ -398,16 +400,16 @@ _KINKED = {
 }  # fmt: skip
 
 
-def _near_zero(x: Tensor) -> int:
+def _near_zero(x: Tensor) -> Tensor:
     """Entries that rounding may have moved across 0: within n·u of the sample's largest, n entries.
 
     Exact zeros are left out: they come from zero inputs, not from cancellation.
     """
     if x.ndim < 2 or not x.is_floating_point():
-        return 0
+        return torch.zeros((), dtype=torch.long, device=x.device)
     flat = x.reshape(len(x), -1).abs()
     reach = flat.shape[1] * torch.finfo(x.dtype).eps / 2 * flat.amax(dim=1, keepdim=True)
-    return int(((flat <= reach) & (flat > 0)).sum())
+    return ((flat <= reach) & (flat > 0)).sum()
 
 
 def _opened(function: Any, **names: Any) -> Any:
