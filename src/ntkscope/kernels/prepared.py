@@ -76,6 +76,10 @@ class Prepared(ABC):
         """Each output's kernel beside the trace, from the same pass and without a check of its own."""
         return self._apart(checked=False)
 
+    def products(self, reduce: Reduce) -> Kernel:
+        """The kernel for products, where they cost less without held factors."""
+        return self.kernel(reduce)
+
     @abstractmethod
     def _together(self, outputs: tuple[int, ...], full: bool) -> Kernel:
         """One kernel of these outputs, summed, or with their pairs kept apart."""

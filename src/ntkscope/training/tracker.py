@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.training.probes import extremes
 
 
@@ -54,7 +54,7 @@ class Tracker:
         self._norm = float(torch.linalg.matrix_norm(self._start))
         self._record(kernel, self._start, math.nan)
 
-    def _kernel(self) -> HadamardKernel:
+    def _kernel(self) -> Kernel:
         return empirical_ntk(self._model, self._X, reduce="trace")
 
     def step(self, loss: Any = None) -> None:
@@ -70,7 +70,7 @@ class Tracker:
         kernel = self._kernel()
         self._record(kernel, kernel.dense(), loss)
 
-    def _record(self, kernel: HadamardKernel, matrix: Tensor, loss: float) -> None:
+    def _record(self, kernel: Kernel, matrix: Tensor, loss: float) -> None:
         least, most = extremes(kernel, matrix)
         change = float(torch.linalg.matrix_norm(matrix - self._start))
         self.history.append(

@@ -11,7 +11,7 @@ from torch import nn
 
 import ntkscope as ntk
 from ntkscope._base.memory import NotEnoughMemoryError
-from ntkscope.kernels.module.holding.lazy import LazyKernel
+from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.reading import operations
 from oracles import models, module_ntk
 
@@ -261,13 +261,15 @@ def test_bad_models_are_said(name):
     ],
 )
 def test_bad_options_are_said(options, error, words):
-    from ntkscope.kernels.module.making.build import prepare
+    from ntkscope.kernels.empirical import prepare
+    from ntkscope.kernels.prepared import Options
 
-    defaults = {"reduce": "trace", "params": None, "max_memory": None, "chunk_size": None}
-    given_options = {**defaults, "general": False, **options}
+    reduce = options.pop("reduce", "trace")
     try:
         with pytest.raises(error, match=words):
-            prepare(nn.Linear(3, 2).double(), torch.ones(4, 3).double(), **given_options)
+            prepare(nn.Linear(3, 2).double(), torch.ones(4, 3).double(), Options(**options)).kernel(
+                reduce
+            )
     except Exception as found:  # jaxtyping checks types first where it is on
         if "TypeCheckError" not in type(found).__name__:
             raise

@@ -69,6 +69,8 @@ class GeneralKernel(Kernel):
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> GeneralKernel:
         """Its entries are converted: the model stays as it is."""
+        if dtype in (None, self.dtype) and device in (None, self.device):
+            return self
         return GeneralKernel(
             self.source, self.names, self._chunk, dtype or self.dtype, device or self.device
         )
@@ -133,5 +135,7 @@ class GeneralKernel(Kernel):
         return outputs * sum(self.source.subject.parameters[n].numel() for n in self.names)
 
     def entry_error(self) -> float:
-        gamma = (self.inner + len(self.names) + 1) * torch.finfo(self.dtype).eps / 2
+        computed = self.source.subject.dtype  # whatever the entries were converted to
+        eps = max(torch.finfo(kind).eps for kind in (computed, self.dtype))
+        gamma = (self.inner + len(self.names) + 1) * eps / 2
         return gamma / (1 - gamma)

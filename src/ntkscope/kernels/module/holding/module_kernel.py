@@ -101,6 +101,8 @@ class ModuleKernel(Kernel):
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> ModuleKernel:
         """The same with what it holds in another precision or on another device."""
+        if dtype in (None, self.dtype) and device in (None, self.device):
+            return self
         return self._with([part.to(dtype, device) for part in self.parts], self._order)
 
     @property

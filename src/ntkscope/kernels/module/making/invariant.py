@@ -52,13 +52,7 @@ def require_sums(
         for name in site.operations:
             part = signal.weighted(name, leaves[name])
             made[name] = made[name] + part if name in made else part
-    differences = {}
-    for name, gradient in expected.items():
-        own = made.get(name)
-        both = [t for t in (own, None if gradient is None else flat(gradient)) if t is not None]
-        size = max((float(torch.linalg.vector_norm(t)) for t in both), default=0.0)
-        gap = both[0] - both[1] if len(both) == 2 else both[0] if both else output.new_zeros(1)
-        differences[name] = float(torch.linalg.vector_norm(gap)), size
+    differences = {n: _difference(made.get(n), gradient) for n, gradient in expected.items()}
     eps = torch.finfo(output.dtype).eps
     whole = math.hypot(*(size for _, size in differences.values()))
     for name, (gap, size) in differences.items():
@@ -68,6 +62,14 @@ def require_sums(
                 f"another sum than plain autograd's (by {gap:.3g} of {size:.3g}): the pass uses it "
                 "otherwise on these data than on the first samples; use general=True"
             )
+
+
+def _difference(own: Tensor | None, gradient: Tensor | None) -> tuple[float, float]:
+    """‖own − gradient‖ and the larger norm; what is missing is zero."""
+    both = [t for t in (own, None if gradient is None else flat(gradient)) if t is not None]
+    norms = [float(torch.linalg.vector_norm(t)) for t in both]
+    gap = float(torch.linalg.vector_norm(both[0] - both[1])) if len(both) == 2 else sum(norms)
+    return gap, max(norms, default=0.0)
 
 
 class _Signal:

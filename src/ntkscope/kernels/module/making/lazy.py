@@ -87,17 +87,6 @@ class LazyKernel(Kernel):
             f"{self.panel} samples at a time)"
         )
 
-    def to(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> LazyKernel:
-        """Raises ValueError: convert the model instead, its passes are repeated."""
-        if dtype in (None, self.dtype) and device in (None, self.device):
-            return self
-        raise ValueError(
-            "a kernel whose factors are made on demand has its model's precision and device; "
-            "convert the model and make the kernel again"
-        )
-
     @property
     def T(self) -> LazyKernel:
         if self._cols is None:

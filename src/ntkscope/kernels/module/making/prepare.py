@@ -68,12 +68,12 @@ class PreparedModule(Prepared):
         """Whether the factors can be held; ``apart``: with their copies for each output."""
         return (2.0 if apart else 1.0) * self.held(n_outputs) <= self._limit / 2
 
-    def recipe(self, reduce: Reduce | Diagonal) -> Recipe:
-        """How the kernel of these outputs is made."""
+    def recipe(self, reduce: Reduce | Diagonal, held: bool = True) -> Recipe:
+        """How the kernel of these outputs is made; ``held``: its factors are, where they fit."""
         outputs = chosen_outputs(reduce, self.n_outputs)
         found, N = self.survey, len(self.rows[0])
-        # what does not fit is applied by torch.func, structured or not
-        fits = self.fits(len(outputs), reduce in ("full", "diagonal"))
+        # what is not held is applied by torch.func, structured or not
+        fits = held and self.fits(len(outputs), reduce in ("full", "diagonal"))
         batched = [*found.general] if fits else [*found.structured, *found.general]
         least = max(_BUDGET, 8.0 * self.subject.dtype.itemsize * N**2)
         return Recipe(
@@ -81,6 +81,11 @@ class PreparedModule(Prepared):
             min(least, self._limit / 8), self._limit,
             batching_fails(self.subject, batched, self.rows, outputs) if batched else "",
         )  # fmt: skip
+
+    def products(self, reduce: Reduce) -> Kernel:
+        """By a backward and a forward derivative for all samples, where vmap takes the model."""
+        recipe = self.recipe(reduce, held=False)
+        return self.kernel(reduce) if recipe.loop else LazyKernel(recipe, self.rows, self.cols)
 
     @cached_property
     def _summed(self) -> Recipe:

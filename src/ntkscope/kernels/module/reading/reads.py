@@ -34,7 +34,7 @@ class ValueReads(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch annotates it not
         self.found = ""
 
     def __torch_dispatch__(
