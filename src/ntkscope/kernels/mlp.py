@@ -7,6 +7,7 @@ B_k = ∂f/∂g_k; Nguyen et al. 2021, §4.1; Bombari et al. 2022, eq. 8-9. s_k 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ class Backprop:
     signals: list[Tensor]
 
 
-def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: list[int]) -> Backprop:
+def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: Sequence[int]) -> Backprop:
     """Features, pre-activations and back-propagated signals of ``model`` on ``X``."""
     network = model.network
     with torch.no_grad():
@@ -51,7 +52,7 @@ def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: list[int]) -> Backpro
         for index in range(network.depth - 1, 0, -1):
             weight = model.weights[index]
             weight = weight * network.scales[index] if network.scales[index] != 1.0 else weight
-            through = weight.T[outputs][:, None, :] if delta is None else signal @ weight.T
+            through = weight.T[list(outputs)][:, None, :] if delta is None else signal @ weight.T
             slope = network.activation.derivative(preactivations[index - 1])
             if network.residual:
                 delta = through.expand(-1, len(X), -1) if delta is None else delta + through
@@ -85,8 +86,8 @@ class PreparedMLP(Prepared):
     def _passes(self, outputs: tuple[int, ...]) -> tuple[Backprop, Backprop]:
         if outputs not in self._passed:
             _require_factors_fit(self.model, len(self._rows), len(outputs))
-            rows = backprop(self.model, self._rows, list(outputs))
-            cols = rows if self._cols is None else backprop(self.model, self._cols, list(outputs))
+            rows = backprop(self.model, self._rows, outputs)
+            cols = rows if self._cols is None else backprop(self.model, self._cols, outputs)
             _require_finite_pass(rows)
             self._passed[outputs] = rows, cols
         return self._passed[outputs]
