@@ -237,7 +237,7 @@ def inspect(
 def _outputs(seen: Examined, clock: Clock) -> list[OutputSpectrum]:
     if seen.prepared is None or not 1 < seen.n_outputs <= _SHOWN_OUTPUTS:
         return []
-    return inspect_outputs(seen.prepared.outputs(), clock.within("outputs", 0.8, 0.9))
+    return inspect_outputs(seen.prepared.beside("diagonal"), clock.within("outputs", 0.8, 0.9))
 
 
 def _width_limit(seen: Examined) -> dict[str, Any]:

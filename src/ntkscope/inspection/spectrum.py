@@ -82,7 +82,7 @@ def descent(seen: Examined, smallest: Eigenvalue, largest: float) -> Descent:
         return Descent(replace(smallest, **one), largest / C, N * C)
     assert seen.prepared is not None
     if N * C <= _ALL_PAIRS:
-        ends = extreme_eigenvalues(seen.prepared.kernel("full"))
+        ends = extreme_eigenvalues(seen.prepared.beside("full"))
         return Descent(ends.smallest[0], ends.largest[0].value, N * C)
     operator = seen.prepared.products("full").to_scipy()
     start = torch.ones(N * C, dtype=seen.kernel.dtype).numpy()

@@ -92,13 +92,16 @@ class PreparedMLP(Prepared):
             self._passed[outputs] = rows, cols
         return self._passed[outputs]
 
-    def _together(self, outputs: tuple[int, ...], full: bool) -> HadamardKernel:
+    def _together(
+        self, outputs: tuple[int, ...], full: bool, checked: bool = True
+    ) -> HadamardKernel:
+        del checked  # the closed form has no check
         one = len(outputs) == 1 and not full
         reduce: Reduce = "full" if full else outputs[0] if one else "trace"
         return _kernel(self.model, *self._passes(outputs), reduce)
 
     def _apart(self, checked: bool = True) -> OutputKernels:
-        del checked  # the closed form has no check
+        del checked
         rows, cols = self._passes(tuple(range(self.n_outputs)))
         kernels = []
         for c in range(self.n_outputs):

@@ -67,21 +67,28 @@ class Prepared(ABC):
     def kernel(self, reduce: Diagonal) -> OutputKernels: ...
     def kernel(self, reduce: Reduce | Diagonal = "trace") -> Kernel | OutputKernels:
         """The kernel of the outputs that ``reduce`` speaks of. Raises TypeError or ValueError for none."""
+        return self._made(reduce, True)
+
+    @overload
+    def beside(self, reduce: Reduce) -> Kernel: ...
+    @overload
+    def beside(self, reduce: Diagonal) -> OutputKernels: ...
+    def beside(self, reduce: Reduce | Diagonal) -> Kernel | OutputKernels:
+        """Another kernel beside one that was checked, from the same pass where that serves both."""
+        return self._made(reduce, False)
+
+    def _made(self, reduce: Reduce | Diagonal, checked: bool) -> Kernel | OutputKernels:
         outputs = chosen_outputs(reduce, self.n_outputs)
         if reduce == "diagonal":
-            return self._apart()
-        return self._together(outputs, reduce == "full")
-
-    def outputs(self) -> OutputKernels:
-        """Each output's kernel beside the trace, from the same pass and without a check of its own."""
-        return self._apart(checked=False)
+            return self._apart(checked)
+        return self._together(outputs, reduce == "full", checked)
 
     def products(self, reduce: Reduce) -> Kernel:
         """The kernel for products, where they cost less without held factors."""
-        return self.kernel(reduce)
+        return self.beside(reduce)
 
     @abstractmethod
-    def _together(self, outputs: tuple[int, ...], full: bool) -> Kernel:
+    def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:
         """One kernel of these outputs, summed, or with their pairs kept apart."""
 
     @abstractmethod

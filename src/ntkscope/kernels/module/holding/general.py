@@ -305,12 +305,16 @@ class General:
 
 
 @with_gradients
-def plain_gradients(
+def plain_pass(
     subject: Subject, batch: Inputs, outputs: Sequence[int], place: int = 0
-) -> dict[str, Tensor]:
-    """∂f_c/∂p of the sample at ``place`` of ``batch``, (C, P) by parameter: ordinary autograd."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Ordinary autograd on the sample at ``place`` of ``batch``.
+
+    All its outputs, and ∂f_c/∂p for those chosen, (C, P) by parameter.
+    """
     with subject.autograd() as (leaves, run):
-        return _rows(run(batch)[place], leaves, outputs)
+        values = run(batch)[place]
+        return values.detach(), _rows(values, leaves, outputs)
 
 
 def _rows(values: Tensor, leaves: Parameters, outputs: Sequence[int]) -> dict[str, Tensor]:

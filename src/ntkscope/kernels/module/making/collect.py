@@ -58,6 +58,11 @@ def _keep_rows(
     if trace.changed_in_place() - survey.clone:
         raise ValueError("the forward pass writes over different tensors from batch to batch")
     _require_finite(trace.output, "outputs", survey.sites)
+    if passed.outputs is None:
+        passed.outputs = trace.output.new_empty(
+            passed.n, trace.output.shape[1], requires_grad=False
+        )
+    passed.outputs[rows] = trace.output.detach()
     for site, call in zip(survey.sites, calls, strict=True):
         if call.x is not None and _keeps(subject, site):
             x = site.arrange_x(call.x, n)

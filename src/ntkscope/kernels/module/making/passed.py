@@ -17,11 +17,13 @@ class Passed:
 
     x: inputs by site, (N, …). g: gradients of the outputs by site, (N, C, …).
     ready: gradients with respect to a small parameter, (N, C, P), by site and name.
+    outputs: of the model, all of them, (N, ·); None where no pass was made.
     """
 
     n: int
     n_outputs: int
     near_kinks: int = 0
+    outputs: Tensor | None = None
     x: dict[int, Tensor] = field(default_factory=dict)
     g: dict[int, Tensor] = field(default_factory=dict)
     ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
@@ -35,7 +37,7 @@ class Passed:
         """The same for one of the outputs."""
         one = slice(index, index + 1)
         return Passed(
-            self.n, 1, self.near_kinks, self.x,
+            self.n, 1, self.near_kinks, self.outputs, self.x,
             {k: v[:, one].contiguous() for k, v in self.g.items()},
             {k: v[:, one].contiguous() for k, v in self.ready.items()},
         )  # fmt: skip
@@ -55,7 +57,7 @@ def shares_signal(site: Site, name: str) -> bool:
 
 def numbers_held(subject: Subject, survey: Survey, n_outputs: int) -> int:
     """Numbers that :func:`collect` keeps for one sample."""
-    total = 0
+    total = survey.n_outputs
     for site in survey.sites:
         small = {
             name: is_small(site, op, subject.parameters[name].numel())

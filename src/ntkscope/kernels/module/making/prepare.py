@@ -37,6 +37,7 @@ class PreparedModule(Prepared):
     @with_gradients
     def __init__(self, model: Any, X: Any, options: Options, X2: Any = None) -> None:
         self.options = options
+        self._tried: dict[tuple[tuple[str, ...], tuple[int, ...]], str] = {}
         given = options.max_memory
         self._limit = float(memory.available() if given is None else given)
         self.subject = make_subject(model, options.params)
@@ -79,13 +80,20 @@ class PreparedModule(Prepared):
         return Recipe(
             self.subject, found, outputs, reduce == "full", self.options, self._chunk,
             min(least, self._limit / 8), self._limit,
-            batching_fails(self.subject, batched, self.rows, outputs) if batched else "",
+            self._loop(tuple(batched), outputs),
         )  # fmt: skip
+
+    def _loop(self, names: tuple[str, ...], outputs: tuple[int, ...]) -> str:
+        """Why vmap cannot take these parameters, tried once; or nothing."""
+        key = names, outputs
+        if names and key not in self._tried:
+            self._tried[key] = batching_fails(self.subject, names, self.rows, outputs)
+        return self._tried.get(key, "")
 
     def products(self, reduce: Reduce) -> Kernel:
         """By a backward and a forward derivative for all samples, where vmap takes the model."""
         recipe = self.recipe(reduce, held=False)
-        return self.kernel(reduce) if recipe.loop else LazyKernel(recipe, self.rows, self.cols)
+        return self.beside(reduce) if recipe.loop else LazyKernel(recipe, self.rows, self.cols)
 
     @cached_property
     def _summed(self) -> Recipe:
@@ -97,35 +105,37 @@ class PreparedModule(Prepared):
         return self._summed.passes(self.rows, self.cols)
 
     @with_gradients
-    def _together(self, outputs: tuple[int, ...], full: bool) -> Kernel:
-        everything = len(outputs) == self.n_outputs and not full
-        recipe = self._summed if everything else self.recipe("full" if full else outputs[0])
-        if not self.fits(len(outputs), full):
-            kernel: Kernel = LazyKernel(recipe, self.rows, self.cols)
-        elif everything:
-            kernel = recipe.assembled(*self._passes, self.rows, self.cols)
+    def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:
+        everything = len(outputs) == self.n_outputs
+        recipe = (
+            self.recipe("full") if full else self._summed if everything else self.recipe(outputs[0])
+        )
+        passes = None
+        if self.fits(len(outputs), full):
+            passes = self._passes if everything else recipe.passes(self.rows, self.cols)
+            kernel = recipe.assembled(*passes, self.rows, self.cols)
         else:
-            kernel = recipe.kernel(self.rows, self.cols)
-        if self.options.self_check:
-            check_against_autograd(kernel, recipe, self.rows, self.cols)
+            kernel = LazyKernel(recipe, self.rows, self.cols)
+        if checked and self.options.self_check:
+            check_against_autograd(kernel, recipe, self.rows, self.cols, passes)
         return kernel
 
     @with_gradients
     def _apart(self, checked: bool = True) -> OutputKernels:
         recipe, C = self._summed, self.n_outputs
-        kernels: list[Kernel] = []
-        for c, one in enumerate(recipe.for_output(c) for c in range(C)):
-            if not self.fits(C, True):
-                kernels.append(LazyKernel(one, self.rows, self.cols))
-                continue
-            left, right = self._passes
-            rows = left.output(c)
-            cols = rows if left is right else right.output(c)
-            kernels.append(one.assembled(rows, cols, self.rows, self.cols))
-        made = OutputKernels(kernels)
+        passes = self._passes if self.fits(C, True) else None
+        made = OutputKernels([self._one(recipe.for_output(c), c, passes) for c in range(C)])
         if checked and self.options.self_check:
-            check_against_autograd(made, recipe, self.rows, self.cols)
+            check_against_autograd(made, recipe, self.rows, self.cols, passes)
         return made
+
+    def _one(self, recipe: Recipe, output: int, passes: tuple[Passed, Passed] | None) -> Kernel:
+        if passes is None:
+            return LazyKernel(recipe, self.rows, self.cols)
+        left, right = passes
+        rows = left.output(output)
+        cols = rows if left is right else right.output(output)
+        return recipe.assembled(rows, cols, self.rows, self.cols)
 
 
 def _require_same_outputs(subject: Subject, found: Survey, rows: Inputs, cols: Inputs) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ntkscope.kernels.module.reading.independence import (
     alike,
+    half_of_digits,
+    outputs_alone,
     require_deterministic,
     require_own_outputs,
 )
@@ -135,7 +137,10 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
     _require_finite(pair, triple)
     floor = _rounding(triple)
     require_deterministic(subject, triple.output, take(inputs, few), floor)
-    require_own_outputs(subject, inputs, few, floor)
+    if len(inputs[0]) > 1:
+        together = dict(zip(few, triple.output.detach(), strict=True))
+        alone = {i: outputs_alone(subject, take(inputs, [i])) for i in together}
+        require_own_outputs(subject, together, alone, floor + half_of_digits(triple.output))
     shape = tuple(triple.output.shape)
     general = dict(triple.unknown)
     everything = tuple(subject.parameters)
