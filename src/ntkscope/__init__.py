@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.hadamard import HadamardKernel
     from ntkscope.kernels.limiting import LimitingKernel, limiting_kernel, limiting_ntk
+    from ntkscope.kernels.module.invariant import SelfCheckError
     from ntkscope.kernels.module.outputs import OutputKernels
     from ntkscope.kernels.module.plan import KernelPlan, plan_kernel
-    from ntkscope.kernels.module.invariant import SelfCheckError
     from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
     from ntkscope.networks import MLP, Network
     from ntkscope.regression import NTKRegressor

@@ -159,7 +159,7 @@ def exact_or_refused(model, X, general, refusal=None):
     """The kernel deviates by rounding alone, or ``refusal`` is what is said."""
     expected = module_ntk.kernel(module_ntk.jacobian(model, X))
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    objects = {n: p for n, p in model.named_parameters()}
+    objects = dict(model.named_parameters())
     if refusal is not None:
         with pytest.raises(ValueError, match=refusal):
             ntk.empirical_ntk(model, X, general=general)
@@ -175,7 +175,7 @@ def exact_or_refused(model, X, general, refusal=None):
 @pytest.mark.parametrize("top", [1, 2])
 @pytest.mark.parametrize("route", ROUTES)
 def test_mixtures_of_experts(route, top, general):
-    for seed in range(6):
+    for seed in range(4):
         model, X = made(lambda: Mixture(route, top), seed, SAMPLES, D)
         exact_or_refused(model, X, general)
 
@@ -226,9 +226,13 @@ def test_a_branch_that_the_first_samples_do_not_reach(branch, general):
         X = X[X[:, 0].argsort()]
         assert bool((X[:, 0] > 1).any())
         exact_or_refused(model, X, general)
-        expected = module_ntk.kernel(module_ntk.jacobian(model, X[:5]), module_ntk.jacobian(model, X))
+        expected = module_ntk.kernel(
+            module_ntk.jacobian(model, X[:5]), module_ntk.jacobian(model, X)
+        )
         cross = ntk.empirical_ntk(model, X[:5], X, general=general)
-        assert float((cross.dense() - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
+        assert float((cross.dense() - expected).abs().max()) <= TOLERANCE * float(
+            expected.abs().max()
+        )
         part = ntk.empirical_ntk(model, X, params=["rare.*"], general=general, max_memory=1e6)
         model.a.requires_grad_(False)
         expected = module_ntk.kernel(module_ntk.jacobian(model, X))
@@ -263,7 +267,9 @@ def test_samples_that_a_pass_sorts(reduce):
     with pytest.raises(ntk.SelfCheckError, match="inner"):
         ntk.empirical_ntk(model, X, reduce=reduce)
     expected = module_ntk.kernel(module_ntk.jacobian(model, X), reduce=reduce)
-    assert deviation(ntk.empirical_ntk(model, X, reduce=reduce, general=True), expected) <= TOLERANCE
+    assert (
+        deviation(ntk.empirical_ntk(model, X, reduce=reduce, general=True), expected) <= TOLERANCE
+    )
 
 
 class Replayed(torch.autograd.Function):

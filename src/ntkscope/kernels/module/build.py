@@ -11,11 +11,11 @@ from ntkscope import _memory
 from ntkscope._specs import unknown
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.module.assemble import Recipe, Reduce
-from ntkscope.kernels.module.passed import numbers_held
 from ntkscope.kernels.module.general import batching_fails
 from ntkscope.kernels.module.lazy import LazyKernel
 from ntkscope.kernels.module.modes import with_gradients
 from ntkscope.kernels.module.outputs import OutputKernels
+from ntkscope.kernels.module.passed import numbers_held
 from ntkscope.kernels.module.selfcheck import check_against_autograd
 from ntkscope.kernels.module.subject import Inputs, Subject, as_inputs, make_subject, take
 from ntkscope.kernels.module.survey import Survey, require_used, survey, untouched, used_anywhere

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.module.assemble import Recipe
-from ntkscope.kernels.module.passed import numbers_held
 from ntkscope.kernels.module.general import General
 from ntkscope.kernels.module.kernel import require_within
+from ntkscope.kernels.module.passed import numbers_held
 from ntkscope.kernels.module.subject import Inputs, take
 
 Index = slice | Tensor
