@@ -34,7 +34,7 @@ class ValueReads(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch annotates it not
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.found = ""
 
     def __torch_dispatch__(

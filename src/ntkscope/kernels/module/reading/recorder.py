@@ -141,7 +141,8 @@ class _Watcher(TorchFunctionMode):
         reading = _READERS.get(func)
         bound = reading and reading.bind(args, kwargs)
         out = func(*args, **kwargs)
-        if met and _has_gradient(out):
+        # inside an autograd.Function gradients are off: its uses show in the graph alone
+        if met and torch.is_grad_enabled() and _has_gradient(out):
             self._note(func, reading, bound, met, out)
         return out
 
