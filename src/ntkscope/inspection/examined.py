@@ -49,7 +49,7 @@ class Examined:
         return self.model.network if isinstance(self.model, MLP) else None
 
     @property
-    def n_parameters(self) -> float:
+    def n_parameters(self) -> int | float:
         """Infinite where it is not known or is."""
         if not self.shapes:
             bound = self.kernel.n_parameters

@@ -72,7 +72,7 @@ class Memorization:
 def memorization(
     smallest: Eigenvalue | None,
     rows: int,
-    n_parameters: float,
+    n_parameters: int | float,
     data: DataSummary | None,
     fully_connected: bool,
 ) -> Memorization:

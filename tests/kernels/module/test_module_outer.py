@@ -8,7 +8,7 @@ import torch
 from ntkscope.kernels.module.holding.contract import outer_slices
 from ntkscope.kernels.module.holding.triangle import mirror
 from ntkscope.kernels.module.holding.weight_block import Use, Way, WeightBlock
-from ntkscope.kernels.module.reading.operations import Dense
+from ntkscope.kernels.module.reading.layers.dense import Dense
 
 
 @pytest.mark.parametrize("budget", [8.0, 2e3, 3e4, 64e6])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.module.holding.triangle import add_upper
-from ntkscope.kernels.module.reading.operations import Operation, Pairs
+from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
 
 _CACHED = 1 << 20  # numbers that a contraction writes before it multiplies them
 

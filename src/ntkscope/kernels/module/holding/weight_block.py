@@ -14,7 +14,7 @@ from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.module.holding.compress import LEFT_OUT
 from ntkscope.kernels.module.holding.contract import add_outer_products, add_position_pairs
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
-from ntkscope.kernels.module.reading.operations import Operation, Pairs
+from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
 
 Side = tuple[Tensor, Tensor]  # x and g of some samples
 

@@ -18,7 +18,7 @@ from ntkscope.kernels.module.holding.module_kernel import ModuleKernel, Part
 from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
 from ntkscope.kernels.module.making.collect import collect
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
-from ntkscope.kernels.module.reading.operations import Dense, Operation, Ready
+from ntkscope.kernels.module.reading.layers.layer import Operation, Ready
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 from ntkscope.kernels.module.reading.survey import Site, Survey
 from ntkscope.kernels.prepared import Options
@@ -153,7 +153,7 @@ class _Assembly:
                 if site.is_output and shares_signal(site, name):
                     return self._of_output(name, None)
                 return Term(name, None, self._signals(site, name))
-            if isinstance(operation, Dense) and site.positions == 1:
+            if operation.by_vectors and site.positions == 1:
                 features = self._features(site)
                 if site.is_output:
                     return self._of_output(name, features)

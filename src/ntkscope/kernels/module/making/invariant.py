@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ntkscope.kernels.module.holding.general import flat
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
-from ntkscope.kernels.module.reading.operations import Convolution, Operation
+from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.survey import Site, Survey
 
-_PATCHES = 2**22  # numbers of a convolution's patches at a time
+_SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
 
 
 class SelfCheckError(ValueError):
@@ -108,7 +108,4 @@ class _Signal:
 
 
 def _samples_at_a_time(site: Site, operation: Operation, parameter: Tensor) -> int:
-    if not isinstance(operation, Convolution):
-        return _PATCHES
-    units = len(parameter)
-    return max(1, _PATCHES // max(1, site.g_size // units * (parameter.numel() // units)))
+    return max(1, _SCRATCH // max(1, operation.scratch(site.g_size, tuple(parameter.shape))))

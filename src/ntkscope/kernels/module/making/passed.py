@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.operations import Operation
+from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.subject import Subject
 from ntkscope.kernels.module.reading.survey import Site, Survey
 

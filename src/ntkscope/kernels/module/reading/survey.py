@@ -22,14 +22,7 @@ from ntkscope.kernels.module.reading.independence import (
     require_deterministic,
     require_own_outputs,
 )
-from ntkscope.kernels.module.reading.operations import (
-    Convolution,
-    Dense,
-    Lookup,
-    Operation,
-    Scale,
-    Shift,
-)
+from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.recorder import Call, Trace, record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 
@@ -68,8 +61,7 @@ class Site:
     @property
     def positions(self) -> int:
         """T: positions that a dense layer sums over; 1 for one input vector a sample."""
-        dense = any(isinstance(op, Dense) for op in self.heavy.values())
-        return self.g_shape[0] if dense else 2
+        return self.g_shape[0] if any(op.by_vectors for op in self.heavy.values()) else 2
 
     @property
     def x_size(self) -> int:
@@ -82,8 +74,7 @@ class Site:
     @property
     def heavy(self) -> dict[str, Operation]:
         """Operations whose gradient is larger than a vector: x and g are kept for them."""
-        kinds = (Dense, Convolution, Lookup)
-        return {n: op for n, op in self.operations.items() if isinstance(op, kinds)}
+        return {n: op for n, op in self.operations.items() if op.heavy}
 
     def arrange_x(self, x: Tensor, n: int) -> Tensor:
         """x as the operations take it."""
@@ -94,13 +85,9 @@ class Site:
         return self._form(self.g_layout, g, n)
 
     def _form(self, layout: Layout, tensor: Tensor, n: int) -> Tensor:
-        t = layout.arrange(tensor, n)
-        kinds = {type(op) for op in self.heavy.values()}
-        if Convolution in kinds:
-            return t if layout.fold > 1 else t[:, None]
-        if Dense in kinds or (Lookup in kinds and t.is_floating_point()):
-            return t.reshape(n, -1, t.shape[-1])
-        return t.reshape(n, -1) if Lookup in kinds else t
+        arranged = layout.arrange(tensor, n)
+        heavy = next(iter(self.heavy.values()), None)
+        return arranged if heavy is None else heavy.form(arranged, layout.fold > 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,19 +321,11 @@ def _site(index: int, two: Call, three: Call, is_output: bool) -> Site | str:
         if isinstance(found, str):
             return found
         x_layout = found
-        heavy = any(not isinstance(op, (Scale, Shift)) for op in three.operations.values())
         if x_layout != g_layout:
             return f"{three.function} moves the samples to another axis"
-        if heavy and not _aligned(three, g_layout):
-            return f"{three.function} on axes that are not a batch of layers' inputs"
-    operations: dict[str, Operation] = {}
-    for name, op in three.operations.items():
-        if isinstance(op, (Scale, Shift)):
-            shape = _without_samples(op.shape, three.out.ndim, g_layout)
-            if shape is None:
-                return f"{name} differs from sample to sample"
-            op = replace(op, shape=shape)
-        operations[name] = op
+    operations = _of_samples(three, g_layout)
+    if isinstance(operations, str):
+        return operations
     site = Site(index, three.function, operations, x_layout, g_layout, None, (), None, False)
     g = site.arrange_g(three.out.detach(), 3)
     x = None if three.x is None else site.arrange_x(three.x, 3)
@@ -359,13 +338,19 @@ def _site(index: int, two: Call, three: Call, is_output: bool) -> Site | str:
     return replace(site, is_output=is_output and site.positions == 1)
 
 
-def _aligned(call: Call, layout: Layout) -> bool:
-    """Whether x and the output agree in every axis but the features'."""
-    assert call.x is not None
-    if any(isinstance(op, Convolution) for op in call.operations.values()):
-        return layout.axis == 0
-    lead = call.x.shape if call.x.ndim < call.out.ndim else call.x.shape[:-1]
-    return tuple(lead) == tuple(call.out.shape[:-1]) and layout.axis < call.out.ndim - 1
+def _of_samples(call: Call, layout: Layout) -> dict[str, Operation] | str:
+    """The operations of a call as samples on the first axis see them, or why they cannot."""
+    heavy = next((op for op in call.operations.values() if op.heavy), None)
+    shapes = tuple(call.out.shape if call.x is None else call.x.shape), tuple(call.out.shape)
+    if heavy is not None and not heavy.takes(*shapes, layout.axis):
+        return f"{call.function} on axes that are not a batch of layers' inputs"
+    found: dict[str, Operation] = {}
+    for name, operation in call.operations.items():
+        own = operation.for_samples(call.out.ndim, layout.axis, layout.fold > 1)
+        if own is None:
+            return f"{name} differs from sample to sample"
+        found[name] = own if heavy is None else own.beside(heavy)
+    return found
 
 
 def _layout(two: Tensor, three: Tensor) -> Layout | str:
@@ -386,12 +371,3 @@ def _layout(two: Tensor, three: Tensor) -> Layout | str:
     if len(fitting) > 1 and not alike(fitting[0].arrange(three, 3), fitting[1].arrange(three, 3)):
         return "a layer's inputs do not show which sample they come from"
     return fitting[0]
-
-
-def _without_samples(shape: tuple[int, ...], ndim: int, layout: Layout) -> tuple[int, ...] | None:
-    """A broadcast parameter's shape once the samples' axis has been moved to the front."""
-    full = (1,) * (ndim - len(shape)) + shape
-    if full[layout.axis] != 1:
-        return None
-    keep = (1,) if layout.fold > 1 else ()
-    return full[: layout.axis] + keep + full[layout.axis + 1 :]
