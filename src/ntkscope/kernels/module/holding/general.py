@@ -18,6 +18,7 @@ from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
+from ntkscope.kernels.module.reading.plain import gradient_rows
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 
@@ -128,7 +129,7 @@ class General:
             chosen = {name: leaves[name] for name in own}
             for i in range(n):
                 single = run(take(inputs, slice(i, i + 1)))[0]
-                for name, gradient in _rows(single, chosen, self.outputs).items():
+                for name, gradient in gradient_rows(single, chosen, self.outputs).items():
                     made[name][i] = gradient
         return made
 
@@ -304,45 +305,10 @@ class General:
         return out
 
 
-@with_gradients
-def plain_pass(
-    subject: Subject, batch: Inputs, outputs: Sequence[int], place: int = 0
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Ordinary autograd on the sample at ``place`` of ``batch``.
-
-    All its outputs, and ∂f_c/∂p for those chosen, (C, P) by parameter.
-    """
-    with subject.autograd() as (leaves, run):
-        values = run(batch)[place]
-        return values.detach(), _rows(values, leaves, outputs)
-
-
-def _rows(values: Tensor, leaves: Parameters, outputs: Sequence[int]) -> dict[str, Tensor]:
-    """∂values[c]/∂p, (C, P) by parameter."""
-    rows: dict[str, list[Tensor]] = {name: [] for name in leaves}
-    for place, output in enumerate(outputs):
-        gradients: Sequence[Tensor | None] = [None] * len(leaves)
-        if values.requires_grad:
-            gradients = torch.autograd.grad(
-                values[output], list(leaves.values()),
-                retain_graph=place < len(outputs) - 1, allow_unused=True,
-            )  # fmt: skip
-        for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
-            rows[name].append(
-                torch.zeros_like(leaf).reshape(-1) if gradient is None else flat(gradient)
-            )
-    return {name: torch.stack(parts) for name, parts in rows.items()}
-
-
 def _clock(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def flat(gradient: Tensor) -> Tensor:
-    """One axis; dense, where an embedding made it sparse."""
-    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
 
 
 def batching_fails(

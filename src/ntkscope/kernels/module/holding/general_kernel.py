@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ntkscope.kernels.kernel import Index, Kernel, place
 from ntkscope.kernels.module.holding.general import General
+from ntkscope.kernels.module.holding.rows import samples_of
 
 
 class GeneralKernel(Kernel):
@@ -92,17 +93,17 @@ class GeneralKernel(Kernel):
         return tensor.to(dtype=self.dtype, device=self.device)
 
     def tile(self, rows: Index, cols: Index) -> Tensor:
-        r, c = (place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True))
+        r, c = (
+            place(i, n, self.source.subject.device)
+            for i, n in zip((rows, cols), self.shape, strict=True)
+        )
         if self._dense is not None:
             return self._dense[r][:, c].clone()
-        lead, sides = self.source.lead, []
-        for index, size in zip((r, c), self.shape, strict=True):
-            flat = torch.arange(size, device=self.source.subject.device)[index]
-            samples, where = torch.unique(flat // lead, return_inverse=True)
-            sides.append((samples, where * lead + flat % lead))
-        (left, at_row), (right, at_col) = sides
-        made = self._own(len(left) * lead, len(right) * lead)
-        self.source.select(left, right).add(self.names, made)
+        lead = self.source.lead
+        (left, at_row), (right, at_col) = (samples_of(index, lead) for index in (r, c))
+        part = self.source.select(left, right)
+        made = self._own(*(n * lead for n in part.samples))
+        part.add(self.names, made)
         return self._converted(made[at_row][:, at_col])
 
     def _fill(self, out: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.module.holding.compress import LEFT_OUT
 from ntkscope.kernels.module.holding.contract import add_outer_products, add_position_pairs
+from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
 
@@ -335,16 +336,6 @@ def largest_ratio(above: Tensor, below: Tensor) -> float:
     """max_i above_i / below_i with 0/0 = 0; infinite where only ``below`` is 0."""
     ratios = torch.where(above > 0, above / below, 0.0)
     return float(ratios.max())
-
-
-def samples_of(index: slice | Tensor, lead: int) -> tuple[slice | Tensor, slice | Tensor]:
-    """The samples behind the rows ``index`` of a kernel, ``lead`` rows each, and where those are."""
-    if lead == 1:
-        return index, slice(None)
-    if isinstance(index, slice):
-        index = torch.arange(index.start, index.stop)
-    samples, where = torch.unique(index // lead, return_inverse=True)
-    return samples, where * lead + index % lead
 
 
 def _pairs(operation: Operation, side: Side) -> Pairs:

@@ -19,8 +19,9 @@ from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
 from ntkscope.kernels.module.making.collect import collect
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.layers.layer import Operation, Ready
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
-from ntkscope.kernels.module.reading.survey import Site, Survey
+from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.prepared import Options
 
 _LOOP_BUDGET = 2e9  # bytes of gradients made one sample at a time

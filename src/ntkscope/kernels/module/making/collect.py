@@ -11,8 +11,9 @@ from ntkscope.kernels.module.making.invariant import require_sums
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.recorder import Call, Trace, record
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
-from ntkscope.kernels.module.reading.survey import Site, Survey
+from ntkscope.kernels.module.reading.survey import Survey
 
 
 @with_gradients

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.holding.general import flat
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.layers.layer import Operation
-from ntkscope.kernels.module.reading.survey import Site, Survey
+from ntkscope.kernels.module.reading.plain import flat
+from ntkscope.kernels.module.reading.sites import Site
+from ntkscope.kernels.module.reading.survey import Survey
 
 _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
 

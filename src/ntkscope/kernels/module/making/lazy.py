@@ -11,6 +11,7 @@ from torch import Tensor
 from ntkscope.kernels.kernel import Index, Kernel, place
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.module_kernel import require_within
+from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.passed import numbers_held
 from ntkscope.kernels.module.reading.subject import Inputs, take
@@ -106,22 +107,20 @@ class LazyKernel(Kernel):
         return self._made(take(left, rows), take(right, cols))
 
     def tile(self, rows: Index, cols: Index) -> Tensor:
-        left, right = self._sides
-        lead = self._recipe.lead
-        at = []
-        for index, size in zip((rows, cols), self.shape, strict=True):
-            flat = torch.arange(size, device=self.device)[place(index, size, self.device)]
-            samples, where = torch.unique(flat // lead, return_inverse=True)
-            at.append((samples, where * lead + flat % lead))
-        (samples, places), (others, spots) = at
-        shape = len(samples) * lead, len(others) * lead
+        lead, sides, keep = self._recipe.lead, [], []
+        for index, size, inputs in zip((rows, cols), self.shape, self._sides, strict=True):
+            samples, where = samples_of(place(index, size, self.device), lead)
+            sides.append(take(inputs, samples))
+            keep.append(where)
+        left, right = sides
+        shape = len(left[0]) * lead, len(right[0]) * lead
         out = torch.empty(shape, dtype=self.dtype, device=self.device)
-        for i, block in self._blocks(len(samples)):
-            part = take(left, samples[block])
-            for j, other in self._blocks(len(others)):
-                made = self._made(part, take(right, others[other])).dense()
+        for i, block in self._blocks(len(left[0])):
+            part = take(left, block)
+            for j, other in self._blocks(len(right[0])):
+                made = self._made(part, take(right, other)).dense()
                 out[i : i + len(made), j : j + made.shape[1]] = made
-        return out[places][:, spots]
+        return out[keep[0]][:, keep[1]]
 
     def _blocks(self, n: int) -> Iterator[tuple[int, slice]]:
         """Panels of n samples, each with the first of its rows in the kernel."""

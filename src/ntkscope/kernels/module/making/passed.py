@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ntkscope.kernels.module.reading.layers.layer import Operation
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Subject
-from ntkscope.kernels.module.reading.survey import Site, Survey
+from ntkscope.kernels.module.reading.survey import Survey
 
 
 @dataclass

@@ -12,13 +12,15 @@ from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed, numbers_held
 from ntkscope.kernels.module.making.selfcheck import check_against_autograd
+from ntkscope.kernels.module.reading.inputs import as_inputs
+from ntkscope.kernels.module.reading.models import make_subject
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.subject import Inputs, Subject, as_inputs, make_subject, take
+from ntkscope.kernels.module.reading.probing import untouched
+from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import (
     Survey,
     require_used,
     survey,
-    untouched,
     used_anywhere,
 )
 from ntkscope.kernels.outputs import OutputKernels

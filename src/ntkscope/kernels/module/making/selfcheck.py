@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Kernel
-from ntkscope.kernels.module.holding.general import plain_pass
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.module.making.assemble import Recipe
@@ -18,6 +17,7 @@ from ntkscope.kernels.module.reading.independence import (
     half_of_digits,
     require_own_outputs,
 )
+from ntkscope.kernels.module.reading.plain import plain_pass
 from ntkscope.kernels.module.reading.subject import Inputs, take
 from ntkscope.kernels.outputs import OutputKernels
 
