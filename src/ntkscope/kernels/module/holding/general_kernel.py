@@ -103,7 +103,8 @@ class GeneralKernel(Kernel):
         (left, at_row), (right, at_col) = (samples_of(index, lead) for index in (r, c))
         part = self.source.select(left, right)
         made = self._own(*(n * lead for n in part.samples))
-        part.add(self.names, made)
+        if made.numel():
+            part.add(self.names, made)
         return self._converted(made[at_row][:, at_col])
 
     def _fill(self, out: Tensor) -> None:

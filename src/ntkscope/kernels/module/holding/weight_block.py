@@ -177,7 +177,8 @@ class WeightBlock(Kernel):
         (left, keep_rows), (right, keep_cols) = (samples_of(i, self.lead) for i in (r, c))
         shape = count(left) * self.lead, count(right) * self.lead
         out = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        self._add(out, left, right)
+        if out.numel():
+            self._add(out, left, right)
         return out[keep_rows][:, keep_cols]
 
     def _fill(self, out: Tensor) -> None:
