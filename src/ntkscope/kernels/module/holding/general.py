@@ -115,7 +115,7 @@ class General:
         with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
             warnings.simplefilter("ignore")
             made = vmap(of_sample)(inputs)
-        return {name: g.reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
+        return {name: g.detach().reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
 
     def _basis(self, inputs: Inputs) -> Tensor:
         total = self.subject({}, take(inputs, slice(0, 1))).shape[1]

@@ -53,13 +53,13 @@ def installed(
             finally:  # as another pass would find them
                 _put_back(working)
             for name, version in versions.items():
-                if own[name]._version != version:
+                if own[name]._version != version and not same(own[name], buffers[name]):
                     raise ValueError(CHANGES.format(name))
             return outputs
 
         yield {name: own[name] for name in parameters}, run
-        for name in versions:  # an observer may write past the version counter
-            if not _same(own[name], buffers[name]):
+        for name in versions:  # some write past the version counter
+            if not same(own[name], buffers[name]):
                 raise ValueError(CHANGES.format(name))
     finally:
         for tensor, data, required in reversed(before):
@@ -126,7 +126,7 @@ def _require_grad(tensor: Tensor, required: bool) -> None:
         tensor.requires_grad_(required)
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def same(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
     return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())

@@ -37,6 +37,10 @@ class ValueReads(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it so
         self.found = ""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # skipping it imports the compiler, which takes seconds
+
     def __torch_dispatch__(
         self,
         func: Callable[..., Any],
