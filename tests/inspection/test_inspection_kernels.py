@@ -88,8 +88,10 @@ def test_steps_are_those_of_the_kernel_of_all_pairs(rows, monkeypatch):
     low, high = float(eigenvalues[0]), float(eigenvalues[-1])
     found = ntk.inspect(model, X)
     step = found.training
-    assert step.largest_stable_step == pytest.approx(2 / high, rel=1e-8)
-    assert step.largest_stable_step_mse == pytest.approx(len(X) * C / high, rel=1e-8)
+    # a residual of 1e-3 leaves the square of that, over the gap
+    accuracy = 1e-8 if rows == 1000 else 1e-5
+    assert step.largest_stable_step == pytest.approx(2 / high, rel=accuracy)
+    assert step.largest_stable_step_mse == pytest.approx(len(X) * C / high, rel=accuracy)
     # the trace kernel's would be another number by far
     assert abs(found.largest - high) > 0.2 * high
     many = step.steps["1/λ_max"]["1e+03"]
