@@ -106,7 +106,7 @@ class Trend(_Worded):
     APPROACHED = (
         "approached",
         "The claimed exponent lies outside the interval, and the larger half of the sizes is nearer "
-        "to it than the whole.",
+        "to it than the whole, by more than both intervals.",
     )
     CONTRADICTED = (
         "contradicted",
