@@ -42,7 +42,8 @@ A statement's function takes (Instance, Findings) and writes down findings, each
 - **Events**: ``out.event(name, successes, trials, promised)``, or ``out.event_over(name, i.redraws(),
   occurs, promised)`` with data and weights drawn anew in every trial. ``promised`` is the number as it
   comes out of the paper's or our constants, negative ones included, and ``None`` where a constant is
-  hidden. ``i.affordable(flops)`` says how many trials fit a budget.
+  hidden. ``i.affordable(flops)`` says how many trials fit a budget. An inequality that is promised with a
+  probability only takes ``promised`` too: one draw cannot violate it, and the event decides.
 - Sides are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much
   an inequality may miss by. A left side is taken to be a number that cannot be negative (λ_min of a
   Gram matrix, a norm), so that a lower bound ≤ 0 is *vacuous*; say ``nonnegative=False`` where it can,
