@@ -130,7 +130,12 @@ def test_command(tmp_path):
 def searched(monkeypatch, run, **options):
     """falsify on a statement that is made here."""
     made = Statement("toy.event", "", "", "", "", run)
+
+    def confirmed(*_):
+        raise Unproved("it has none")
+
     monkeypatch.setattr(sys.modules[falsify.__module__], "find", lambda _: made)
+    monkeypatch.setattr(sys.modules[falsify.__module__], "confirm", confirmed)
     return falsify("toy.event", **{"trials": 6, "seconds": 20.0, **options})
 
 
