@@ -106,7 +106,8 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
     if verdicts:
         from ntkscope.cli.check import outcomes
 
-        Console(highlight=False).print(outcomes(verdicts))
+        console = Console(highlight=False)
+        console.print(outcomes(verdicts, console.width))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
 
@@ -124,7 +125,7 @@ def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[An
     applying = [
         s.id
         for s in all_statements()
-        if all(h.holds is not False for h in s.applies_to(model.network))
+        if all(h.met is not False for h in s.applies_to(model.network))
     ]
     verdicts = []
     for done, id in enumerate(applying):

@@ -7,6 +7,7 @@ one forward and one backward pass and one eigenvalue of each matrix.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -22,12 +23,12 @@ from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.statements import redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
+from ntkscope.statements.redraws import NotComputable
 
-
-class NotComputable(Exception):
-    """Raised inside a statement when the rest of it has no meaning on this instance."""
+__all__ = ["Instance", "NotComputable"]
 
 
 class Instance:
@@ -44,7 +45,8 @@ class Instance:
     samples: draws behind a Monte-Carlo expectation. trials: repetitions behind a success rate.
     delta: the failure probability δ that some statements take.
 
-    Raises ValueError for several outputs (the theory has one) or data that do not fit.
+    Raises ValueError for several outputs (the theory has one), data that do not fit, δ outside of
+    (0, 1), no trials, or fewer than two draws.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Instance:
             raise ValueError(
                 f"X has {self.X.shape[1]} features, the network takes {self.network.dim}"
             )
+        _require_budget(samples, trials, delta)
         self.seed, self.distribution = seed, distribution
         self.samples, self.trials, self.delta = samples, trials, delta
         self._held: dict[Any, Any] = {}
+        self._redrawn: dict[int, Instance] = {}
 
     # sizes, in the papers' letters
 
@@ -137,6 +141,38 @@ class Instance:
         if key not in self._held:
             self._held[key] = make()
         return self._held[key]
+
+    # joint redraws of data and weights, for events with a probability
+
+    def redraw(self, trial: int) -> Instance:
+        """The same network and law with data and weights drawn anew; the same for the same trial.
+
+        Redraws are kept while there is room, so that statements share what they compute. Raises
+        NotComputable where the law of the data is not known or the weights were given.
+        """
+        if trial not in self._redrawn:
+            model, X, seed = redraws.drawn(
+                self.network, self.distribution, self.N, self.generator, trial
+            )
+            fresh = Instance(
+                model, X, seed=seed, distribution=self.distribution, samples=self.samples,
+                trials=self.trials, delta=self.delta,
+            )  # fmt: skip
+            if len(self._redrawn) >= redraws.room(self.network, self.N):
+                return fresh
+            self._redrawn[trial] = fresh
+        return self._redrawn[trial]
+
+    def redraws(self, trials: int | None = None) -> Iterator[Instance]:
+        """Independent redraws, one after another; by default ``self.trials``, or as many as a budget of
+        operations allows. Raises NotComputable as :meth:`redraw`."""
+        if trials is None:
+            trials = self.affordable(redraws.cost(self.network, self.N), redraws.FLOPS)
+        return map(self.redraw, range(trials))
+
+    def affordable(self, flops: float, budget: float = 2e9) -> int:
+        """How many of ``self.trials`` repetitions of ``flops`` operations fit a budget, one at least."""
+        return max(1, min(self.trials, int(budget // max(flops, 1.0))))
 
     # one forward and one backward pass
 
@@ -322,3 +358,16 @@ class Instance:
         if len(values) < 2:
             return math.inf
         return float(values.std()) / math.sqrt(len(values))
+
+
+def _require_budget(samples: int, trials: int, delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(
+            f"delta must be a probability with 0 < delta < 1, got {delta}; leave it out for 0.1"
+        )
+    for name, value, least, why in (
+        ("samples", samples, 2, "an expectation needs them for its standard error"),
+        ("trials", trials, 1, "a success rate is taken over them"),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value}: {why}")

@@ -15,24 +15,42 @@ trace. A file of one's own::
         latex=r"\\lambda_{\\min}(K)\\le\\tfrac12\\min_iK_{ii}",
     )
     def half(i, out):
-        out.at_most("λ_min(K) ≤ ½ min K_ii", i.lambda_K, i.K.diagonal().min() / 2, key="half")
+        out.conclude_at_most("λ_min(K) ≤ ½ min K_ii", i.lambda_K, i.K.diagonal().min() / 2, key="half")
 
     @PAPER.confirmer("theorem-1", "half")
     def half_in_balls(b):
         return b.lambda_K, smallest_of(diagonal(b.K)) / 2
 
-- ``needs`` are hypotheses on the network alone (``ntkscope.statements.needs``: relu, gaussian, …),
-  the paper's own where a statement names none. They are recorded first and never stop the
-  function: compute what can be computed, and ``raise NotComputable("why")`` where nothing can.
-- ``out.hypothesis``: a condition with its number; ``holds=None`` where a sample cannot test it;
-  ``out.order_of`` when the paper gives the threshold up to a constant.
-- ``out.at_most`` / ``at_least`` / ``equal`` (level 2): inequalities with explicit constants. Sides
-  are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much the
-  claim may miss by. Such a claim must hold on every instance to which it applies; if the paper's
-  does not, mark it ``erratum=True`` and describe it in docs/ERRATA.md. Its ``key`` is what confirmers
-  and searches know it by, and layers, powers, … are given beside it: ``key="hermite", k=k, r=r``.
-- ``out.rate``: a statement with a probability, over Monte-Carlo trials.
-- ``out.scaling`` (level 3): a measured number against an expression without its constant.
+A statement's function takes (Instance, Findings) and writes down findings, each of one kind.
+:mod:`ntkscope.statements.outcomes` has what each may come to.
+
+- **Hypotheses.** ``needs`` are those on the network alone (``ntkscope.statements.needs``: relu,
+  gaussian, …), the paper's own where a statement names none. They are recorded first and never stop
+  the function: compute what can be computed, and ``raise NotComputable("why")`` where nothing can.
+  ``out.hypothesis(name, met, measured, threshold)`` is a condition with its numbers, ``None`` for
+  ``met`` where a sample cannot test it; ``out.order_of`` one whose constant the paper hides, of which
+  the constant needed is shown. Record the condition that the paper prints, not a repaired one.
+- **The conclusion**, which every statement with more than steps declares. With explicit constants:
+  ``out.conclude_at_most`` / ``conclude_at_least`` / ``conclude_equal``. With a hidden one:
+  ``out.conclusion(name, measured, "Ω", predicted, "expression")``, which shows the constant needed
+  with its error and never "holds". A statement may have several; give each a ``key`` of its own or
+  another layer, power, …: sweeps and searches tell them apart by these.
+- **Steps** of the proof: ``out.at_most`` / ``at_least`` / ``equal`` with explicit constants,
+  ``out.step_order`` with a hidden one. ``tautology=True`` marks what is true of every matrix (Weyl,
+  Gershgorin, Schur, Rayleigh, Jensen of the very matrices): it is shown and never counts as evidence.
+  A lemma that is only inequalities needs no conclusion: its steps decide.
+- **Events**: ``out.event(name, successes, trials, promised)``, or ``out.event_over(name, i.redraws(),
+  occurs, promised)`` with data and weights drawn anew in every trial. ``promised`` is the number as it
+  comes out of the paper's or our constants, negative ones included, and ``None`` where a constant is
+  hidden. ``i.affordable(flops)`` says how many trials fit a budget. An inequality that is promised with a
+  probability only takes ``promised`` too: one draw cannot violate it, and the event decides.
+- Sides are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much
+  an inequality may miss by. A left side is taken to be a number that cannot be negative (λ_min of a
+  Gram matrix, a norm), so that a lower bound ≤ 0 is *vacuous*; say ``nonnegative=False`` where it can,
+  such as λ_min(A − B) ≥ 0. Where the sides are a residual and 0, ``scale`` is the size of what is
+  compared; without it rounding makes the claim *below rounding*. What does not hold as printed is marked ``erratum=True`` and described in
+  docs/ERRATA.md. ``key`` is what confirmers and searches know a claim by, and layers, powers, … are
+  given beside it: ``key="hermite", k=k, r=r``.
 - A confirmer takes the instance in ball arithmetic and the claim's parameters, and returns both
   sides as balls.
 - What several statements need belongs to :class:`Instance` as a cached property, or goes through
@@ -68,6 +86,8 @@ class Paper:
     title, citation: for lists and pages.
     order: where it stands in lists, smallest first.
     needs: what its statements ask of the network, where they do not say otherwise.
+    growth: how its statements grow in a sweep, where they do not say otherwise: d and the widths by a
+        factor s, N by s^growth. 2 holds N/(n_{L-2} n_{L-1}) fixed, as minimum over-parameterization asks.
     parts: the folder's modules with statements and confirmers, in the order of the statements.
     figures: the folder's modules with figures, in the gallery's order.
     statements: by number, such as "theorem-4.1". confirmers: by number and claim key.
@@ -79,6 +99,7 @@ class Paper:
     citation: str = ""
     order: int = 100
     needs: tuple[Need, ...] = ()
+    growth: int = 1
     parts: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     statements: dict[str, Statement] = field(default_factory=dict, init=False, repr=False)
@@ -102,6 +123,7 @@ class Paper:
         latex: str,
         needs: tuple[Need, ...] | None = None,
         level2: str = "",
+        growth: int | None = None,
     ) -> Callable[[Run], Run]:
         """Register the decorated function of (Instance, Findings) as the statement ``key.number``.
 
@@ -110,7 +132,7 @@ class Paper:
         number: the rest of its id, such as ``"theorem-4.1"``.
         title, sentence, latex: a few words, the claim in one sentence, the claim as printed.
         section: where it stands in the paper.
-        needs: what it asks of the network; the paper's ``needs`` by default.
+        needs, growth: what it asks of the network, how it grows in a sweep; the paper's by default.
         level2: what is compared with explicit constants, in a line.
 
         Raises ValueError for a number given twice.
@@ -123,6 +145,7 @@ class Paper:
             self.statements[number] = Statement(
                 id, title, f"{self.short}, {section}", sentence, latex, run,
                 self.needs if needs is None else needs, level2,
+                self.growth if growth is None else growth,
             )  # fmt: skip
             return run
 

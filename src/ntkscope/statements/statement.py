@@ -10,7 +10,8 @@ from typing import Any
 from ntkscope.networks.network import Network
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.verdict import Hypothesis, Verdict
+from ntkscope.statements.kinds import Hypothesis
+from ntkscope.statements.verdict import Verdict
 
 Need = Callable[[Network], Hypothesis]
 Run = Callable[[Instance, Findings], None]
@@ -22,6 +23,7 @@ class Statement:
 
     id: ``paper.statement``. sentence: the claim in one sentence. latex: the claim as printed.
     needs: what it asks of the network, each a function of it. section: where it stands.
+    growth: in a sweep d and the widths grow by s and N by s^growth: 2 holds N/(n_{L-2} n_{L-1}) fixed.
     """
 
     id: str
@@ -32,6 +34,7 @@ class Statement:
     run: Run
     needs: tuple[Need, ...] = ()
     level2: str = ""
+    growth: int = 1
 
     @property
     def paper(self) -> str:
@@ -62,7 +65,7 @@ class Statement:
         }  # fmt: skip
         return Verdict(
             self.id, self.title, self.source, self.sentence, self.latex,
-            tuple(out.hypotheses), tuple(out.claims), tuple(out.rates), tuple(out.scalings),
+            tuple(out.hypotheses), tuple(out.claims), tuple(out.events), tuple(out.constants),
             tuple(out.notes), tuple(out.tables), {**facts, **(settings or {})},
             time.perf_counter() - start,
         )  # fmt: skip
