@@ -207,6 +207,11 @@ class Event:
         return lower, upper
 
     @property
+    def decides(self) -> bool:
+        """Whether a positive number was promised, so that trials can miss it."""
+        return self.outcome not in (EventOutcome.NO_NUMBER, EventOutcome.PROMISED_NOTHING)
+
+    @property
     def outcome(self) -> EventOutcome:
         """What the interval says of the promise."""
         if self.promised is None or math.isnan(self.promised):

@@ -71,8 +71,9 @@ class Verdict:
         """That of the conclusion, unless a hypothesis is not met or something fails.
 
         In this order: a hypothesis not met; a violated inequality; a missed event; conclusions with
-        explicit constants; events; conclusions up to a constant; where a lemma concludes nothing
-        further, its steps, identities of linear algebra left out.
+        explicit constants; events that were promised a positive number; conclusions up to a constant;
+        the other events; where a lemma concludes nothing further, its steps, identities of linear
+        algebra left out.
         """
         if not self.applies:
             return Outcome.DOES_NOT_APPLY
@@ -85,8 +86,9 @@ class Verdict:
         evidence = [c for c in self.steps if not c.tautology]
         concluding = [c for c in self.constants if c.concludes]
         judged: tuple[tuple[Sequence[Claim | Event | Constant], Sequence[StrEnum]], ...] = (
-            (self.conclusions, _CLAIMS), (self.events, _EVENTS), (concluding, _CONSTANTS),
-            (evidence, _CLAIMS), (self.constants, _CONSTANTS),
+            (self.conclusions, _CLAIMS), ([e for e in self.events if e.decides], _EVENTS),
+            (concluding, _CONSTANTS), (self.events, _EVENTS), (evidence, _CLAIMS),
+            (self.constants, _CONSTANTS),
         )  # fmt: skip
         for found, order in judged:
             if found:

@@ -51,7 +51,8 @@ def projected_lambda(i: Instance, k: int, r: int) -> Quantity:
         A = projected(i, k)
         full = i.F(k)[i.rows]
         # cancellation in F̃ and in the projection leaves errors of the size of F itself
-        forming = r * (i.n[k] + 12) * U * float(full.square().sum(dim=1).max()) ** r * len(A)
+        sizes = full.square().sum(dim=1)
+        forming = r * (i.n[k] + 12) * U * float((sizes**r).max()) * len(A)
         found = power_eigenvalue(A @ A.T, r, i.n[k])
         return Quantity(found.value, found.error + forming)
 
@@ -98,6 +99,9 @@ def centring(i: Instance, out: Findings) -> None:
 
 def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Tensor) -> None:
     full, reduced = (A @ A.T) ** r, (centred @ centred.T) ** r
+    if not bool(full.isfinite().all()):
+        out.note(f"The powers r = {r} at layer {k} are beyond float64.")
+        return
     forming = r * (i.n[k] + 4) * U * float((full + reduced).diagonal().sum())
     eigenvalues, vectors = torch.linalg.eigh(full - reduced)
     bar = forming + len(full) * U * float(eigenvalues.abs().max())
@@ -213,7 +217,7 @@ def projection(i: Instance, out: Findings) -> None:
             out.at_least(f"λ_min((F_{k}F_{k}ᵀ)^{r}) ≥ {name}", power_eigenvalue(A @ A.T, r, i.n[k]),
                          value, tautology=True, key="eigenvalues", k=k, r=r)  # fmt: skip
             if math.comb(i.n[k] + r - 2, r) >= i.N:
-                out.conclusion(name, value, "Θ", scales.features(i, k) ** r, f"({expression})^{r}",
+                out.conclusion(name, value, "Θ", scales.features(i, k, r), f"({expression})^{r}",
                                key="power", k=k, r=r)  # fmt: skip
     if not i.mean_features(i.L - 1)[1]:
         out.note("A sampled mean serves: the order holds whatever vector is put for E f_k.")
@@ -256,13 +260,16 @@ def centred_powers(i: Instance, out: Findings) -> None:
         gram = centred @ centred.T
         _gershgorin(i, out, k, gram)
         for r in POWERS:
+            if not bool((gram**r).isfinite().all()):
+                out.note(f"The powers r = {r} at layer {k} are beyond float64.")
+                continue
             value = power_eigenvalue(gram, r, i.n[k])
             if math.comb(i.n[k] + r - 1, r) < i.N:
                 out.note(f"Layer {k}, r = {r}: n_{k} is too narrow for the power to have rank N.")
                 continue
             spread = centring_spread(i, k, r, centred, torch.linalg.eigh(gram**r)[1][:, 0])
             out.conclusion(f"λ_min(F̃_{k}^(*{r})…)", Quantity(value.value, value.error, spread), "Θ",
-                           scales.features(i, k) ** r, f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power",
+                           scales.features(i, k, r), f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power",
                            k=k, r=r)  # fmt: skip
         _products_event(i, out, k)
 
@@ -272,10 +279,10 @@ def _gershgorin(i: Instance, out: Findings, k: int, gram: Tensor) -> None:
     N = len(gram)
     for r in POWERS:
         value = power_eigenvalue(gram, r, i.n[k])
-        worst = float((gram - torch.diag(diagonal)).abs().max()) ** r
         length = r * (i.n[k] + 4) + N
-        low = float(diagonal.min()) ** r - (N - 1) * worst
-        high = float(diagonal.max()) ** r + (N - 1) * worst
+        worst = float(((gram - torch.diag(diagonal)) ** r).abs().max())
+        low = float((diagonal**r).min()) - (N - 1) * worst
+        high = float((diagonal**r).max()) + (N - 1) * worst
         name = f"λ_min(F̃_{k}^(*{r})…)"
         out.at_least(f"{name} ≥ min‖·‖^(2r) − (N−1)max|⟨·,·⟩|^r", value, rounded(low, length, high),
                      tautology=True, key="gershgorin-below", k=k, r=r)  # fmt: skip

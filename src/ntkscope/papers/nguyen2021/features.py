@@ -16,7 +16,7 @@ from ntkscope.statements.quantity import Quantity, rounded
 from ntkscope.statements.shared import assumptions, chains, chernoff, scales
 from ntkscope.statements.shared.expected import expected_gram
 from ntkscope.statements.shared.joint import redrawable
-from ntkscope.statements.shared.relu import relu_coefficient, width_conditions
+from ntkscope.statements.shared.relu import power_over_rows, relu_coefficient, width_conditions
 
 
 @PAPER.statement(
@@ -67,7 +67,10 @@ def projected_bound(i: Instance, k: int, r: int) -> Quantity:
     if largest.value == 0:
         return Quantity(0.0)
     factor = rounded(relu_coefficient(r) ** 2 * i.beta[k] * i.beta[k], 16)
-    return projected_lambda(i, k - 1, r) * factor / largest ** (r - 1)
+    power = projected_lambda(i, k - 1, r) * factor
+    for _ in range(r - 1):
+        power = power / largest
+    return power
 
 
 def _projected_chain(i: Instance, out: Findings, k: int) -> None:
@@ -187,7 +190,10 @@ def hermite_step(i: Instance, out: Findings) -> None:
         if largest_row.value == 0:
             continue
         for r in POWERS:
-            power = i.lambda_power(k, r) / largest_row ** (r - 1)
+            if r == 1:
+                power = i.lambda_features(k)
+            else:
+                power = power_over_rows(i.gram(k), r, i.n[k], largest_row)
             bound = power * (i.beta[k + 1] * i.beta[k + 1] * relu_coefficient(r) ** 2)
             out.conclude_at_least(f"λ(E φ(F_{k}w)φ(F_{k}w)ᵀ) ≥ β² μ_{r}² λ_min(F_{k}^(*{r})…)/max", expected,
                          bound, key="hermite", k=k, r=r)  # fmt: skip

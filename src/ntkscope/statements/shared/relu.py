@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
+from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U
@@ -31,6 +34,13 @@ def relu_coefficient(r: int) -> float:
     double_factorial = math.prod(range(r - 3, 0, -2))
     sign = -1.0 if (r // 2) % 2 == 0 else 1.0
     return sign * double_factorial / math.sqrt(2 * math.pi * math.factorial(r))
+
+
+def power_over_rows(gram: Tensor, r: int, inner: int, largest: Quantity) -> Quantity:
+    """λ_min(G^{∘r})/``largest``^{r−1}, ``largest`` of the size of G: of no power that overflows."""
+    unit = 2.0 ** max(-1000, min(1000, round(math.log2(largest.value))))
+    relative = largest * (1.0 / unit)
+    return power_eigenvalue(gram / unit, r, inner) / relative ** (r - 1) * unit
 
 
 def width_conditions(i: Instance, out: Findings, k: int) -> bool:
