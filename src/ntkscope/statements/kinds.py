@@ -208,8 +208,8 @@ class Event:
 
     @property
     def decides(self) -> bool:
-        """Whether a positive number was promised, so that trials can miss it."""
-        return self.outcome not in (EventOutcome.NO_NUMBER, EventOutcome.PROMISED_NOTHING)
+        """Whether the trials reached or missed what was promised."""
+        return self.outcome in (EventOutcome.REACHED, EventOutcome.MISSED)
 
     @property
     def outcome(self) -> EventOutcome:

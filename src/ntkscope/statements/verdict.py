@@ -71,7 +71,7 @@ class Verdict:
         """That of the conclusion, unless a hypothesis is not met or something fails.
 
         In this order: a hypothesis not met; a violated inequality; a missed event; conclusions with
-        explicit constants; events that were promised a positive number; conclusions up to a constant;
+        explicit constants; events that trials decide; conclusions up to a constant;
         the other events; where a lemma concludes nothing further, its steps, identities of linear
         algebra left out.
         """
