@@ -81,8 +81,10 @@ def summary(record: Record) -> str:
     orders = [c for c in record["constants"] if c["kind"] == "conclusion"]
     steps = [c for c in record["inequalities"] if c["kind"] == "step" and not c["tautology"]]
     certain = [c for c in concluding if c["promised"] is None]
+    decided = [e for e in record["events"] if e["outcome"] in ("reached", "missed")]
     for items, say in (
-        (certain, _sides), (record["events"], _rate), (concluding, _sides), (orders, _needed),
+        (certain, _sides), (decided, _rate), (concluding, _sides), (orders, _needed),
+        (record["events"], _rate),
         (steps, _sides), (record["constants"], _needed),
     ):  # fmt: skip
         if items:

@@ -47,6 +47,8 @@ def power_eigenvalue(gram: Tensor, r: int, inner: int) -> Quantity:
     r-th power of that, and in the 2-norm by the trace of it.
     """
     power = gram**r
+    if not bool(power.isfinite().all()):
+        return Quantity(math.nan, math.inf)
     forming = r * (inner + 2) * U * float(power.diagonal().sum())
     found = least_eigenvalue(power)
     return Quantity(found.value, found.error + forming)

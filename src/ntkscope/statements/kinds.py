@@ -217,6 +217,11 @@ class Event:
         return lower, upper
 
     @property
+    def decides(self) -> bool:
+        """Whether the trials reached or missed what was promised."""
+        return self.outcome in (EventOutcome.REACHED, EventOutcome.MISSED)
+
+    @property
     def outcome(self) -> EventOutcome:
         """What the interval says of the promise."""
         if self.promised is None or math.isnan(self.promised):

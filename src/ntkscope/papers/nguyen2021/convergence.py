@@ -14,6 +14,7 @@ from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded
+from ntkscope.statements.shared.joint import redrawable
 from ntkscope.statements.shared.wide import unit_error, unit_kernel, wide
 
 UNIT_FREE = (needs.relu, needs.plain, needs.gaussian)
@@ -41,10 +42,10 @@ def convergence(i: Instance, out: Findings) -> None:
         * float(torch.linalg.matrix_norm(finite, 2) + torch.linalg.matrix_norm(limit.K, 2))
     )
     out.at_most("max_j |λ_j(νK̄) − λ_j(K^(L))| ≤ ‖νK̄ − K^(L)‖₂", float(gaps),
-                Quantity(worst, bar + noise), key="weyl")  # fmt: skip
+                Quantity(worst, bar + noise), tautology=True, key="weyl")  # fmt: skip
     gap = (limit.K.diagonal() - i.L * i.norms_sq(i.X)).abs().max()
     out.at_most("max_i |K^(L)_ii − L‖x_i‖²|", float(gap), Quantity(0.0, limit.error(limit.K)),
-                key="diagonal")  # fmt: skip
+                scale=float(limit.K.diagonal().max()), key="diagonal")  # fmt: skip
     relative = float(difference.norm() / limit.K.norm())
     narrow = min(i.n[1 : i.L])
     out.scaling("‖νK̄ − K^(L)‖_F/‖K^(L)‖_F", relative, "O", 1 / math.sqrt(narrow), "1/√min n_l",
@@ -90,15 +91,15 @@ def entrywise(i: Instance, out: Findings) -> None:
     difference = unit_kernel(i) - wide(i).K
     worst = float(difference.abs().max())
     out.at_most("‖νK̄ − K^(L)‖_F ≤ N max|νK̄_ij − K^(L)_ij|", rounded(difference.norm(), i.N * i.N),
-                rounded(i.N * worst, 2), key="frobenius")  # fmt: skip
+                rounded(i.N * worst, 2), tautology=True, key="frobenius")  # fmt: skip
     # the cited theorem normalises its inputs, so entries count relative to the largest ‖x‖²
     epsilon = worst / ((i.L + 1) * max(float(i.norms_sq(i.X).max()), 1e-300))
     narrow = min(i.n[1 : i.L])
     if epsilon > 0:
         out.scaling("min n_l for the measured ε", narrow, "Ω", epsilon**-4, "ε⁻⁴",
                     "the rate that is quoted", key="width-quoted")  # fmt: skip
-        out.scaling("min n_l for the measured ε", narrow, "Θ", epsilon**-2, "ε⁻²",
-                    "the rate that is measured", key="width-measured")  # fmt: skip
+        out.step_order("min n_l for the measured ε", narrow, "Θ", epsilon**-2, "ε⁻²",
+                       note="the rate that is measured", key="width-measured")  # fmt: skip
     out.note(f"ε = max|νK̄ − K|/((L+1) max‖x‖²) = {epsilon:.3g}.")
 
 
@@ -112,31 +113,45 @@ def entrywise(i: Instance, out: Findings) -> None:
         r"\le\tfrac32\lambda_{\min}(K^{(L)})"
     ),
     needs=UNIT_FREE,
-    level2="Weyl: |λ_min(νK̄) − λ_min(K^(L))| ≤ ‖νK̄ − K^(L)‖_F; the factors ½, 3/2 where that is ≤ λ_min(K^(L))/2",
+    level2="Weyl: |λ_min(νK̄) − λ_min(K^(L))| ≤ ‖νK̄ − K^(L)‖_F; the factors ½, 3/2 over data and weights",
 )
 def within_half(i: Instance, out: Findings) -> None:
     finite, limit = unit_kernel(i), wide(i)
     distance = Quantity(float((finite - limit.K).norm()), unit_error(i) + limit.error(limit.K))
     small, target = unit_lambda(i), limit_eigenvalue(i, "K", limit.K)
     out.at_least("λ_min(νK̄) ≥ λ_min(K^(L)) − ‖νK̄ − K^(L)‖_F", small, target - distance,
-                 key="weyl-below")  # fmt: skip
+                 tautology=True, key="weyl-below")  # fmt: skip
     out.at_most("λ_min(νK̄) ≤ λ_min(K^(L)) + ‖νK̄ − K^(L)‖_F", small, target + distance,
-                key="weyl-above")  # fmt: skip
+                tautology=True, key="weyl-above")  # fmt: skip
     close = distance.value <= 0.5 * target.value
-    out.hypothesis("‖νK̄ − K^(L)‖_F ≤ λ_min(K^(L))/2 (widths of order N⁴)", True if close else None,
-                   distance.value, 0.5 * target.value,
-                   "" if close else "the widths do not reach it")  # fmt: skip
     narrow = min(i.n[1 : i.L])
+    if target.value > target.error:
+        epsilon = target.value / (2 * (i.L + 1) * i.N * max(float(i.norms_sq(i.X).max()), 1e-300))
+        out.order_of("min n_l = Ω(ε⁻⁴), ε = λ_min(K^(L))/(2(L+1)N max‖x‖²)", narrow, epsilon**-4,
+                     at_least=True)  # fmt: skip
+    else:
+        out.note("λ_min(K^(L)) cannot be told from 0: no ε serves.")
     if not close and target.value > 0:
         width = narrow * (2 * distance.value / target.value) ** 2
         out.note(
             f"The distance falls like n^(−1/2) (eq-4): min n_l = {width:.2g} would do, N⁴ is {i.N**4:.2g}."
         )
     if close:
-        out.at_least("λ_min(νK̄) ≥ ½ λ_min(K^(L))", small, target * 0.5, key="half")
-        out.at_most("λ_min(νK̄) ≤ 3/2 λ_min(K^(L))", small, target * 1.5, key="three-halves")
+        out.at_least("λ_min(νK̄) ≥ ½ λ_min(K^(L))", small, target * 0.5, tautology=True, key="half")
+        out.at_most("λ_min(νK̄) ≤ 3/2 λ_min(K^(L))", small, target * 1.5, tautology=True,
+                    key="three-halves")  # fmt: skip
+    if redrawable(i):
+        out.event_over("½ ≤ λ_min(νK̄)/λ_min(K^(L)) ≤ 3/2", i.redraws(), _within, None, key="within")
     out.scaling("λ_min(νK̄)", small, "Θ", target.value, "λ_min(K^(L))", key="within")
     out.note("Eq. 16 and 20 print Π_{l=1}^{L} 2/n_l; the product ends at L−1.")
+
+
+def _within(fresh: Instance) -> bool | None:
+    small, target = unit_lambda(fresh), limit_eigenvalue(fresh, "K", wide(fresh).K)
+    bar = small.error + 1.5 * target.error
+    if min(abs(small.value - 0.5 * target.value), abs(small.value - 1.5 * target.value)) <= bar:
+        return None
+    return 0.5 * target.value < small.value < 1.5 * target.value
 
 
 def unit_lambda(i: Instance) -> Quantity:
@@ -164,9 +179,9 @@ def all_wide(i: Instance, out: Findings) -> None:
     halves = math.prod(n / 2.0 for n in i.n[1 : i.L])
     value = unit_lambda(i) * halves
     least = Quantity(float(finite.diagonal().min()), unit_error(i)) * halves
-    out.at_most("λ_min(K̄) ≤ min_i K̄_ii", value, least, key="least-diagonal")
+    out.at_most("λ_min(K̄) ≤ min_i K̄_ii", value, least, tautology=True, key="least-diagonal")
     predicted = i.d * math.prod(float(n) for n in i.n[1 : i.L])
     out.scaling("λ_min(K̄), unit weights", value, "Θ", predicted, "d Π n_l", key="size")
     mean = i.L * float(i.norms_sq(i.X).mean()) * halves
-    out.scaling("mean_i K̄_ii", float(finite.diagonal().mean()) * halves, "Θ", mean,
-                "L mean‖x‖² Π n_l/2", key="diagonal")  # fmt: skip
+    out.step_order("mean_i K̄_ii", float(finite.diagonal().mean()) * halves, "Θ", mean,
+                   "L mean‖x‖² Π n_l/2", key="diagonal")  # fmt: skip

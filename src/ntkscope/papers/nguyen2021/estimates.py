@@ -2,23 +2,26 @@
 
 The proofs bound each step by Bernstein's or Hoeffding's inequality with a hidden constant. Run
 here: the identity or inequality for the mean over W_k, exactly, and the event over redraws of W_k
-against Chebyshev's inequality, whose constant is explicit: for ReLU neurons f_j = σ(w_jᵀf),
+against Chebyshev's and Chernoff's, whose constants are explicit: for ReLU neurons f_j = σ(w_jᵀf),
 E f_j² = s²/2 and Var f_j² = 5s⁴/4 with s² = β²‖f‖², so P(|Σ − E| > E/2) ≤ 20/n.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ntkscope.papers.nguyen2021 import PAPER
+from ntkscope.papers.nguyen2021.finite import features_event
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.kinds import Parameter
 from ntkscope.statements.quantity import Quantity, U, rounded, sample_mean
-from ntkscope.statements.shared import assumptions, chains, scales
-from ntkscope.statements.shared.relu import feature_bound
+from ntkscope.statements.shared import assumptions, chains, scales, tails
+from ntkscope.statements.shared.relu import feature_bound, norm_bound
 
 PAIRED = 512  # reference points whose pairs stand for E_x E_y
 
@@ -35,14 +38,17 @@ def relu_only(i: Instance, what: str) -> None:
     section="Lemma C.1",
     sentence="‖f_k(x)‖² and its mean over x are of the order of d Π n_l β_l².",
     latex=r"\|f_k(x)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big),\quad \mathbb E_x\|f_k(x)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    level2="½ ≤ ‖f_k‖²/E_{W_k}‖f_k‖² ≤ 3/2 with probability 1 − 20/n_k; ≤ Π M²‖W_l‖²_op ‖x‖² always",
+    level2="½ ≤ ‖f_k‖²/E_{W_k}‖f_k‖² ≤ 3/2 over W_k, and its product over data and weights; ≤ Π M²‖W_l‖²_op ‖x‖² always",
 )
 def feature_norm(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
     out.note(i.reference_note)
     for k in range(i.L):
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
-        out.extremes(f"‖f_{k}(x_i)‖²", i.norms_sq(i.F(k)), "Θ", predicted, expression, k=k)
+        sizes = i.norms_sq(i.F(k))
+        out.conclusion(f"‖f_{k}(x_1)‖²", rounded(sizes[0], i.n[k] + 1), "Θ", predicted, expression,
+                       key="size", k=k)  # fmt: skip
+        out.extremes(f"‖f_{k}(x_i)‖²", sizes, "Θ", predicted, expression, concludes=False, k=k)
         mean = sample_mean(i.norms_sq(i.reference_pass[0][k]))
         out.scaling(f"E_x‖f_{k}(x)‖²", mean, "Θ", predicted, expression, key="mean", k=k)
         if k:
@@ -52,12 +58,15 @@ def feature_norm(i: Instance, out: Findings) -> None:
         # given f_{k-1}(x) ≠ 0 the pre-activations are independent N(0, s²), and s cancels
         g = torch.randn(i.trials, i.n[k], generator=i.generator(f"C.1 {k}"), dtype=torch.float64)
         ratio = torch.relu(g).square().sum(dim=1) / (0.5 * i.n[k])
-        _rate(out, f"½ ≤ ‖f_{k}‖²/E ≤ 3/2 over W_{k}", ratio, 20 / i.n[k])
+        _rate(out, f"½ ≤ ‖f_{k}‖²/E ≤ 3/2", ratio, tails.relu_layer(i.n[k]), f"W_{k}", k=k)
+        features_event(i, out, k)
 
 
-def _rate(out: Findings, name: str, ratio: Tensor, failure: float) -> None:
+def _rate(
+    out: Findings, name: str, ratio: Tensor, failure: float, over: str, **at: Parameter
+) -> None:
     successes = int(((ratio >= 0.5) & (ratio <= 1.5)).sum())
-    out.rate(name, successes, len(ratio), max(0.0, 1.0 - failure))
+    out.event(name, successes, len(ratio), 1.0 - failure, over=over, key="within-half", **at)
 
 
 def pair_moment(i: Instance, k: int) -> tuple[float, Tensor]:
@@ -100,10 +109,15 @@ def mean_norm(i: Instance, out: Findings) -> None:
         empirical = rounded(features.mean(dim=0).square().sum(), len(features) + i.n[k], second)
         # of the empirical law of the reference points Jensen's inequality is exact
         out.at_most(f"‖E f_{k}‖² ≤ E‖f_{k}‖²", empirical, Quantity(second.value, second.error),
-                    key="jensen", k=k)  # fmt: skip
+                    tautology=True, key="jensen", k=k)  # fmt: skip
         how = "closed form" if exact else "sampled"
         out.scaling(f"‖E_x f_{k}‖²", size, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²", how,
                     key="mean", k=k)  # fmt: skip
+    if i.distribution is not None and i.distribution.moments().centered:
+        out.note(
+            "The induction has no base at k = 0, since E f_0 = E x = 0. Its first inequality gives one "
+            "at k = 1: (E‖f_0‖)² = (E‖x‖)² is of order d by Assumption 2.1."
+        )
     relu_only(i, "E σ(wᵀf) = ‖f‖/√(2π)")
     for k in range(1, i.L):
         moment, norms = pair_moment(i, k - 1)
@@ -117,7 +131,7 @@ def mean_norm(i: Instance, out: Findings) -> None:
                      key="mean-below", k=k)  # fmt: skip
         smaller = scale * float(previous.mean(dim=0).square().sum()) / (2 * math.pi)
         out.at_least(f"(E‖f_{k - 1}‖)² ≥ ‖E f_{k - 1}‖², both · n_{k}β_{k}²/2π", lower,
-                     rounded(smaller, length, float(lower)), key="mean-step", k=k)  # fmt: skip
+                     rounded(smaller, length, float(lower)), tautology=True, key="mean-step", k=k)  # fmt: skip
         _mean_rate(i, out, k, previous, norms, moment)
 
 
@@ -133,8 +147,8 @@ def _mean_rate(i: Instance, out: Findings, k: int, f: Tensor, norms: Tensor, mom
         successes += size >= 0.5 * i.n[k] * i.beta[k] ** 2 * moment
     # Var of a neuron's (E_x σ)² ≤ E_x E_w σ⁴ = (3/2) β⁴ E‖f‖⁴
     failure = 6.0 * float((norms**4).mean()) / (i.n[k] * moment**2)
-    out.rate(f"‖E_x f_{k}‖² ≥ ½ E_W‖E_x f_{k}‖² over W_{k}", successes, trials,
-             max(0.0, 1 - failure))  # fmt: skip
+    out.event(f"‖E_x f_{k}‖² ≥ ½ E_W‖E_x f_{k}‖²", successes, trials, 1 - failure, over=f"W_{k}",
+              key="mean", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -173,8 +187,29 @@ def centred_norms(i: Instance, out: Findings) -> None:
         bound = constant * math.prod((i.slope * float(i.op_norm(l))) ** 2 for l in range(1, k + 1))
         out.at_most(f"Var‖f_{k} − Ef_{k}‖ ≤ C_P Π M²‖W_l‖²_op", variance,
                     rounded(bound, 8 * max(i.n)), key="poincare", k=k)  # fmt: skip
+        _rows_event(i, out, k, Quantity(float(Z.mean()), 0.0, float(Z.std()) / math.sqrt(len(Z))))
     if constant is None:
         out.note("No Poincaré constant is known for this law, so eq. 40 has no number.")
+
+
+def _rows_event(i: Instance, out: Findings, k: int, mean: Quantity) -> None:
+    """½ E Z ≤ ‖f_k(x_i) − Ef_k‖ ≤ 3/2 E Z at every sample, over fresh data, the weights as they are."""
+    law, slope = i.distribution, i.slope
+    if law is None or slope is None or mean.value == 0:
+        return
+    stretch = math.sqrt(float(norm_bound(i, slope, 1, k)))
+    fails = tails.lipschitz(law, 0.5 * mean.value, stretch)
+    trials = i.affordable(2.0 * i.N * sum(a * b for a, b in pairwise(i.n[: k + 1])))
+    met = 0
+    for trial in range(trials):
+        with torch.no_grad():
+            X = law.sample(i.N, i.generator(f"C.3 {trial}"))
+            features = i.model.layers(X.to(i.model.dtype))[0][k]
+        Z = torch.linalg.vector_norm(features - i.mean_features(k)[0], dim=1)
+        met += float(Z.min()) >= 0.5 * mean.value and float(Z.max()) <= 1.5 * mean.value
+    out.event(f"½ E Z ≤ Z(x_i) ≤ 3/2 E Z for Z = ‖f_{k} − Ef_{k}‖ at every sample", met, trials,
+              None if fails is None else 1.0 - 2.0 * i.N * fails, over="the data", key="rows", k=k,
+              note="1 − 2N P(Z − EZ > EZ/2), ‖Z‖_Lip ≤ Π M‖W_l‖")  # fmt: skip
 
 
 @PAPER.statement(
@@ -215,7 +250,8 @@ def centred_mean(i: Instance, out: Findings) -> None:
         name = f"E_W E_x‖f_{k} − Ef_{k}‖²"
         out.at_least(f"{name} ≥ nβ²(E‖f‖²/2 − ‖Ef‖²/4 − (E‖f‖)²/4)", left, hermite, key="hermite",
                      k=k)  # fmt: skip
-        out.at_least(f"… ≥ nβ²/4 E‖f_{k - 1} − Ef_{k - 1}‖²", hermite, lower, key="jensen", k=k)
+        out.at_least(f"… ≥ nβ²/4 E‖f_{k - 1} − Ef_{k - 1}‖²", hermite, lower, tautology=True, key="jensen",
+                     k=k)  # fmt: skip
         out.at_most(f"{name} ≤ nβ²/2 E‖f_{k - 1}‖²", left, with_error(0.5 * scale * second),
                     key="above", k=k)  # fmt: skip
 
@@ -231,23 +267,23 @@ def centred_mean(i: Instance, out: Findings) -> None:
 def active_neurons(i: Instance, out: Findings) -> None:
     for k in range(1, i.L):
         active = i.network.activation.derivative(i.G(k)).square().sum(dim=1)
-        out.extremes(f"‖Σ_{k}(x_i)‖_F²", active, "Θ", i.n[k], f"n_{k}", k=k)
+        out.conclusion(f"‖Σ_{k}(x_1)‖_F²", rounded(active[0], i.n[k]), "Θ", i.n[k], f"n_{k}",
+                       key="size", k=k)  # fmt: skip
+        out.extremes(f"‖Σ_{k}(x_i)‖_F²", active, "Θ", i.n[k], f"n_{k}", concludes=False, k=k)
         if i.slope is not None:
             out.at_most(f"‖Σ_{k}(x)‖_F² ≤ M² n_{k}", rounded(active.max(), i.n[k]),
-                        i.n[k] * i.slope**2, key="slopes", k=k)  # fmt: skip
+                        i.n[k] * i.slope**2, tautology=True, key="slopes", k=k)  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k in range(1, i.L):
         alive = i.norms_sq(i.F(k - 1)) > 0
-        out.hypothesis(f"f_{k - 1}(x_i) ≠ 0 at every sample", bool(alive.all()), int(alive.sum()),
-                       i.N)  # fmt: skip
         if not bool(alive.any()):
             continue
         f = i.F(k - 1)[alive][0]
         draws = chains.gaussian_like(i, k, (i.trials, i.n[k]), f"C.5 {k}") * f.norm()
         counts = (draws > 0).double().sum(dim=1)
         successes = int(((counts >= i.n[k] / 4) & (counts <= 3 * i.n[k] / 4)).sum())
-        claimed = max(0.0, 1 - 2 * math.exp(-i.n[k] / 8))
-        out.rate(f"n_{k}/4 ≤ ‖Σ_{k}(x)‖_F² ≤ 3n_{k}/4 over W_{k}", successes, i.trials, claimed)
+        out.event(f"n_{k}/4 ≤ ‖Σ_{k}(x)‖_F² ≤ 3n_{k}/4", successes, i.trials,
+                  1 - 2 * math.exp(-i.n[k] / 8), over=f"W_{k}", key="hoeffding", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -272,7 +308,7 @@ def product_norm(i: Instance, out: Findings) -> None:
             length = previous.numel() + 4 * i.n[p]
             bound = (i.op_norm(p) * i.slope) ** 2 * rounded(previous.square().sum(), length)
             out.at_most(f"‖S_({k}→{p})‖_F² ≤ M²‖W_{p}‖²_op ‖S_({k}→{p - 1})‖_F²", measured, bound,
-                        key="submultiplicative", k=k, p=p)  # fmt: skip
+                        tautology=True, key="submultiplicative", k=k, p=p)  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k, p in products:
         if p > k:
@@ -292,4 +328,6 @@ def _product_rate(i: Instance, out: Findings, k: int, p: int, previous: Tensor) 
         moved = (previous @ W).square().sum(dim=0) * ((f @ W) > 0)
         ratios.append(float(moved.sum()) / (0.5 * i.n[p] * i.beta[p] ** 2 * frobenius))
     # Var(‖S w‖² σ′) ≤ ½E‖S w‖⁴ − ¼(β²‖S‖_F²)² ≤ (5/4)β⁴‖S‖_F⁴
-    _rate(out, f"½ ≤ ‖S_({k}→{p})‖_F²/E ≤ 3/2 over W_{p}", torch.tensor(ratios), 20 / i.n[p])
+    _rate(
+        out, f"½ ≤ ‖S_({k}→{p})‖_F²/E ≤ 3/2", torch.tensor(ratios), 20 / i.n[p], f"W_{p}", k=k, p=p
+    )

@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ntkscope.papers.nguyen2021 import PAPER
+from ntkscope.papers.nguyen2021.features import projected_bound
 from ntkscope.statements import needs
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded
-from ntkscope.statements.shared import assumptions, chains, scales
+from ntkscope.statements.shared import assumptions, chains, scales, tails
+from ntkscope.statements.shared.joint import redrawable
 from ntkscope.statements.shared.relu import (
     feature_bound,
     natural_scale,
@@ -36,30 +37,36 @@ from ntkscope.statements.shared.relu import (
         r"\prod_{l\ne k}\beta_l^2\Big) + \lambda_{\min}(XX^\top)\,\Omega\Big(\prod_{l<L} n_l\prod_{l\ge2}\beta_l^2\Big),"
         r"\quad \lambda_{\min}(\bar K^{(L)}) \le \sum_{k=1}^{L} O\Big(d\prod_{l<L} n_l\prod_{l\ne k}\beta_l^2\Big)"
     ),
-    level2="Σ_k λ_min(F_kF_kᵀ) min‖B_{k+1}‖² ≤ λ_min(K) ≤ min_i K_ii (eq. 26, 27)",
+    level2=(
+        "Σ_k λ_min(F_kF_kᵀ) min‖B_{k+1}‖² ≤ λ_min(K) ≤ min_i K_ii (eq. 26, 27); over data and weights the "
+        "lower bound with the projection in place of Lemma 5.4, and λ_min(K) ≤ 10 E K_11"
+    ),
 )
 def finite_width(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
-    wide = [k for k in range(1, i.L) if width_conditions(i, out, k)]
+    wide = [k for k in range(1, i.L) if _is_wide(i, k)]
     full = [k for k in range(1, i.L) if i.n[k] >= i.N]
     value = quantity(i.lambda_K)
     out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, schur_sum(i),
-                 key="shared.schur-sum")  # fmt: skip
+                 tautology=True, key="shared.schur-sum")  # fmt: skip
     diagonal = i.kernel.diagonal()
     out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
-                key="shared.least-diagonal")  # fmt: skip
+                tautology=True, key="shared.least-diagonal")  # fmt: skip
     for r in (2, 4):
-        _lower(i, out, r, wide, "ξ with constant 1 in eq. 18")
         _lower(i, out, r, full, "ξ_k = 1 where n_k ≥ N")
     upper = sum(scales.kernel(i, k) for k in range(1, i.L + 1))
     out.scaling("λ_min(K), upper bound", value, "O", upper, "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²",
                 key="upper")  # fmt: skip
-    tight = scales.kernel(i, min(range(1, i.L + 1), key=lambda l: i.beta[l]))
-    out.scaling("λ_min(K), eq. 25", value, "Θ", tight, "d Π_{l<L} n_l Π_l β_l² / min_l β_l²",
-                note="the two bounds meet where the layer before the smallest β_l is wide",
-                key="tight")  # fmt: skip
+    smallest = min(range(1, i.L + 1), key=lambda l: i.beta[l])
+    if smallest - 1 in full:
+        out.scaling("λ_min(K), eq. 25", value, "Θ", scales.kernel(i, smallest),
+                    "d Π_{l<L} n_l Π_l β_l² / min_l β_l²", key="tight")  # fmt: skip
+    else:
+        out.note("Eq. 25 is for a wide layer before the smallest β_l; there is none here.")
+    _over_redraws(i, out, full)
     out.note(
-        f"Layers with ξ_k = 1 at constant 1: {wide or 'none'}; with n_k ≥ N: {full or 'none'}."
+        f"Layers with ξ_k = 1 at constant 1: {wide or 'none'}; with n_k ≥ N: {full or 'none'}. "
+        "The bounds above count the latter."
     )
     out.note("§1 takes the argmin of β_l over [L−1], §4 over [L]; it is taken over [L] here.")
 
@@ -70,93 +77,51 @@ def _lower(i: Instance, out: Findings, r: int, layers: list[int], which: str) ->
     gram = i.lambda_features(0).value
     if gram > 0:
         predicted += gram * scales.kernel(i, 1) / i.d
-    name = f"λ_min(K), lower bound, r = {r}, {which}"
-    if predicted:
-        out.scaling(name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…",
-                    key="lower", r=r, layers=which)  # fmt: skip
-    else:
-        out.note(f"The lower bound is empty ({which}): no layer is wide and XXᵀ is singular.")
+    name = f"λ_min(K), r = {r}, {which}"
+    out.conclusion(name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…",
+                   key="lower", r=r)  # fmt: skip
+
+
+def _is_wide(i: Instance, k: int) -> bool:
+    """Whether eq. 18-19 hold at layer k with constant 1, o(·) read as ≤."""
+    scratch = Findings()
+    return i.N > 1 and width_conditions(i, scratch, k)
+
+
+def _over_redraws(i: Instance, out: Findings, full: list[int]) -> None:
+    """Eq. 22 with explicit constants at r = 2, and eq. 24 by Markov's inequality."""
+    if not redrawable(i) or not i.relu or not i.plain:
+        return
+
+    def lower(fresh: Instance) -> bool | None:
+        bound = Quantity(0.0)
+        for k in full:
+            signals = fresh.min_norm_sq(fresh.B(k + 1))
+            bound = bound + projected_bound(fresh, k, 2) * signals * (0.25 * fresh.n[k])
+        value = quantity(fresh.lambda_K)
+        gap, bar = value.value - bound.value, value.error + bound.error
+        return None if abs(gap) <= bar else gap > 0
+
+    if full:
+        out.event_over("λ_min(K) ≥ Σ_k n_k/4 β_k² μ_2² λ_min((F̃PF̃ᵀ)^2)/max‖f_(k−1)‖² min‖B_(k+1)‖²",
+                       i.redraws(), lower, None, key="projected")  # fmt: skip
+    law = i.distribution
+    ratio = law.moments().norm_sq / i.d if law is not None else math.nan
+    terms = sum(scales.kernel(i, k) for k in range(1, i.L + 1))
+    mean = ratio * terms * 0.5 ** (i.L - 1)
+
+    def upper(fresh: Instance) -> bool:
+        value = quantity(fresh.lambda_K)
+        return value.value + value.error <= 10.0 * mean
+
+    out.event_over("λ_min(K) ≤ 10 E K_11", i.redraws(), upper, None, key="markov",
+                   note="E K_11 = E‖x‖² Σ_k Π_{l<L} n_l/2 Π_{l≠k} β_l², Markov promises 0.9")  # fmt: skip
 
 
 def diagonal_quantity(i: Instance, value: float) -> Quantity:
     """An entry of the kernel's diagonal with the rounding of its sums."""
     length = max(t.inner for t in i.kernel.terms) + len(i.kernel.terms) + 1
     return rounded(value, length)
-
-
-@PAPER.statement(
-    "corollary-4.2",
-    title="Memorization capacity",
-    section="Corollary 4.2 and App. D.1",
-    sentence="A network of twice the hidden widths fits any labels to any accuracy.",
-    latex=r"\forall Y,\ \forall\varepsilon>0,\ \exists\theta:\ \|F_L(\theta)-Y\|_2\le\varepsilon",
-    level2="‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K), and ‖h_ε − Y‖ ≤ 10⁻³‖Y‖ for the doubled network h_ε",
-)
-def memorization(i: Instance, out: Findings) -> None:
-    assumptions.require(i, out)
-    lam = i.lambda_K
-    full_rank = lam.status.trustworthy
-    out.hypothesis("rank J = N (λ_min(K) > 0)", full_rank or None, lam.value, 0.0,
-                   lam.status.advice)  # fmt: skip
-    kinks = i.kernel.near_kinks
-    out.hypothesis("g_lj(x_i) ≠ 0 at θ_0, so that J is the Jacobian", kinks == 0, kinks, 0)
-    if kinks:
-        raise NotComputable("θ_0 lies on a kink, where h_ε has no limit")
-    if not full_rank:
-        raise NotComputable("the Jacobian is not of full rank, as far as float64 can tell")
-    Y = torch.randn(i.N, generator=i.generator("labels"), dtype=torch.float64)
-    v = torch.cholesky_solve(Y[:, None], torch.linalg.cholesky(i.K))[:, 0]
-    size = float(Y @ v)
-    largest_eigenvalue = float(torch.linalg.matrix_norm(i.K, 2))
-    condition = largest_eigenvalue / lam.value
-    bar = 8 * i.N * U * condition * abs(size)
-    out.at_most("‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K)", Quantity(size, bar),
-                rounded(Y.square().sum(), i.N) / quantity(lam), key="norm-bound")  # fmt: skip
-    errors = _doubled_errors(i, Y, v)
-    out.table("h_ε against Y", ("ε", "‖h_ε − Y‖/‖Y‖", "iterated"), errors)
-    best = min(min(e[1], e[2]) for e in errors)
-    if condition < 1e8:
-        out.at_most("min_ε ‖h_ε − Y‖/‖Y‖ ≤ 10⁻³", best, 1e-3, key="distance")
-    out.note(f"Best ‖h_ε − Y‖/‖Y‖ = {best:.2g}, condition number {condition:.2g}.")
-
-
-def _doubled_errors(i: Instance, Y: Tensor, v: Tensor) -> list[list[float]]:
-    """(ε, ‖h_ε − Y‖/‖Y‖ for θ′ = JᵀK⁻¹Y, the same after θ′ ← θ′ + JᵀK⁻¹(Y − h_ε))."""
-    parameters = {name: p.detach() for name, p in i.model.named_parameters()}
-    base = i.G(i.L)[:, 0]
-    factor = torch.linalg.cholesky(i.K)
-    direction = _pull_back(i, v)
-    size = float(sum(t.square().sum() for t in direction.values())) ** 0.5
-    weight = float(sum(p.square().sum() for p in parameters.values())) ** 0.5
-    rows = []
-    for relative in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
-        eps = relative * weight / size
-
-        def h(theta: dict[str, Tensor], eps: float = eps) -> Tensor:
-            moved = {name: p + eps * theta[name] for name, p in parameters.items()}
-            return (torch.func.functional_call(i.model, moved, (i.X,))[:, 0] - base) / eps
-
-        with torch.no_grad():
-            residual = Y - h(direction)
-        first = float(residual.norm() / Y.norm())
-        theta, best = direction, first
-        for _ in range(8):
-            step = _pull_back(i, torch.cholesky_solve(residual[:, None], factor)[:, 0])
-            theta = {name: theta[name] + step[name] for name in theta}
-            with torch.no_grad():
-                residual = Y - h(theta)
-            best = min(best, float(residual.norm() / Y.norm()))
-        rows.append([eps, first, best])
-    return rows
-
-
-def _pull_back(i: Instance, v: Tensor) -> dict[str, Tensor]:
-    """Jᵀv as a dictionary of parameters."""
-    with torch.enable_grad():
-        names, tensors = zip(*i.model.named_parameters(), strict=True)
-        total = (i.model(i.X)[:, 0] * v).sum()
-        gradients = torch.autograd.grad(total, list(tensors))
-    return dict(zip(names, gradients, strict=True))
 
 
 @PAPER.statement(
@@ -173,14 +138,14 @@ def _pull_back(i: Instance, v: Tensor) -> dict[str, Tensor]:
 )
 def layerwise(i: Instance, out: Findings) -> None:
     out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", i.lambda_K, schur_sum(i),
-                 key="shared.schur-sum")  # fmt: skip
+                 tautology=True, key="shared.schur-sum")  # fmt: skip
     rows = []
     for k in range(i.L):
         scale = i.network.scales[k] ** 2
         bound = i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * scale
         term = i.lambda_term(k)
         out.at_least(f"λ_min(K_{k}) ≥ λ_min(F_{k}F_{k}ᵀ) min‖B_{k + 1}‖²", term, bound,
-                     key="schur-term", k=k)  # fmt: skip
+                     tautology=True, key="schur-term", k=k)  # fmt: skip
         share = bound.value / term.value if term.value > 0 else math.nan
         rows.append([k, i.lambda_features(k).value, bound.value, term.value, share])
     out.table("Terms", ("k", "λ_min(F_kF_kᵀ)", "Schur bound", "λ_min(K_k)", "bound/λ_min(K_k)"),
@@ -205,11 +170,11 @@ def layerwise(i: Instance, out: Findings) -> None:
 def one_sample(i: Instance, out: Findings) -> None:
     value, diagonal = quantity(i.lambda_K), i.kernel.diagonal()
     first = diagonal_quantity(i, float(diagonal[0]))
-    out.at_most("λ_min(K) ≤ K_11", value, first, key="shared.first-diagonal")
+    out.at_most("λ_min(K) ≤ K_11", value, first, tautology=True, key="shared.first-diagonal")
     out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
-                key="shared.least-diagonal")  # fmt: skip
+                tautology=True, key="shared.least-diagonal")  # fmt: skip
     out.at_most("min_i K_ii ≤ tr(K)/N", float(diagonal.min()),
-                diagonal_quantity(i, float(diagonal.mean())), key="trace")  # fmt: skip
+                diagonal_quantity(i, float(diagonal.mean())), tautology=True, key="trace")  # fmt: skip
     if i.at_kinks:
         raise NotComputable(
             "a pre-activation is 0 to rounding, where backpropagation is a convention"
@@ -219,8 +184,8 @@ def one_sample(i: Instance, out: Findings) -> None:
         gradients: Any = torch.autograd.grad(output, list(i.model.parameters()))
     by_autograd = float(sum(g.square().sum() for g in gradients))
     bar = first.error * i.L + 8 * sum(i.n) * U * natural_scale(i)
-    out.equal("K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd,
-              key="autograd")  # fmt: skip
+    out.conclude_equal("K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd,
+                       key="autograd")  # fmt: skip
     if all(v > 0 for v in (value.value, float(diagonal.min()))):
         out.note(f"λ_min(K) is {value.value / float(diagonal.min()):.3g} of the smallest K_ii.")
 
@@ -231,7 +196,10 @@ def one_sample(i: Instance, out: Findings) -> None:
     section="eq. 28 (eq. 26 of the proceedings)",
     sentence="The squared norm of the features at layer k is of the order of d Π n_l β_l².",
     latex=r"\|f_k(x_1)\|_2^2=\Theta\Big(d\prod_{l=1}^{k}n_l\beta_l^2\Big)",
-    level2="‖f_k(x)‖² ≤ Π_{l≤k} M²‖W_l‖²_op ‖x‖² for every sample (M the Lipschitz constant of φ, φ(0) = 0)",
+    level2=(
+        "½E‖x‖² Π n_lβ_l²/4 ≤ ‖f_k(x_1)‖² ≤ 3/2 E‖x‖² Π ¾n_lβ_l² over data and weights; ‖f_k(x)‖² ≤ "
+        "Π M²‖W_l‖²_op ‖x‖² for every sample"
+    ),
 )
 def features_size(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
@@ -242,8 +210,28 @@ def features_size(i: Instance, out: Findings) -> None:
                     key="features", k=k)  # fmt: skip
         if k:
             feature_bound(i, out, k)
+            features_event(i, out, k)
     if i.relu:
         out.note("For ReLU the expected constant is 2^(−k) ‖x_1‖²/d at every width (Lemma C.1).")
+
+
+def features_event(i: Instance, out: Findings, k: int) -> None:
+    """Lemma C.1 and eq. 28 with constants: every layer within half of its mean, and the input too."""
+    law = i.distribution
+    if law is None or not redrawable(i) or not i.relu or not i.plain:
+        return
+    size = law.moments().norm_sq * math.prod(
+        i.n[l] * i.beta[l] * i.beta[l] for l in range(1, k + 1)
+    )
+    low, high = size * 0.5 * 0.25**k, size * 1.5 * 0.75**k
+
+    def occurs(fresh: Instance) -> bool:
+        return low <= float(fresh.F(k)[0].square().sum()) <= high
+
+    fails = tails.features(law, i.n[1 : k + 1])
+    out.event_over(f"‖f_{k}(x_1)‖² within 2^(−{2 * k + 1}) … 3/2 (3/4)^{k} of E‖x‖² Π n_l β_l²",
+                   i.redraws(), occurs, None if fails is None else 1.0 - fails, key="features",
+                   k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -266,7 +254,10 @@ def signals_size(i: Instance, out: Findings) -> None:
     for k in range(1, i.L):
         predicted = i.beta[i.L] ** 2 * scales.chain(i, k, i.L - 1)
         expression = f"β_L² n_{k} Π_(l={k + 1}…L−1) n_l β_l²"
-        out.extremes(f"‖(B_{k})_i‖²", i.norms_sq(i.B(k)), "Θ", predicted, expression, k=k)
+        first = rounded(i.norms_sq(i.B(k))[0], sum(i.n[k:]) + 4)
+        out.conclusion(f"‖(B_{k})_1‖²", first, "Θ", predicted, expression, key="size", k=k)
+        out.extremes(f"‖(B_{k})_i‖²", i.norms_sq(i.B(k)), "Θ", predicted, expression,
+                     concludes=False, k=k)  # fmt: skip
         _signal_rate(i, out, k)
 
 
@@ -287,6 +278,7 @@ def _signal_rate(i: Instance, out: Findings, k: int) -> None:
             measured.value, measured.error + length * U * frobenius_sq * float(W_L.square().sum())
         ),
         bound,
+        tautology=True,
         key="product",
         k=k,
     )
@@ -295,4 +287,5 @@ def _signal_rate(i: Instance, out: Findings, k: int) -> None:
     mean = i.beta[i.L] ** 2 * frobenius_sq
     successes = int(((sizes >= 0.5 * mean) & (sizes <= 1.5 * mean)).sum())
     failure = 8 * float((B.T @ B).square().sum()) / frobenius_sq**2
-    out.rate(f"½ ≤ ‖B_{k}‖²/E ≤ 3/2 over W_L at x_1", successes, i.trials, max(0.0, 1 - failure))
+    out.event(f"½ ≤ ‖B_{k}‖²/E ≤ 3/2 at x_1", successes, i.trials, 1 - failure, over="W_L",
+              key="chebyshev", k=k)  # fmt: skip

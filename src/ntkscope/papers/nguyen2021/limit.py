@@ -14,8 +14,8 @@ from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, rounded
-from ntkscope.statements.shared import assumptions
-from ntkscope.statements.shared.relu import relu_coefficient
+from ntkscope.statements.shared import assumptions, scales, tails
+from ntkscope.statements.shared.relu import power_over_rows, relu_coefficient
 from ntkscope.statements.shared.wide import Wide, wide
 
 
@@ -51,10 +51,12 @@ def hermite_coefficients(i: Instance, out: Findings) -> None:
         out.table(f"Hermite coefficients of {phi} at variance 1", ("r", "μ_r"), rows)
         raise NotComputable("eq. 8 is about ReLU")
     for r in (0, 1, 2, 4, 6, 8, 10, 12):
-        out.equal(f"μ_{r}", coefficient(r), rounded(relu_coefficient(r), 16), key="coefficient",
-                  r=r)  # fmt: skip
+        out.conclude_equal(f"μ_{r}", coefficient(r), rounded(relu_coefficient(r), 16),
+                           key="coefficient", r=r)  # fmt: skip
     for r in (3, 5, 7):
-        out.equal(f"μ_{r} = 0", coefficient(r), 0.0, key="vanishing", r=r)
+        out.equal(
+            f"μ_{r} = 0", coefficient(r), 0.0, scale=relu_coefficient(2), key="vanishing", r=r
+        )
     total = sum(relu_coefficient(r) ** 2 for r in range(41))
     out.at_most("Σ_(r≤40) μ_r² ≤ E σ(z)²", rounded(total, 64), 0.5, key="bessel")
 
@@ -82,22 +84,24 @@ def matrix_form(i: Instance, out: Findings) -> None:
     for dot, gram in zip(limit.dot, limit.G[1:], strict=True):
         recursion = recursion * dot + gram
     total = torch.stack(limit.terms()).sum(dim=0)
-    out.at_most("max|K by (15) − K by (17)|", float((recursion - total).abs().max()),
-                Quantity(0.0, bar), key="recursion")  # fmt: skip
-    out.at_most("max|K by (17) − K^(L)|", float((total - limit.K).abs().max()), Quantity(0.0, bar),
-                key="sum")  # fmt: skip
+    out.conclude_at_most("max|K by (15) − K by (17)|", float((recursion - total).abs().max()),
+                         Quantity(0.0, bar), scale=scale, key="recursion")  # fmt: skip
+    out.conclude_at_most("max|K by (17) − K^(L)|", float((total - limit.K).abs().max()),
+                         Quantity(0.0, bar), scale=scale, key="sum")  # fmt: skip
     inputs = _inputs(i)
-    out.at_most("max|G^(1) − XXᵀ|/…", float((limit.G[0] - inputs).abs().max()),
-                Quantity(0.0, limit.relative * float(inputs.diagonal().max())), key="inputs")  # fmt: skip
+    top = float(inputs.diagonal().max())
+    out.at_most("max|G^(1) − XXᵀ|", float((limit.G[0] - inputs).abs().max()),
+                Quantity(0.0, limit.relative * top), scale=top, key="inputs")  # fmt: skip
     if limit.normalised:
         norms = i.norms_sq(i.X)
         for l, gram in enumerate(limit.G[1:], 2):
             gap = float((gram.diagonal() - norms).abs().max())
-            out.at_most(f"max|G^({l})_ii − ‖x_i‖²|", gap, Quantity(0.0, bar), key="diagonal", l=l)
+            out.at_most(f"max|G^({l})_ii − ‖x_i‖²|", gap, Quantity(0.0, bar), scale=scale,
+                        key="diagonal", l=l)  # fmt: skip
         for l, dot in enumerate(limit.dot, 2):
             alive = norms > 0
             gap = float((dot.diagonal()[alive] - 1).abs().max()) if bool(alive.any()) else 0.0
-            out.at_most(f"max|Ġ^({l})_ii − 1|", gap, Quantity(0.0, 16 * U),
+            out.at_most(f"max|Ġ^({l})_ii − 1|", gap, Quantity(0.0, 16 * U), scale=1.0,
                         key="derivative-diagonal", l=l)  # fmt: skip
     for l in range(1, i.L):
         _square_root_form(i, out, limit, l)
@@ -118,7 +122,8 @@ def _square_root_form(i: Instance, out: Findings, limit: Wide, l: int) -> None:
     scale = float(values.abs().max())
     gap = float(torch.linalg.matrix_norm(root @ root - covariance, 2))
     noise = 64 * i.N * U * scale + limit.error(covariance)
-    out.at_most(f"‖√G√G − G‖, layer {l}", gap, Quantity(0.0, noise), key="root", l=l)
+    out.at_most(f"‖√G√G − G‖, layer {l}", gap, Quantity(0.0, noise), scale=scale, tautology=True,
+                key="root", l=l)  # fmt: skip
     phi = i.network.activation
     g = i.generator(f"square root {l}")
     draws = root @ torch.randn(i.N, i.samples, generator=g, dtype=torch.float64)
@@ -133,9 +138,9 @@ def _square_root_form(i: Instance, out: Findings, limit: Wide, l: int) -> None:
         squares = factor * (probe @ function(draws)).square()
         spread = float(squares.std()) / math.sqrt(i.samples)
         exact = Quantity(float(probe @ matrix @ probe), limit.relative * float(matrix.abs().sum()))
-        out.equal(f"uᵀ{name}^({l + 1})u, matrix form over {i.samples} draws",
-                  Quantity(float(squares.mean()), 0.0, spread), exact, key="matrix-form", of=name,
-                  l=l + 1)  # fmt: skip
+        out.conclude_equal(f"uᵀ{name}^({l + 1})u, matrix form over {i.samples} draws",
+                           Quantity(float(squares.mean()), 0.0, spread), exact, key="matrix-form",
+                           of=name, l=l + 1)  # fmt: skip
 
 
 @PAPER.statement(
@@ -147,13 +152,15 @@ def _square_root_form(i: Instance, out: Findings, limit: Wide, l: int) -> None:
     needs=(needs.relu, needs.plain),
     level2=(
         "the chain of App. B: λ_min(K) ≥ Σ_l λ_min(G^(l)) ≥ λ_min(G^(2)) ≥ 2μ_r² λ_min(X^{*r}…)/max‖x‖^{2(r-1)} "
-        "≥ Gershgorin; λ_min(K) ≤ tr K/N = L mean‖x_i‖²"
+        "≥ Gershgorin; λ_min(K) ≤ tr K/N = L mean‖x_i‖²; eq. 35 over the data"
     ),
 )
 def limiting_eigenvalue(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
-    if i.distribution is not None:
-        out.hypothesis("E x = 0", i.distribution.moments().centered)
+    law = i.distribution
+    out.hypothesis("E x = 0", None if law is None else law.moments().centered)
+    if not i.plain:
+        _other_architecture(i, out)
     limit = wide(i)
     value = limit_eigenvalue(i, "K", limit.K)
     schur = Quantity(0.0)
@@ -164,9 +171,11 @@ def limiting_eigenvalue(i: Instance, out: Findings) -> None:
             product = product * dot.diagonal()
         least = rounded(product.min(), 64 * i.L)
         schur = schur + limit_eigenvalue(i, f"G{l}", gram) * least
-    out.at_least("λ_min(K) ≥ Σ_l λ_min(G^(l)) min_i Π Ġ_ii", value, schur, key="schur")
+    out.at_least(
+        "λ_min(K) ≥ Σ_l λ_min(G^(l)) min_i Π Ġ_ii", value, schur, tautology=True, key="schur"
+    )
     mean = rounded(limit.K.diagonal().mean(), i.N + int(limit.relative / U) + 1)
-    out.at_most("λ_min(K) ≤ tr(K)/N", value, mean, key="trace")
+    out.at_most("λ_min(K) ≤ tr(K)/N", value, mean, tautology=True, key="trace")
     if not limit.normalised:
         raise NotComputable("the rest of App. B uses the homogeneity of ReLU")
     norms = i.norms_sq(i.X)
@@ -174,9 +183,11 @@ def limiting_eigenvalue(i: Instance, out: Findings) -> None:
               key="trace-value")  # fmt: skip
     second = limit_eigenvalue(i, "G1", limit.G[1])
     below = schur + Quantity(0.0, sum(limit.error(g) for g in limit.G))
-    out.at_least("Σ_l λ_min(G^(l)) ≥ λ_min(G^(2))", below, second, key="second-gram")
+    out.at_least("Σ_l λ_min(G^(l)) ≥ λ_min(G^(2))", below, second, tautology=True,
+                 key="second-gram")  # fmt: skip
     for r in (2, 4, 6):
         _gershgorin_chain(i, out, r, second)
+        _data_event(i, out, r)
     out.scaling("λ_min(K^(L)), upper", value, "O", i.L * i.d, "L d", key="upper")
     out.scaling("λ_min(K^(L)), lower, r = 2", value, "Ω", relu_coefficient(2) ** 2 * i.d, "μ_2² d",
                 key="lower", r=2)  # fmt: skip
@@ -189,7 +200,7 @@ def _gershgorin_chain(i: Instance, out: Findings, r: int, second: Quantity) -> N
         return
     factor = 2 * relu_coefficient(r) ** 2
     power = i.lambda_power(0, r)
-    hermite = power * factor / largest_row ** (r - 1)
+    hermite = power_over_rows(i.gram(0), r, i.d, largest_row) * factor
     out.at_least(f"λ_min(G^(2)) ≥ 2μ_{r}² λ_min(X^(*{r})…)/max‖x‖^{2 * (r - 1)}", second, hermite,
                  key="hermite", r=r)  # fmt: skip
     gram = i.gram(0)
@@ -198,8 +209,45 @@ def _gershgorin_chain(i: Instance, out: Findings, r: int, second: Quantity) -> N
     circle = smallest**r - (i.N - 1) * across**r
     scale = float(gram.diagonal().max()) ** r * i.N
     out.at_least(f"λ_min(X^(*{r})…) ≥ min‖x‖^{2 * r} − (N−1)max|⟨x_i,x_j⟩|^{r}", power,
-                 rounded(circle, r * (i.d + 4), scale), key="gershgorin", r=r)  # fmt: skip
-    if i.N > 1 and r == 2:
-        needed = i.d * i.N ** (-1 / (r - 0.5))
-        out.order_of(f"eq. 35: max|⟨x_i,x_j⟩| ≤ dN^(−1/(r−0.5)), r = {r}", across, needed,
-                     at_least=False)  # fmt: skip
+                 rounded(circle, r * (i.d + 4), scale), tautology=True, key="gershgorin", r=r)  # fmt: skip
+
+
+def _data_event(i: Instance, out: Findings, r: int) -> None:
+    """Eq. 35 over data, E‖x‖² for Θ(d): norms by half, products by Lipschitz functions of one row."""
+    law = i.distribution
+    if law is None or i.N < 2 or not law.moments().centered:
+        return
+    mean, limit = law.moments().norm_sq, i.d * i.N ** (-1 / (r - 0.5))
+    norm = tails.input_norm(law)
+    pair = tails.lipschitz(law, limit, math.sqrt(1.5 * mean))
+    trials, met = i.affordable(2.0 * i.N**2 * i.d), 0
+    for trial in range(trials):
+        X = law.sample(i.N, i.generator(f"eq. 35 {trial}"))
+        gram = X @ X.T
+        sizes = gram.diagonal().clone()
+        across = float(gram.fill_diagonal_(0.0).abs().max())
+        inside = bool(((sizes >= 0.5 * mean) & (sizes <= 1.5 * mean)).all())
+        met += inside and across <= limit
+    promised = None
+    if norm is not None and pair is not None:
+        promised = 1.0 - i.N * norm - i.N * (i.N - 1) * pair
+    out.event(f"eq. 35: ‖x_i‖² in [½, 3/2] E‖x‖², |⟨x_i,x_j⟩| ≤ dN^(−1/(r−0.5)), r = {r}", met, trials,
+              promised, over="the data", key="eq-35", r=r)  # fmt: skip
+
+
+def _other_architecture(i: Instance, out: Findings) -> None:
+    """λ_min of the limit with biases or residual connections, for which App. B has no chain."""
+    from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
+
+    try:
+        K = limiting_ntk(i.network, i.X)
+    except ValueError as reason:
+        raise NotComputable(f"there is no limiting kernel ({reason})") from None
+    dense = K.dense() if hasattr(K, "dense") else K
+    found = power_eigenvalue(dense, 1, 0)
+    error = (256.0 + 8.0 * i.d) * i.L * U * float(dense.diagonal().sum())
+    value = Quantity(found.value, found.error + error)
+    total = sum(scales.kernel(i, k) for k in range(1, i.L + 1))
+    out.step_order("λ_min of the limit, at these widths", value, "Θ", total,
+                   "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²", key="other-architecture")  # fmt: skip
+    raise NotComputable("App. B's chain is that of a plain network")

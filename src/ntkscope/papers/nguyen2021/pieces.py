@@ -16,6 +16,7 @@ from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, rounded
 from ntkscope.statements.shared import segments
+from ntkscope.statements.shared.tails import log_regions
 
 
 @PAPER.statement(
@@ -39,8 +40,10 @@ def piecewise_linear(i: Instance, out: Findings) -> None:
             gap = float((middle - 0.5 * (ends[1:] + ends[:-1])).norm(dim=1).max())
             size = gain(i, k) * (1 + float(torch.maximum(x.norm(), y.norm())))
             bar = 4 * pass_error(mapping, size * math.sqrt(max(i.n[: k + 1])))
-            out.at_most(f"deviation of g_{k} from linear on {len(cuts) - 1} pieces, samples {a}, {b}",
-                        gap, Quantity(0.0, bar), key="linear", k=k, a=a, b=b)  # fmt: skip
+            out.conclude_at_most(
+                f"deviation of g_{k} from linear on {len(cuts) - 1} pieces, samples {a}, {b}", gap,
+                Quantity(0.0, bar), scale=float(ends.norm(dim=1).max()), key="linear", k=k, a=a, b=b,
+            )  # fmt: skip
 
 
 @PAPER.statement(
@@ -65,8 +68,9 @@ def polyhedra(i: Instance, out: Findings) -> None:
             size = float(moved.norm())
             gap = float((moved - segments.value(mapping, z[None])[0]).norm())
             worst = max(worst, gap / size if size else gap)
-        out.at_most(f"‖g_{k}(x) − J(g_{k})(x) x‖/‖g_{k}(x)‖, 16 samples", worst,
-                    Quantity(0.0, pass_error(mapping, 4.0)), key="homogeneous", k=k)  # fmt: skip
+        out.conclude_at_most(f"‖g_{k}(x) − J(g_{k})(x) x‖/‖g_{k}(x)‖, 16 samples", worst,
+                             Quantity(0.0, pass_error(mapping, 4.0)), scale=1.0, key="homogeneous",
+                             k=k)  # fmt: skip
         if k > 1:
             _cell(i, out, k, mapping)
 
@@ -80,8 +84,6 @@ def _cell(i: Instance, out: Findings, k: int, mapping: FeatureMap) -> None:
         distances = i.G(l)[0].abs() / inner.jacobian(x).norm(dim=1)
         alive = torch.isfinite(distances)
         radius = min(radius, float(distances[alive].min()) if bool(alive.any()) else math.inf)
-    out.hypothesis(f"x_1 lies inside a cell of g_{k}", radius > 0, radius, 0.0,
-                   "its distance to the nearest wall")  # fmt: skip
     if not 0 < radius < math.inf:
         return
     direction = torch.randn(i.d, generator=i.generator("cell"), dtype=torch.float64)
@@ -90,8 +92,9 @@ def _cell(i: Instance, out: Findings, k: int, mapping: FeatureMap) -> None:
     linear = segments.directional(mapping, x[None], step)[0]
     size = gain(i, k) * float(x.norm() + step.norm()) * math.sqrt(max(i.n[: k + 1]))
     bar = pass_error(mapping, size)
-    out.at_most(f"‖g_{k}(x + h) − g_{k}(x) − A h‖ inside the cell", float((moved - linear).norm()),
-                Quantity(0.0, bar), key="cell", k=k)  # fmt: skip
+    out.conclude_at_most(f"‖g_{k}(x + h) − g_{k}(x) − A h‖ inside the cell",
+                         float((moved - linear).norm()), Quantity(0.0, bar),
+                         scale=float(linear.norm()), key="cell", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -120,7 +123,7 @@ def patterns(i: Instance, out: Findings) -> None:
     for k in range(1, i.L):
         signs = torch.cat([i.G(l) > 0 for l in range(1, k + 1)], dim=1)
         met = len(torch.unique(signs, dim=0))
-        log_bound = sum(_log_regions(i.n[l], i.d) for l in range(1, k + 1))
+        log_bound = sum(log_regions(i.n[l], i.d) for l in range(1, k + 1))
         out.at_most(f"log(patterns of the samples up to layer {k}) ≤ Σ log 2ΣC(n_l−1, j)",
                     math.log(met), rounded(log_bound, 64), key="samples", k=k)  # fmt: skip
         n_max = max(i.n[1 : k + 1])
@@ -133,18 +136,11 @@ def patterns(i: Instance, out: Findings) -> None:
             walked = exact_constant(plane)
             bound = 2 * i.n[1] * math.prod(n + 1 for n in i.n[2 : k + 1])
             if walked is not None and walked.pieces is not None:
-                # the walk starts from three cuts of its own
+                # the walk's own four rays are no walls
                 out.at_most(f"sectors of a random plane, layers 1…{k} ≤ 2n_1 Π(n_l + 1)",
-                            walked.pieces - 3, bound, key="plane", k=k)  # fmt: skip
+                            walked.pieces - 4, bound, key="plane", k=k)  # fmt: skip
     out.note(f"{i.N} samples can show {i.N} patterns at most.")
     out.note(
-        "The order n_max^d is Hanin and Rolnick's average over the weights; the worst case over "
-        "several layers is a product over them."
+        "The order n_max^d ignores the depth: it is Hanin and Rolnick's average over the weights. Cells of "
+        "several layers are at most a product over them, so that log R = O(d Σ_l log n_l)."
     )
-
-
-def _log_regions(n: int, d: int) -> float:
-    """log of 2 Σ_{j<d} C(n−1, j), the cells of n hyperplanes through 0 in R^d."""
-    logs = [math.lgamma(n) - math.lgamma(j + 1) - math.lgamma(n - j) for j in range(min(d, n))]
-    top = max(logs)
-    return math.log(2.0) + top + math.log(sum(math.exp(x - top) for x in logs))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
+from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U
 
 
@@ -33,10 +36,15 @@ def relu_coefficient(r: int) -> float:
     return sign * double_factorial / math.sqrt(2 * math.pi * math.factorial(r))
 
 
+def power_over_rows(gram: Tensor, r: int, inner: int, largest: Quantity) -> Quantity:
+    """λ_min(G^{∘r})/``largest``^{r−1}, ``largest`` of the size of G: of no power that overflows."""
+    unit = 2.0 ** max(-1000, min(1000, round(math.log2(largest.value))))
+    relative = largest * (1.0 / unit)
+    return power_eigenvalue(gram / unit, r, inner) / relative ** (r - 1) * unit
+
+
 def width_conditions(i: Instance, out: Findings, k: int) -> bool:
-    """Eq. 18-19 (27-28) for layer k, recorded; whether constant 1 will do."""
-    if i.N < 2:
-        raise NotComputable("with one sample log N = 0 and the width conditions are void")
+    """Eq. 18-19 (27-28) for layer k, recorded; whether constant 1 will do. Void at N = 1 (log N = 0)."""
     wide = out.order_of(
         f"n_{k} = Ω(N log N log(N/δ))", i.n[k], i.N * math.log(i.N) * math.log(i.N / i.delta),
         at_least=True,
@@ -70,7 +78,8 @@ def feature_bound(i: Instance, out: Findings, k: int) -> None:
     growth = float((sizes[alive] / inputs[alive]).max())
     length = sum(i.n[: k + 1]) + 4 * k
     out.at_most(f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
-                Quantity(growth, length * U * bound.value), bound, key="shared.growth", k=k)  # fmt: skip
+                Quantity(growth, length * U * bound.value), bound, tautology=True, key="shared.growth",
+                k=k)  # fmt: skip
 
 
 def natural_scale(i: Instance) -> float:

@@ -10,9 +10,10 @@ import math
 from ntkscope.statements.instance import Instance
 
 
-def features(i: Instance, k: int) -> float:
-    """d Π_{l≤k} n_l β_l²: the size of ‖f_k(x)‖²."""
-    return float(i.d) * math.prod(i.n[l] * i.beta[l] ** 2 for l in range(1, k + 1))
+def features(i: Instance, k: int, r: int = 1) -> float:
+    """(d Π_{l≤k} n_l β_l²)^r: the size of ‖f_k(x)‖^{2r}; ∞ where float64 cannot hold it."""
+    size = float(i.d) * math.prod(i.n[l] * i.beta[l] * i.beta[l] for l in range(1, k + 1))
+    return math.prod([size] * r)
 
 
 def chain(i: Instance, k: int, p: int) -> float:
