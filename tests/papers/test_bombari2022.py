@@ -7,7 +7,7 @@ import torch
 
 import ntkscope as ntk
 from ntkscope.papers.bombari2022.centred import centred
-from ntkscope.papers.bombari2022.conditioning import psi1
+from ntkscope.papers.bombari2022.psi import psi1
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.registry import find, statements
 
