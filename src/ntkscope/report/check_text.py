@@ -69,7 +69,8 @@ def summary(record: Record) -> str:
     """The conclusion in a line: why it does not apply, the constant needed, the sides, the rate."""
     unmet = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
     if unmet:
-        return "not met: " + "; ".join(unmet)
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        return f"not met: {unmet[0]}{more}"
     failed = [
         *(_sides(c) for c in record["inequalities"] if c["outcome"] == "violated"),
         *(_rate(e) for e in record["events"] if e["outcome"] == "missed"),
@@ -79,9 +80,10 @@ def summary(record: Record) -> str:
     concluding = [c for c in record["inequalities"] if c["kind"] == "conclusion"]
     orders = [c for c in record["constants"] if c["kind"] == "conclusion"]
     steps = [c for c in record["inequalities"] if c["kind"] == "step" and not c["tautology"]]
+    certain = [c for c in concluding if c["promised"] is None]
     for items, say in (
-        (concluding, _sides), (record["events"], _rate), (orders, _needed), (steps, _sides),
-        (record["constants"], _needed),
+        (certain, _sides), (record["events"], _rate), (concluding, _sides), (orders, _needed),
+        (steps, _sides), (record["constants"], _needed),
     ):  # fmt: skip
         if items:
             # what is told is the statement's outcome, so that items with that outcome come first

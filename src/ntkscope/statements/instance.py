@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,19 +20,15 @@ from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-from ntkscope.networks.initialization import GIVEN
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.statements import redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
+from ntkscope.statements.redraws import NotComputable
 
-REDRAW_FLOPS = 2e10  # of all joint redraws of one instance, about a second or two
-REDRAWN_BYTES = 2.0**27  # of the redraws that are kept
-
-
-class NotComputable(Exception):
-    """Raised inside a statement when the rest of it has no meaning on this instance."""
+__all__ = ["Instance", "NotComputable"]
 
 
 class Instance:
@@ -150,45 +145,28 @@ class Instance:
     def redraw(self, trial: int) -> Instance:
         """The same network and law with data and weights drawn anew; the same for the same trial.
 
-        Redraws are kept while they fit ``REDRAWN_BYTES`` together, so that statements share what
-        they compute. Raises NotComputable where the law of the data is not known or the weights
-        were given.
+        Redraws are kept while there is room, so that statements share what they compute. Raises
+        NotComputable where the law of the data is not known or the weights were given.
         """
-        law = self.distribution
-        if law is None:
-            raise NotComputable("events over the data need their distribution")
-        if self.network.init == GIVEN:
-            raise NotComputable("the weights were given, so they cannot be drawn anew")
-        if trial in self._redrawn:
-            return self._redrawn[trial]
-        fresh = Instance(
-            self.network.sample(self.generator(f"redraw {trial}: weights")),
-            law.sample(self.N, self.generator(f"redraw {trial}: data")),
-            seed=self.generator(f"redraw {trial}").initial_seed(), distribution=law,
-            samples=self.samples, trials=self.trials, delta=self.delta,
-        )  # fmt: skip
-        # features, signals, Gram matrices and what a statement forms of them, and the weights
-        size = 8.0 * (6 * self.N**2 + 6 * self.N * sum(self.n) + 3 * self.network.n_parameters)
-        if (len(self._redrawn) + 1) * size <= REDRAWN_BYTES:
+        if trial not in self._redrawn:
+            model, X, seed = redraws.drawn(
+                self.network, self.distribution, self.N, self.generator, trial
+            )
+            fresh = Instance(
+                model, X, seed=seed, distribution=self.distribution, samples=self.samples,
+                trials=self.trials, delta=self.delta,
+            )  # fmt: skip
+            if len(self._redrawn) >= redraws.room(self.network, self.N):
+                return fresh
             self._redrawn[trial] = fresh
-        return fresh
+        return self._redrawn[trial]
 
     def redraws(self, trials: int | None = None) -> Iterator[Instance]:
-        """Independent redraws of data and weights, one after another.
-
-        Parameters
-        ----------
-        trials: how many; by default ``self.trials``, or as many as cost ``REDRAW_FLOPS`` together
-            with the smallest eigenvalue of a matrix of N rows in each, and one at least.
-
-        Raises NotComputable as :meth:`redraw`.
-        """
-        n = self.n
-        weights = sum(a * b for a, b in pairwise(n))
-        flops = 10.0 * self.N**3 + 2.0 * self.N**2 * sum(n) + 4.0 * self.N * weights
-        count = self.affordable(flops, REDRAW_FLOPS) if trials is None else trials
-        for trial in range(count):
-            yield self.redraw(trial)
+        """Independent redraws, one after another; by default ``self.trials``, or as many as a budget of
+        operations allows. Raises NotComputable as :meth:`redraw`."""
+        if trials is None:
+            trials = self.affordable(redraws.cost(self.network, self.N), redraws.FLOPS)
+        return map(self.redraw, range(trials))
 
     def affordable(self, flops: float, budget: float = 2e9) -> int:
         """How many of ``self.trials`` repetitions of ``flops`` operations fit a budget, one at least."""
