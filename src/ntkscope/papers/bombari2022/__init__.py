@@ -13,8 +13,8 @@ PAPER = Paper(
     needs=(lipschitz_activation, needs.plain, needs.standard, needs.gaussian, initialization),
     growth=2,
     parts=(
-        "assumptions", "kernel", "centering", "conditioning", "gradients", "norms", "descent",
-        "confirm",
+        "assumptions", "kernel", "centering", "rows", "conditioning", "gradients", "norms", "boost",
+        "descent", "rate", "confirm",
     ),
     figures=("figure_1", "figure_2", "figure_gap"),
 )  # fmt: skip

@@ -103,11 +103,14 @@ class Centred:
         return self._cache[key]
 
     def kernel(self, name: str) -> Tensor:
-        """``J``, ``F`` (features centred), ``B`` (signals centred), ``FB`` (both), ``full`` (eq. 11)."""
+        """``J``, ``F`` (features centred), ``B`` (signals centred), ``FB`` (both), ``full`` (eq. 11),
+        ``P`` (both projected orthogonally to their means), ``R`` (those rows to theirs)."""
 
         def make() -> Tensor:
             N = len(self.F)
             memory.require(24.0 * N * N, "a centred kernel", "use fewer samples")
+            if name in ("P", "R"):
+                return self._projected(rows=name == "R")
             F = self.Ft if name in ("F", "FB", "full") else self.F
             B = self.Bt if name in ("B", "FB", "full") else self.B
             K = (F @ F.T) * (B @ B.T)
@@ -116,6 +119,19 @@ class Centred:
             return (K + K.T) / 2
 
         return self._held(("kernel", name), make)
+
+    def _projected(self, *, rows: bool) -> Tensor:
+        """(F̃PF̃ᵀ) ∘ (B̃QB̃ᵀ); with ``rows`` less the part along the rows' mean over the data."""
+        F, B = _orthogonal(self.Ft, self.F_mean), _orthogonal(self.Bt, self.B_mean)
+        K = (F @ F.T) * (B @ B.T)
+        if rows:
+            means = self.reference[0], self.reference[1]
+            f, b = _orthogonal(means[0], self.F_mean), _orthogonal(means[1], self.B_mean)
+            mean = f.T @ b / len(f)
+            along = ((F @ mean) * B).sum(dim=1)
+            size = float(mean.square().sum())
+            K = K - torch.outer(along, along) / size if size > 0 else K
+        return (K + K.T) / 2
 
     @cached_property
     def rounding(self) -> float:
@@ -181,6 +197,15 @@ class Centred:
             return Quantity(0.0)
         value = float((self.along - m_sq).square().sum()) / m_sq
         return Quantity(value, 8 * (self.F.shape[1] + self.B.shape[1]) * U * value)
+
+
+def _orthogonal(rows: Tensor, mean: Tensor) -> Tensor:
+    """The rows less their part along ``mean``."""
+    norm = torch.linalg.vector_norm(mean)
+    if float(norm) == 0:
+        return rows
+    unit = mean / norm
+    return rows - torch.outer(rows @ unit, unit)
 
 
 def centred(i: Instance) -> Centred:

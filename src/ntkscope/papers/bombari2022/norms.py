@@ -11,8 +11,10 @@ from ntkscope.data import Gaussian
 from ntkscope.papers.bombari2022 import PAPER
 from ntkscope.papers.bombari2022.assumptions import sample_variance, setting
 from ntkscope.papers.bombari2022.centred import begin
+from ntkscope.papers.bombari2022.rows import squared_mean
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
+from ntkscope.statements.kinds import Order, Parameter
 from ntkscope.statements.quantity import Quantity, rounded, sample_mean
 
 
@@ -54,8 +56,25 @@ def feature_norms(i: Instance, out: Findings) -> None:
             out.at_most(f"‖f_{l}(x)‖ ≤ |φ(0)|√n_{l} + M‖g_{l}(x)‖", rounded(f[worst], length),
                         rounded(reach[worst], length), key="features", l=l)  # fmt: skip
         root = math.sqrt(i.n[l])
-        out.scaling(f"min_x ‖f_{l}(x)‖", float(f.min()), "Θ", root, f"√n_{l}", key="least", l=l)
-        out.scaling(f"max_x ‖f_{l}(x)‖", float(f.max()), "Θ", root, f"√n_{l}", key="largest", l=l)
+        low, high = (rounded(x, length) for x in (f.min(), f.max()))
+        out.conclusion(f"min_x ‖f_{l}(x)‖", low, "Ω", root, f"√n_{l}", key="least", l=l)
+        out.conclusion(f"max_x ‖f_{l}(x)‖", high, "O", root, f"√n_{l}", key="largest", l=l)
+
+
+def _first_chaos(
+    out: Findings, name: str, squares: Tensor, first: Quantity, **at: Parameter
+) -> None:
+    """The Ω half with explicit constants for x ~ N(0, I): Bessel's inequality for the linear part.
+
+    E‖h − E h‖² ≥ ‖E[h xᵀ]‖_F² = ‖E Dh‖_F², which is positive unless h is even on average.
+    """
+    n = len(squares)
+    out.at_least(name, sample_mean(squares * n / (n - 1)), first, key="linear-part", **at)
+
+
+def _ends(rows: Tensor) -> tuple[tuple[str, Order, int], tuple[str, Order, int]]:
+    """The Ω half at the least row, the O half at the largest."""
+    return ("min", "Ω", int(rows.argmin())), ("max", "O", int(rows.argmax()))
 
 
 def _norms(i: Instance, l: int) -> Tensor:
@@ -77,8 +96,8 @@ def second_moments(i: Instance, out: Findings) -> None:
         length = len(norms) + i.n[l] + 4
         square = norms.square().mean()
         out.at_most(f"(E‖f_{l}‖)² ≤ E‖f_{l}‖²", rounded(norms.mean() ** 2, length),
-                    rounded(square, length), key="jensen", l=l)  # fmt: skip
-        out.scaling(f"E‖f_{l}(x)‖²", sample_mean(norms.square()), "Θ", i.n[l], f"n_{l}",
+                    rounded(square, length), key="jensen", tautology=True, l=l)  # fmt: skip
+        out.conclusion(f"E‖f_{l}(x)‖²", sample_mean(norms.square()), "Θ", i.n[l], f"n_{l}",
                     key="second-moment", l=l)  # fmt: skip
     out.note(i.reference_note)
 
@@ -99,7 +118,7 @@ def first_moments(i: Instance, out: Findings) -> None:
         if bound is not None:
             out.at_most(f"Var ‖f_{l}(x)‖ ≤ (Π M‖W_j‖)²", sample_variance(norms), bound,
                         key="poincare", l=l)  # fmt: skip
-        out.scaling(f"E‖f_{l}(x)‖", sample_mean(norms), "Θ", math.sqrt(i.n[l]), f"√n_{l}",
+        out.conclusion(f"E‖f_{l}(x)‖", sample_mean(norms), "Θ", math.sqrt(i.n[l]), f"√n_{l}",
                     key="first-moment", l=l)  # fmt: skip
     out.note(i.reference_note)
 
@@ -110,7 +129,7 @@ def first_moments(i: Instance, out: Findings) -> None:
     section="§3.1 (iv) (Lemma C.4)",
     sentence="E‖f_l − E f_l‖², its first moment and every ‖f_l(x) − E f_l‖ are of order n_l, √n_l, √n_l.",
     latex=r"\mathbb{E}_x\|\tilde f_l\|_2^2=\Theta(n_l),\ \mathbb{E}_x\|\tilde f_l\|_2=\Theta(\sqrt{n_l}),\ \|\tilde f_l(x)\|_2=\Theta(\sqrt{n_l})",
-    level2="E‖f̃‖² = E‖f‖² − ‖Ef‖²; Gaussian data: E‖f̃_l‖² ≤ min(d, n_l)(Π M‖W_j‖)² (Poincaré)",
+    level2="Gaussian data: ‖E[f_l xᵀ]‖² ≤ E‖f̃_l‖² ≤ min(d, n_l)(Π M‖W_j‖)² (Bessel, Poincaré)",
 )
 def centred_features(i: Instance, out: Findings) -> None:
     setting(i, out)
@@ -122,24 +141,28 @@ def centred_features(i: Instance, out: Findings) -> None:
         length = 4 * (len(features) + i.n[l])
         rest = rounded(square - mean.square().sum(), length, square)
         out.equal(f"E‖f̃_{l}‖² = E‖f_{l}‖² − ‖E f_{l}‖²", rounded(squares.mean(), length, square),
-                  rest, key="variance", l=l)  # fmt: skip
+                  rest, key="variance", tautology=True, l=l)  # fmt: skip
         bound = poincare_bound(i, l)
         if bound is not None:
             n = len(features)
             out.at_most(f"E‖f̃_{l}‖² ≤ min(d, n_{l})(Π M‖W_j‖)²",
                         sample_mean(squares * n / (n - 1)), min(i.d, i.n[l]) * bound,
                         key="poincare", l=l)  # fmt: skip
+        if isinstance(i.distribution, Gaussian):
+            # the data's own mean is independent of the reference points
+            first = squared_mean(features - i.F(l).mean(dim=0), i.reference)
+            _first_chaos(out, f"E‖f̃_{l}‖² ≥ ‖E[f_{l} xᵀ]‖²", squares, first, l=l)
         root = math.sqrt(i.n[l])
-        out.scaling(f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}", key="second-moment",
+        out.conclusion(f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}", key="second-moment",
                     l=l)  # fmt: skip
-        out.scaling(f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}",
+        out.conclusion(f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}",
                     key="first-moment", l=l)  # fmt: skip
         centred_rows = i.centred(l)
         rows = torch.linalg.vector_norm(centred_rows, dim=1)
-        for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+        for which, order, at in _ends(rows):
             along = centred_rows[at] / rows[at].clamp_min(1e-300)
             size = Quantity(float(rows[at]), 0.0, i.mean_spread(l, along))
-            out.scaling(f"{which}_x ‖f̃_{l}(x)‖", size, "Θ", root, f"√n_{l}", key="row",
+            out.conclusion(f"{which}_x ‖f̃_{l}(x)‖", size, order, root, f"√n_{l}", key="row",
                         which=which, l=l)  # fmt: skip
     out.note(i.reference_note)
 
@@ -171,9 +194,15 @@ def centred_signals(i: Instance, out: Findings) -> None:
                     key="neighbours")  # fmt: skip
     rows = torch.linalg.vector_norm(c.Bt, dim=1)
     expected = i.beta[i.L] * math.sqrt(i.n[i.L - 1])
-    for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
+    for which, order, at in _ends(rows):
         # the standard error of the mean signal along the row that is shown
         along = c.reference_B @ (c.Bt[at] / rows[at].clamp_min(1e-300))
         size = Quantity(float(rows[at]), 0.0, sample_mean(along).spread)
-        out.scaling(f"{which}_x ‖D_L φ̃′‖", size, "Θ", expected, "β_L√n_(L-1)", key="signals",
-                    which=which)  # fmt: skip
+        out.conclusion(f"{which}_x ‖D_L φ̃′‖", size, order, expected, "β_L√n_(L-1)", key="signals",
+                       which=which)  # fmt: skip
+    squares = (c.reference_B - c.B_mean).square().sum(dim=1)
+    out.conclusion("E‖D_L φ̃′‖²", sample_mean(squares), "Θ", expected**2, "β_L² n_(L-1)",
+                   key="second-moment")  # fmt: skip
+    if isinstance(i.distribution, Gaussian):
+        _first_chaos(out, "E‖D_L φ̃′‖² ≥ ‖E[D_L φ̃′ xᵀ]‖²", squares,
+                     squared_mean(c.reference_B - i.B(i.L - 1).mean(dim=0), i.reference))  # fmt: skip

@@ -1,0 +1,112 @@
+"""Bombari et al. 2022, §4: eq. 21 from both sides, the boost γ, the rates of gradient descent."""
+
+import math
+
+import torch
+
+import ntkscope as ntk
+from ntkscope.networks.mlp import MLP
+from ntkscope.papers.bombari2022.ball import jacobian_change
+from ntkscope.papers.bombari2022.boost import start, with_gamma
+from ntkscope.papers.bombari2022.descent import proof, refutation, threshold
+from ntkscope.statements.instance import Instance
+from ntkscope.statements.outcomes import ClaimOutcome, HypothesisState, Outcome
+from ntkscope.statements.registry import find
+from ntkscope.training.dynamics import gamma_of, theorem_gamma
+
+
+def _on(X, widths, init="bombari2022", activation="tanh", law=None, **options):
+    net = ntk.Network(widths, activation, init)
+    return Instance(net, X, distribution=law, **{"samples": 512, "trials": 20} | options)
+
+
+def test_a_refuted_eq_21_does_not_apply_and_its_proposition_neither():
+    law = ntk.data.Gaussian(10)
+    instance = _on(law.sample(25, 0), [10, 10, 10, 1], law=law)
+    for number in ("eq-21", "proposition-h.1"):
+        verdict = find(f"bombari2022.{number}").check(instance)
+        assert verdict.outcome is Outcome.DOES_NOT_APPLY, number
+        (condition,) = (h for h in verdict.hypotheses if h.name.startswith("eq. 21"))
+        assert condition.state is HypothesisState.NOT_MET
+
+
+def test_the_rate_is_proved_where_the_bound_over_the_ball_allows_it():
+    law = ntk.data.Gaussian(10)
+    X = law.sample(25, 0)
+    instance = _on(X, [10, 10, 10, 1], "bombari2022-paired:gamma=1e15", law=law)
+    assert find("bombari2022.eq-21").check(instance).outcome is Outcome.HOLDS
+    verdict = find("bombari2022.proposition-h.1").check(instance)
+    assert verdict.outcome is Outcome.HOLDS
+    assert {c.key for c in verdict.conclusions} == {"rate", "path"}
+    assert all(c.outcome is ClaimOutcome.HOLDS for c in verdict.conclusions)
+
+
+def test_the_bound_over_the_ball_covers_what_points_of_it_show():
+    law = ntk.data.Gaussian(6)
+    for seed, (activation, widths) in enumerate(
+        [("tanh", [6, 5, 4, 1]), ("sigmoid", [6, 8, 8, 8, 1]), ("softplus", [6, 7, 1])]
+    ):
+        instance = _on(law.sample(7, seed), widths, activation=activation, seed=seed)
+        J = _jacobian(instance.model, instance.X)
+        generator = torch.Generator().manual_seed(seed)
+        tightest = math.inf
+        for radius in (1e-3, 0.1, 1.0, 10.0):
+            bound = jacobian_change(instance, radius)
+            for _ in range(20):
+                steps = [torch.randn(w.shape, generator=generator).double()
+                         for w in instance.model.weights]  # fmt: skip
+                # all in one layer as often as spread over all
+                if torch.rand(1, generator=generator) < 0.5:
+                    chosen = int(torch.randint(len(steps), (1,), generator=generator))
+                    steps = [s * (k == chosen) for k, s in enumerate(steps)]
+                norm = math.sqrt(sum(float(s.square().sum()) for s in steps))
+                moved = [w.detach() + s * (radius / norm)
+                         for w, s in zip(instance.model.weights, steps, strict=True)]  # fmt: skip
+                there = _jacobian(MLP(instance.network, moved), instance.X)
+                change = float(torch.linalg.matrix_norm(there - J, 2))
+                assert change <= bound.value + bound.error
+                tightest = min(tightest, bound.value / change)
+        assert tightest < 60, "the bound has grown loose"
+
+
+def _jacobian(model, X):
+    rows = []
+    for x in X:
+        value = model(x[None])[0, 0]
+        rows.append(
+            torch.cat([g.reshape(-1) for g in torch.autograd.grad(value, list(model.parameters()))])
+        )
+    return torch.stack(rows)
+
+
+def test_the_two_sides_of_the_smallest_gamma():
+    law = ntk.data.Gaussian(6)
+    j = start(_on(law.sample(9, 1), [6, 6, 6, 1], law=law))
+    theirs = theorem_gamma(j.network, j.N)
+    refuted, passed = threshold(j, theirs, refutation)
+    failed, proved = threshold(j, theirs, proof)
+    assert refutation(with_gamma(j, refuted)) > 1 >= refutation(with_gamma(j, passed))
+    assert proof(with_gamma(j, failed)) > 1 >= proof(with_gamma(j, proved))
+    assert refuted < passed <= 1.2 * refuted
+    assert refuted < proved
+
+
+def test_one_convention_for_gamma():
+    """``check`` and ``train`` take γ = d³N² where none is stated."""
+    law = ntk.data.Gaussian(6)
+    X = law.sample(9, 1)
+    for init in ("bombari2022", "bombari2022-paired"):
+        j = start(_on(X, [6, 6, 6, 1], init, law=law))
+        assert gamma_of(j.network) == theorem_gamma(j.network, 9) == 6**3 * 9**2
+    own = _on(X, [6, 6, 6, 1], "bombari2022-paired:gamma=5", law=law)
+    assert start(own) is own
+
+
+def test_lemma_h_2_fails_for_halves_that_are_not_equal():
+    law = ntk.data.Gaussian(6)
+    own = _on(law.sample(9, 1), [6, 6, 6, 1], "bombari2022-paired:gamma=5", law=law)
+    assert find("bombari2022.lemma-h.2").check(own).outcome is Outcome.HOLDS
+    with torch.no_grad():
+        own.model.weights[-1][0] += 1e-6
+    fresh = Instance(own.model, own.X, distribution=law)
+    assert find("bombari2022.lemma-h.2").check(fresh).outcome is Outcome.VIOLATED
