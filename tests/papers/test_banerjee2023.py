@@ -37,7 +37,7 @@ def test_every_statement_applies_and_is_measured_on_the_papers_network():
         verdict = statement.check(instance)
         if statement.id != "banerjee2023.remark-4.1":  # ν_0² ≤ 1 cannot be had
             assert verdict.applies or "4.2" in statement.id, (statement.id, verdict.failing)
-        assert verdict.claims or verdict.scalings or verdict.hypotheses, statement.id
+        assert verdict.claims or verdict.constants or verdict.hypotheses, statement.id
 
 
 def test_rare_large_draws_are_in_the_spread_of_a_mean_of_squares():
@@ -82,12 +82,12 @@ def test_lemma_4_2_promises_too_much_at_large_variance():
     scaled = next(h for h in verdict.hypotheses if "scales as c does" in h.name)
     assert printed.holds
     assert scaled.holds is False
-    (rate,) = verdict.rates
+    (rate,) = verdict.events
     assert rate.erratum
     assert rate.claimed == pytest.approx(0.98)
     instance = Instance(net, law.sample(4, 0), distribution=law, samples=100, trials=10)
     verdict = find("banerjee2023.lemma-4.2").check(instance)
-    assert verdict.rates[0].holds is False
+    assert verdict.events[0].holds is False
     assert verdict.outcome == "violated as printed"
 
 
@@ -98,7 +98,7 @@ def test_lemma_4_2_has_an_inner_band_behind_the_first_of_several_layers():
     share = (1 + nu_sq) / (2 * (1 + nu_sq + nu_sq**2))
     assert row[5:] == pytest.approx((1 - share, 1 + share))
     assert last[5:] == pytest.approx((0.5, 1.5))
-    outer, inner = verdict.rates
+    outer, inner = verdict.events
     assert inner.successes <= outer.successes
 
 

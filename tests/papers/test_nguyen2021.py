@@ -100,7 +100,7 @@ def test_binary_cube_fails_assumption_2_2_and_its_spread_grows():
         instance = ntk.Instance(net, law.sample(4, 0), distribution=law, samples=2000)
         verdict = check("assumption-2.2", instance)
         assert verdict.applies is False
-        (distance,) = (s for s in verdict.scalings if s.name.startswith("Var h, h = dist"))
+        (distance,) = (s for s in verdict.constants if s.name.startswith("Var h, h = dist"))
         spreads.append(distance.measured.value)
     # the variance grows like √d: a factor of 4 here
     assert spreads[1] / spreads[0] == pytest.approx(4.0, rel=0.15)
@@ -124,7 +124,7 @@ def test_matrix_chernoff_promises_less_than_what_happens():
     assert 0 < tail.sufficient_width(0.1) < math.inf
     assert tail.failure(math.ceil(tail.sufficient_width(0.1))) <= 0.1
     verdict = check("lemma-5.2", instance)
-    (rate,) = verdict.rates
+    (rate,) = verdict.events
     assert rate.successes == rate.trials
     # E‖a‖² 1{‖a‖ > t} by draws lies below the bound
     w = torch.randn(4, 20_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

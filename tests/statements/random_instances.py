@@ -68,9 +68,5 @@ def violations(instance, paper, leave_out=()):
             for c in verdict.violations
             if not c.erratum
         ]
-        found += [
-            f"{verdict.id}: {r.to_dict()}"
-            for r in verdict.rates
-            if r.holds is False and not r.erratum
-        ]
+        found += [f"{verdict.id}: {r.to_dict()}" for r in verdict.missed if not r.erratum]
     return found

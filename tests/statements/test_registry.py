@@ -38,7 +38,7 @@ def test_ids_are_distinct_and_stand_in_the_papers_order():
 def test_every_claim_has_a_key_of_its_own(verdicts):
     for found in verdicts.values():
         for verdict in found:
-            for items in (verdict.claims, verdict.scalings):
+            for items in (verdict.claims, verdict.constants):
                 named = [(x.key, tuple(x.at.items())) for x in items]
                 assert len(set(named)) == len(named), (verdict.id, named)
                 assert not any(x.key == x.name for x in items), verdict.id
@@ -90,4 +90,4 @@ def test_every_statement_is_measured_on_a_reference_instance_that_it_speaks_of(v
         v for v in verdicts[id] if all(beyond is not None and beyond in h.name for h in v.failing)
     ]
     assert speaking, [h.name for v in verdicts[id] for h in v.failing]
-    assert any(v.claims or v.rates or v.scalings for v in speaking)
+    assert any(v.claims or v.events or v.constants for v in speaking)

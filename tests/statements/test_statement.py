@@ -13,7 +13,6 @@ from ntkscope.statements.paper import Paper
 from ntkscope.statements.quantity import Quantity, quantity, rounded
 from ntkscope.statements.registry import find
 from ntkscope.statements.statement import Statement
-from ntkscope.statements.verdict import Claim, Rate
 
 
 def small(activation="relu", widths=(5, 8, 6, 1), N=7):
@@ -47,32 +46,6 @@ def test_verdict_prints_and_serialises():
     assert "nguyen2021.eq-5" in str(verdict)
     assert json.loads(json.dumps(verdict.to_dict()))["holds"] is True
     assert r"\begin{tabular}" in verdict.to_latex()
-
-
-@pytest.mark.parametrize(
-    ("left", "relation", "right", "holds"),
-    [
-        (Quantity(1.0), "≤", Quantity(2.0), True),
-        (Quantity(2.0), "≤", Quantity(1.0), False),
-        (Quantity(1.0 + 1e-12), "≤", Quantity(1.0, error=1e-11), True),
-        (Quantity(1.0), "=", Quantity(1.1), False),
-        (Quantity(1.0, spread=1.0), "≤", Quantity(2.0), None),
-        (Quantity(1.0, spread=0.1), "≤", Quantity(2.0), True),
-        (Quantity(3.0, spread=0.1), "≤", Quantity(2.0), False),
-        (Quantity(math.nan), "≤", Quantity(2.0), None),
-    ],
-)
-def test_a_claim_is_judged_by_its_errors(left, relation, right, holds):
-    assert Claim("", left, relation, right).holds is holds
-
-
-def test_rates_have_exact_intervals():
-    assert Rate("", 0, 10).interval[0] == 0.0
-    # Clopper-Pearson at k = n: lower end solves p^n = 0.005
-    assert Rate("", 10, 10).interval[0] == pytest.approx(0.005 ** (1 / 10))
-    assert Rate("", 50, 100, claimed=0.9).holds is False
-    assert Rate("", 100, 100, claimed=0.9).holds is True
-    assert Rate("", 88, 100, claimed=0.9).holds is None
 
 
 def test_quantities_carry_their_errors():

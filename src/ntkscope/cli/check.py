@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,11 +140,17 @@ def outcomes(verdicts: list[Verdict]) -> Table:
 
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("statement", no_wrap=True)
-    table.add_column("outcome")
-    for name in ("met", "rates", "orders"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for v in verdicts:
-        met = f"{sum(c.holds is True for c in v.claims)}/{len(v.claims)}"
-        table.add_row(v.id, v.outcome, met, str(len(v.rates)), str(len(v.scalings)))
-    table.caption = "met: inequalities that stand; orders: Ω, O, Θ claims with their constant"
+    for name in ("outcome", "conclusion", "hypotheses", "steps"):
+        table.add_column(name)
+    for r in (v.to_dict() for v in verdicts):
+        steps = [i for i in (*r["inequalities"], *r["constants"]) if i["kind"] == "step"]
+        table.add_row(
+            r["id"], r["outcome"], r["summary"].replace("[", r"\["),
+            _counts(h["state"] for h in r["hypotheses"]), _counts(s["outcome"] for s in steps),
+        )  # fmt: skip
     return table
+
+
+def _counts(words: Iterable[str]) -> str:
+    """``3 met, 1 needs constant``."""
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())

@@ -124,7 +124,7 @@ def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[An
     applying = [
         s.id
         for s in all_statements()
-        if all(h.holds is not False for h in s.applies_to(model.network))
+        if all(h.met is not False for h in s.applies_to(model.network))
     ]
     verdicts = []
     for done, id in enumerate(applying):

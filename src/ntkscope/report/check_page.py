@@ -13,8 +13,7 @@ with needs("report"):
     import plotly.graph_objects as go
 
 Record = Mapping[str, Any]
-_COLOURS = {True: palette.GREEN, False: palette.VERMILION, None: palette.GREY}
-_WORDS = {True: "holds", False: "violated", None: "not decided"}
+_COLOURS = {"holds": palette.GREEN, "violated": palette.VERMILION}  # of outcomes; others are grey
 
 
 def _positive(x: Any) -> float | None:
@@ -25,12 +24,13 @@ def inequalities(records: Sequence[Record]) -> go.Figure:
     """Every inequality as smaller side / larger side: 1 is tight, to the right of 1 is violated."""
     names = [r["id"] for r in records]
     figure = go.Figure()
-    for holds in (True, False, None):
+    outcomes = dict.fromkeys(c["outcome"] for r in records for c in r["inequalities"])
+    for outcome in outcomes:
         x, y, text = [], [], []
         for record in records:
             for claim in record["inequalities"]:
                 left, right = _positive(claim["left"]), _positive(claim["right"])
-                if claim["holds"] is not holds or left is None or right is None:
+                if claim["outcome"] != outcome or left is None or right is None:
                     continue
                 ratio = right / left if claim["relation"] == "≥" else left / right
                 x.append(max(ratio, 1e-12))
@@ -38,8 +38,8 @@ def inequalities(records: Sequence[Record]) -> go.Figure:
                 text.append(claim["name"])
         if x:
             figure.add_trace(go.Scatter(
-                x=x, y=y, text=text, mode="markers", name=_WORDS[holds],
-                marker={"color": _COLOURS[holds], "size": 8, "opacity": 0.7},
+                x=x, y=y, text=text, mode="markers", name=outcome,
+                marker={"color": _COLOURS.get(outcome, palette.GREY), "size": 8, "opacity": 0.7},
                 hovertemplate="%{text}<br>ratio %{x:.4g}<extra>%{y}</extra>",
             ))  # fmt: skip
     figure.add_vline(x=1.0, line={"color": palette.BLACK, "width": 1, "dash": "dot"})
@@ -56,12 +56,12 @@ def constants(records: Sequence[Record]) -> go.Figure:
     for order, colour in colours.items():
         x, y, text = [], [], []
         for record in records:
-            for scaling in record["scalings"]:
-                constant = _positive(scaling["constant"])
-                if scaling["order"] == order and constant is not None:
+            for item in record["constants"]:
+                constant = _positive(item["constant"])
+                if item["order"] == order and constant is not None:
                     x.append(constant)
                     y.append(record["id"])
-                    text.append(scaling["name"])
+                    text.append(item["name"])
         if x:
             figure.add_trace(go.Scatter(
                 x=x, y=y, text=text, mode="markers", name=order,
@@ -69,7 +69,7 @@ def constants(records: Sequence[Record]) -> go.Figure:
                 hovertemplate="%{text}<br>constant %{x:.4g}<extra>%{y}</extra>",
             ))  # fmt: skip
     figure.update_xaxes(type="log", title="measured / expression", exponentformat="power")
-    shown = list(dict.fromkeys(r["id"] for r in records if r["scalings"]))
+    shown = list(dict.fromkeys(r["id"] for r in records if r["constants"]))
     figure.update_yaxes(categoryorder="array", categoryarray=shown[::-1])
     return plots.style(figure, height=90 + 22 * max(4, len(shown)))
 
@@ -81,7 +81,7 @@ def verdict(record: Record) -> go.Figure:
         left, right = _positive(claim["left"]), _positive(claim["right"])
         if left is None or right is None:
             continue
-        colour = _COLOURS[claim["holds"]]
+        colour = _COLOURS.get(claim["outcome"], palette.GREY)
         figure.add_trace(go.Scatter(
             x=[left, right], y=[claim["name"]] * 2, mode="lines+markers", showlegend=False,
             line={"color": colour, "width": 2},

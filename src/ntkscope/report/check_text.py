@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ntkscope.report.numbers import bars
 
 Record = Mapping[str, Any]
 
@@ -21,21 +24,93 @@ def short(x: float | str | None, digits: int = 5) -> str:
 
 
 def mark(item: Record) -> str:
-    """yes, no or open."""
-    if item["holds"] is None:
-        return "open"
-    return "yes" if item["holds"] else ("no (erratum)" if item["erratum"] else "no")
+    """The outcome, and what is to be known beside it."""
+    if item.get("tautology"):
+        return item["outcome"] + " (identity of linear algebra)"
+    return item["outcome"] + (" (erratum)" if item.get("erratum") else "")
 
 
-def claim_rows(record: Record) -> list[tuple[str, ...]]:
-    """(claim, left, relation, right, slack, holds) of every inequality."""
-    return [
-        (
-            c["name"], short(c["left"]), c["relation"], short(c["right"]), short(c["slack"], 3),
-            mark(c),
-        )
-        for c in record["inequalities"]
-    ]  # fmt: skip
+def claims_of(kind: str) -> Callable[[Record], list[tuple[str, ...]]]:
+    """(claim, left, relation, right, slack, outcome) of the inequalities of a kind."""
+
+    def rows(record: Record) -> list[tuple[str, ...]]:
+        return [
+            (c["name"], short(c["left"]), c["relation"], short(c["right"]), short(c["slack"], 3), mark(c))
+            for c in record["inequalities"]
+            if c["kind"] == kind
+        ]  # fmt: skip
+
+    return rows
+
+
+def constants_of(kind: str) -> Callable[[Record], list[tuple[str, ...]]]:
+    """(claim, measured, expression's value, constant needed, outcome) of the orders of a kind."""
+
+    def rows(record: Record) -> list[tuple[str, ...]]:
+        return [
+            (
+                f"{c['name']} = {c['order']}({c['expression'] or '·'})",
+                bars(c["measured"], c["error"], c["standard_error"]), short(c["predicted"]),
+                constant(c), c["outcome"],
+            )
+            for c in record["constants"]
+            if c["kind"] == kind
+        ]  # fmt: skip
+
+    return rows
+
+
+def constant(item: Record) -> str:
+    """The constant that an order needs, with its error."""
+    return bars(item["constant"], item["constant_error"], item["constant_standard_error"])
+
+
+def summary(record: Record) -> str:
+    """The conclusion in a line: why it does not apply, the constant needed, the sides, the rate."""
+    unmet = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
+    if unmet:
+        return "not met: " + "; ".join(unmet)
+    failed = [
+        *(_sides(c) for c in record["inequalities"] if c["outcome"] == "violated"),
+        *(_rate(e) for e in record["events"] if e["outcome"] == "missed"),
+    ]
+    if failed:
+        return _counted(failed)
+    concluding = [c for c in record["inequalities"] if c["kind"] == "conclusion"]
+    orders = [c for c in record["constants"] if c["kind"] == "conclusion"]
+    steps = [c for c in record["inequalities"] if c["kind"] == "step" and not c["tautology"]]
+    for items, say in (
+        (concluding, _sides), (record["events"], _rate), (orders, _needed), (steps, _sides),
+        (record["constants"], _needed),
+    ):  # fmt: skip
+        if items:
+            # what is told is the statement's outcome, so that items with that outcome come first
+            told = sorted(items, key=lambda item: item["outcome"] != record["outcome"])
+            return _counted([say(item) for item in told], items)
+    return ""
+
+
+def _sides(claim: Record) -> str:
+    return (
+        f"{claim['name']}: {short(claim['left'], 4)} {claim['relation']} {short(claim['right'], 4)}"
+    )
+
+
+def _rate(event: Record) -> str:
+    return f"{event['name']}: {event['successes']}/{event['trials']}, promised {short(event['promised'], 4)}"
+
+
+def _needed(item: Record) -> str:
+    return f"c = {constant(item)} in {item['name']} = {item['order']}({item['expression'] or '·'})"
+
+
+def _counted(told: list[str], items: Sequence[Record] = ()) -> str:
+    """The first, and how many of each outcome there are where there are several."""
+    if len(told) == 1:
+        return told[0]
+    counts = Counter(item["outcome"] for item in items)
+    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{told[0]} [{words or f'{len(told)} fail'}]"
 
 
 def hypothesis_rows(record: Record) -> list[tuple[str, ...]]:
@@ -43,46 +118,34 @@ def hypothesis_rows(record: Record) -> list[tuple[str, ...]]:
     return [
         (
             h["name"], short(h["measured"]),
-            ("order of " if h["order_of"] else "") + short(h["threshold"]), h["state"], h["note"],
+            ("order of " if h["order"] else "") + short(h["threshold"]),
+            h["state"] + (f": {h['needed']}" if h["needed"] else ""), h["note"],
         )
         for h in record["hypotheses"]
     ]  # fmt: skip
 
 
-def rate_rows(record: Record) -> list[tuple[str, ...]]:
-    """(statement, successes of trials, 99% interval, claimed, holds)."""
+def event_rows(record: Record) -> list[tuple[str, ...]]:
+    """(event, successes of trials, 99% interval, promised, outcome)."""
     return [
         (
-            r["name"], f"{r['successes']}/{r['trials']}",
-            "{:.3f} … {:.3f}".format(*r["interval_99"]), short(r["claimed"]), mark(r),
+            e["name"] + (f", over {e['over']}" if e["over"] else ""),
+            f"{e['successes']}/{e['trials']}" + (f" ({e['undecided']} open)" if e["undecided"] else ""),
+            "{:.3f} … {:.3f}".format(*e["interval_99"]), short(e["promised"]), mark(e),
         )
-        for r in record["rates"]
+        for e in record["events"]
     ]  # fmt: skip
 
 
-def scaling_rows(record: Record) -> list[tuple[str, ...]]:
-    """(quantity, measured, order of, predicted, constant)."""
-    rows: list[tuple[str, ...]] = []
-    for s in record["scalings"]:
-        bar = f" ± {short(s['standard_error'], 2)}" if s["standard_error"] else ""
-        name = f"{s['name']} = {s['order']}({s['expression']})" if s["expression"] else s["name"]
-        rows.append(
-            (
-                name,
-                short(s["measured"]) + bar,
-                s["order"],
-                short(s["predicted"]),
-                short(s["constant"], 4),
-            )
-        )
-    return rows
-
-
-SECTIONS = (
+_CLAIMS = ("claim", "left", "", "right", "slack", "outcome")
+_CONSTANTS = ("claim", "measured", "expression", "constant needed", "outcome")
+SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Record], list[tuple[str, ...]]]], ...] = (
     ("Hypotheses", ("hypothesis", "measured", "threshold", "state", "note"), hypothesis_rows),
-    ("Inequalities", ("claim", "left", "", "right", "slack", "holds"), claim_rows),
-    ("Rates", ("event", "met", "99% interval", "claimed", "holds"), rate_rows),
-    ("Scaling", ("quantity", "measured", "", "expression", "constant"), scaling_rows),
+    ("Conclusions", _CLAIMS, claims_of("conclusion")),
+    ("Conclusions up to a constant", _CONSTANTS, constants_of("conclusion")),
+    ("Events", ("event", "met", "99% interval", "promised", "outcome"), event_rows),
+    ("Steps", _CLAIMS, claims_of("step")),
+    ("Steps up to a constant", _CONSTANTS, constants_of("step")),
 )
 
 
@@ -96,7 +159,8 @@ def as_text(record: Record, width: int = 120) -> str:
     console.print(record["claim"], markup=False)
     settings = record["settings"]
     console.print(f"on {settings.get('network')}, N = {settings.get('N')}", markup=False)
-    console.print(f"outcome: {record['outcome']}", markup=False)
+    said = f": {record['summary']}" if record["summary"] else ""
+    console.print(f"outcome: {record['outcome']}{said}", markup=False)
     for title, columns, rows_of in SECTIONS:
         rows = rows_of(record)
         if rows:
@@ -169,7 +233,7 @@ def _plain_tex(text: str) -> str:
 
 
 def as_latex(record: Record) -> str:
-    """A tabular of the inequalities, rates and scalings, with settings, seed and command."""
+    """A tabular of conclusions, steps and events, with settings, seed and command."""
     settings = record["settings"]
     lines = [
         r"\begin{table}",
@@ -179,14 +243,15 @@ def as_latex(record: Record) -> str:
         r"\begin{tabular}{lrcrl}",
         r"\hline",
     ]
-    for name, left, relation, right, _, holds in claim_rows(record):
-        cells = (tex(name), tex(left), tex(relation), tex(right), tex(holds))
-        lines.append(" & ".join(cells) + r" \\")
-    for name, met, interval, claimed, holds in rate_rows(record):
-        cells = (f"{tex(name)} ({tex(interval)})", met, r"$\ge$", tex(claimed), tex(holds))
-        lines.append(" & ".join(cells) + r" \\")
-    for name, measured, _, predicted, constant in scaling_rows(record):
-        cells = (tex(name), tex(measured), "", tex(predicted), f"constant {tex(constant)}")
+    for kind in ("conclusion", "step"):
+        for name, left, relation, right, _, outcome in claims_of(kind)(record):
+            cells = (tex(name), tex(left), tex(relation), tex(right), tex(outcome))
+            lines.append(" & ".join(cells) + r" \\")
+        for name, measured, predicted, needed, outcome in constants_of(kind)(record):
+            cells = (tex(name), tex(measured), "", tex(predicted), tex(f"{outcome}: c = {needed}"))
+            lines.append(" & ".join(cells) + r" \\")
+    for name, met, interval, promised, outcome in event_rows(record):
+        cells = (f"{tex(name)} ({tex(interval)})", met, r"$\ge$", tex(promised), tex(outcome))
         lines.append(" & ".join(cells) + r" \\")
     lines += [
         r"\hline",

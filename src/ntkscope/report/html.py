@@ -35,7 +35,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         math=math_html, number=numbers.number, human=human, steps=numbers.steps,
-        count=numbers.count, own=numbers.own_smallest,
+        count=numbers.count, own=numbers.own_smallest, bars=numbers.bars,
     )  # fmt: skip
     made.globals.update(interval=numbers.interval, version=__version__)
     return made

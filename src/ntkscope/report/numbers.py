@@ -16,10 +16,24 @@ def number(value: Any, digits: int = 4) -> str:
     """A number as people read it: 4 significant digits, ∞ and — for none."""
     if value is None:
         return "—"
-    value = float(value)
+    value = float(value) + 0.0  # no −0
+    if math.isnan(value):
+        return "—"
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "−∞"
     return f"{value:.{digits}g}"
+
+
+def bars(value: Any, error: Any = 0.0, standard_error: Any = 0.0) -> str:
+    """``0.42 ± 3e-12``: with the rounding error, and with the standard error where it was sampled.
+
+    Infinite numbers and NaN come as the text that JSON holds.
+    """
+    text = number(value)
+    for bar, kind in ((float(standard_error), " (1σ)"), (float(error), "")):
+        if bar > 0 and text not in ("—", "∞", "−∞"):
+            text += f" ± {number(bar, 2)}{kind}"
+    return text
 
 
 def interval(low: float, value: float, high: float) -> str:

@@ -9,7 +9,7 @@ from ntkscope.data import load
 from ntkscope.networks.network import Network
 from ntkscope.statements.balls.confirm import Confirmation
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.verdict import Claim
+from ntkscope.statements.kinds import Claim
 
 
 @dataclass(frozen=True)

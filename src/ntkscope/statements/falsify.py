@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from ntkscope.statements.balls.confirm import Unproved, confirm
 from ntkscope.statements.falsification import Extreme, Falsification, Trial
+from ntkscope.statements.kinds import SIGMAS, Claim, Constant
 from ntkscope.statements.registry import find
 from ntkscope.statements.statement import Statement
-from ntkscope.statements.verdict import SIGMAS, Claim, Scaling, Verdict
+from ntkscope.statements.verdict import Verdict
 
 ACTIVATIONS = ("relu", "leaky_relu:alpha=0.2", "tanh", "sigmoid", "erf", "gelu", "softplus", "sin")
 
@@ -61,16 +62,17 @@ class _Search:
         worst = _worst(verdict)
         if worst is not None and (self.best is None or worst[0] > self.best[0]):
             self.best = (worst[0], trial, worst[1])
-        for s in verdict.scalings:
-            if s.ratio > 0:
+        for s in verdict.constants:
+            ratio = s.value.value
+            if ratio > 0:
                 kind = _kind(s)
                 e = self.extremes.get(kind)
                 if e is None:
-                    e = Extreme(s.name, s.order, s.expression, s.ratio, trial, s.ratio, trial)
-                if s.ratio < e.smallest:
-                    e = replace(e, smallest=s.ratio, at_smallest=trial)
-                if s.ratio > e.largest:
-                    e = replace(e, largest=s.ratio, at_largest=trial)
+                    e = Extreme(s.name, s.order, s.expression, ratio, trial, ratio, trial)
+                if ratio < e.smallest:
+                    e = replace(e, smallest=ratio, at_smallest=trial)
+                if ratio > e.largest:
+                    e = replace(e, largest=ratio, at_largest=trial)
                 self.extremes[kind] = e
 
     def draw(self) -> Trial:
@@ -86,7 +88,7 @@ class _Search:
                 pick.choice(("standard", "ntk")), pick.choice(LAWS), pick.randint(2, 25),
                 pick.randrange(10_000),
             )  # fmt: skip
-            if all(h.holds is not False for h in self.statement.applies_to(trial.network())):
+            if all(h.met is not False for h in self.statement.applies_to(trial.network())):
                 return trial
         return trial
 
@@ -109,7 +111,7 @@ class _Search:
         return replace(trial, seed=pick.randrange(10_000))
 
 
-def _kind(item: Claim | Scaling) -> tuple[str, ...]:
+def _kind(item: Claim | Constant) -> tuple[str, ...]:
     """What instances are compared by: the key, and which part it speaks of; not the layer or power."""
     return (item.key, *(value for value in item.at.values() if isinstance(value, str)))
 

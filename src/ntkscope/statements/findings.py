@@ -2,78 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat
 
 from torch import Tensor
 
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.statements.quantity import Quantity, quantity
-from ntkscope.statements.verdict import (
+from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.kinds import (
     Claim,
+    Constant,
+    Event,
     Hypothesis,
     Order,
     Parameter,
-    Rate,
     Relation,
-    Scaling,
 )
+from ntkscope.statements.outcomes import ClaimOutcome, ConstantOutcome, EventOutcome
+from ntkscope.statements.quantity import Quantity, quantity
 
 Number = Quantity | Eigenvalue | SupportsFloat
 
 
 @dataclass
 class Findings:
-    """What a statement's function writes down while it runs."""
+    """What a statement's function writes down while it runs.
+
+    Each finding is of one kind: a hypothesis (:meth:`hypothesis`, :meth:`order_of`), a step of the
+    proof (:meth:`at_most`, :meth:`at_least`, :meth:`equal`, :meth:`step_order`), an event
+    (:meth:`event`, :meth:`event_over`) or the conclusion (:meth:`conclude_at_most`,
+    :meth:`conclude_at_least`, :meth:`conclude_equal`, :meth:`conclusion`).
+    """
 
     hypotheses: list[Hypothesis] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    rates: list[Rate] = field(default_factory=list)
-    scalings: list[Scaling] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
+
+    # hypotheses
 
     def hypothesis(
         self,
         name: str,
-        holds: bool | None,
+        met: bool | None,
         measured: SupportsFloat | None = None,
         threshold: SupportsFloat | None = None,
         note: str = "",
     ) -> bool | None:
-        """A condition of the statement; returns ``holds``."""
-        found = Hypothesis(name, holds, _float(measured), _float(threshold), note=note)
+        """A condition of the statement, ``None`` where a sample cannot test it; returns ``met``."""
+        found = Hypothesis(name, met, _float(measured), _float(threshold), note=note)
         self.hypotheses.append(found)
-        return holds
+        return met
 
     def order_of(
-        self, name: str, measured: SupportsFloat, expression: SupportsFloat, *, at_least: bool
+        self,
+        name: str,
+        measured: SupportsFloat,
+        expression: SupportsFloat,
+        *,
+        at_least: bool | None,
+        note: str = "",
     ) -> bool:
-        """A condition up to a hidden constant: ``measured`` = Ω(expression), or O(expression).
+        """A condition whose constant the paper hides: shown is the constant that it would need.
 
-        It counts as holding when constant 1 will do, and otherwise as not testable: the ratio is
-        shown. Returns whether constant 1 will do.
+        Parameters
+        ----------
+        measured, expression: the two sides.
+        at_least: True for measured = Ω(expression), False for O(expression) or o(expression),
+            None for Θ(expression).
+
+        Returns
+        -------
+        Whether the constant 1 will do (for Θ: no).
         """
         left, right = float(measured), float(expression)
-        ok = left >= right if at_least else left <= right
-        note = "" if ok else "not with constant 1; the paper's constant is not stated"
-        self.hypotheses.append(
-            Hypothesis(name, True if ok else None, left, right, order=True, note=note)
-        )
-        return ok
+        order: Order = "Θ" if at_least is None else "Ω" if at_least else "O"
+        self.hypotheses.append(Hypothesis(name, None, left, right, order, note))
+        if at_least is None:
+            return False
+        return left >= right if at_least else left <= right
 
-    def at_most(self, name: str, left: Number, right: Number, **about: Any) -> bool | None:
-        """left ≤ right; returns whether it holds. ``about`` is that of :meth:`claim`."""
+    # steps and conclusions with explicit constants
+
+    def at_most(self, name: str, left: Number, right: Number, **about: Any) -> ClaimOutcome:
+        """The step left ≤ right. ``about`` is that of :meth:`claim`."""
         return self.claim(name, left, "≤", right, **about)
 
-    def at_least(self, name: str, left: Number, right: Number, **about: Any) -> bool | None:
-        """left ≥ right; returns whether it holds. ``about`` is that of :meth:`claim`."""
+    def at_least(self, name: str, left: Number, right: Number, **about: Any) -> ClaimOutcome:
+        """The step left ≥ right. ``about`` is that of :meth:`claim`."""
         return self.claim(name, left, "≥", right, **about)
 
-    def equal(self, name: str, left: Number, right: Number, **about: Any) -> bool | None:
-        """left = right within the errors of both. ``about`` is that of :meth:`claim`."""
+    def equal(self, name: str, left: Number, right: Number, **about: Any) -> ClaimOutcome:
+        """The step left = right within the errors of both. ``about`` is that of :meth:`claim`."""
         return self.claim(name, left, "=", right, **about)
+
+    def conclude_at_most(
+        self, name: str, left: Number, right: Number, **about: Any
+    ) -> ClaimOutcome:
+        """The conclusion left ≤ right. ``about`` is that of :meth:`claim`."""
+        return self.claim(name, left, "≤", right, concludes=True, **about)
+
+    def conclude_at_least(
+        self, name: str, left: Number, right: Number, **about: Any
+    ) -> ClaimOutcome:
+        """The conclusion left ≥ right. ``about`` is that of :meth:`claim`."""
+        return self.claim(name, left, "≥", right, concludes=True, **about)
+
+    def conclude_equal(self, name: str, left: Number, right: Number, **about: Any) -> ClaimOutcome:
+        """The conclusion left = right. ``about`` is that of :meth:`claim`."""
+        return self.claim(name, left, "=", right, concludes=True, **about)
 
     def claim(
         self,
@@ -85,9 +125,13 @@ class Findings:
         erratum: bool = False,
         *,
         key: str = "",
+        concludes: bool = False,
+        tautology: bool = False,
+        nonnegative: bool = True,
+        scale: SupportsFloat = 0.0,
         **at: Parameter,
-    ) -> bool | None:
-        """An inequality or identity; returns whether it holds, ``None`` where that is open.
+    ) -> ClaimOutcome:
+        """An inequality or identity with explicit constants; returns what it comes to.
 
         Parameters
         ----------
@@ -96,54 +140,126 @@ class Findings:
         note: a remark. erratum: it is known not to hold as printed.
         key: what the claim is called by confirmers and searches, free of layers and other numbers; the
             name where none is given.
+        concludes: it is the statement's conclusion, or a part of it, and no step of the proof.
+        tautology: it is true of every matrix, whatever the theorem says: no evidence.
+        nonnegative: the left side cannot be negative (λ_min of a Gram matrix, a norm, a variance), so
+            that a lower bound ≤ 0 is vacuous. Say False for λ_min of a difference, for example.
+        scale: the size of what is compared, where the sides are a residual and 0 (the largest entry of K
+            for max|K − K′| = 0): rounding is then held against it.
         at: the layer, the power, … of this one among the claims of its key.
         """
         made = Claim(
-            name, quantity(left), relation, quantity(right), note, erratum, key or name, at
-        )
+            name, quantity(left), relation, quantity(right), note, erratum, key or name, at,
+            concludes, tautology, nonnegative, abs(float(scale)),
+        )  # fmt: skip
         self.claims.append(made)
-        return made.holds
+        return made.outcome
 
-    def rate(
-        self,
-        name: str,
-        successes: int,
-        trials: int,
-        claimed: SupportsFloat | None = None,
-        note: str = "",
-        erratum: bool = False,
-    ) -> None:
-        """A success rate over trials; ``claimed`` where the paper gives a number."""
-        self.rates.append(Rate(name, successes, trials, _float(claimed), note, erratum))
+    # conclusions up to a constant
 
-    def scaling(
+    def conclusion(
         self,
         name: str,
         measured: Number,
         order: Order,
-        predicted: SupportsFloat,
+        predicted: Number,
         expression: str = "",
         note: str = "",
         *,
         key: str = "",
+        concludes: bool = True,
+        erratum: bool = False,
         **at: Parameter,
-    ) -> None:
-        """A measured number against an expression without its constant; key, at as in :meth:`claim`."""
-        self.scalings.append(
-            Scaling(
-                name, quantity(measured), order, float(predicted), expression, note, key or name, at
-            )
+    ) -> ConstantOutcome:
+        """The conclusion measured = order(predicted): the constant it would need, never "holds".
+
+        Parameters
+        ----------
+        name, expression: of the measured and of the predicted number, for readers.
+        measured, predicted: with their errors where they carry any.
+        order: "Ω", "O" or "Θ".
+        erratum: it is known not to hold as printed.
+        key, at: as in :meth:`claim`; conclusions of one statement differ in one of them.
+        """
+        made = Constant(name, quantity(measured), order, quantity(predicted), expression, note,
+                        key or name, at, concludes, erratum)  # fmt: skip
+        self.constants.append(made)
+        return made.outcome
+
+    def step_order(
+        self, name: str, measured: Number, order: Order, predicted: Number, expression: str = "",
+        **about: Any,
+    ) -> ConstantOutcome:  # fmt: skip
+        """A step of the proof up to a constant; ``about`` is that of :meth:`conclusion`."""
+        return self.conclusion(
+            name, measured, order, predicted, expression, concludes=False, **about
         )
 
     def extremes(
         self, name: str, values: Tensor, order: Order, predicted: SupportsFloat, expression: str,
-        **at: Parameter,
+        **about: Any,
     ) -> None:  # fmt: skip
-        """The least and the largest of values (N,) as scalings, ``name`` as in "min_i name"."""
+        """The least and the largest of values (N,) as conclusions, ``name`` as in "min_i name"."""
         for which, key, value in (("min", "least", values.min()), ("max", "largest", values.max())):
-            self.scaling(
-                f"{which}_i {name}", float(value), order, predicted, expression, "", key=key, **at
-            )
+            self.conclusion(f"{which}_i {name}", float(value), order, float(predicted), expression,
+                            key=key, **about)  # fmt: skip
+
+    # events
+
+    def event(
+        self,
+        name: str,
+        successes: int,
+        trials: int,
+        promised: SupportsFloat | None = None,
+        note: str = "",
+        erratum: bool = False,
+        *,
+        over: str = "",
+        undecided: int = 0,
+        key: str = "",
+        **at: Parameter,
+    ) -> EventOutcome:
+        """An event that occurred in ``successes`` of ``trials``; returns what it comes to.
+
+        Parameters
+        ----------
+        promised: the probability as the paper gives it or as it is proved with explicit constants; as it
+            comes out, negative ones included. ``None`` where a constant is hidden.
+        over: what each trial drew anew, such as ``"W_k"`` or ``"data and weights"``.
+        undecided: trials that rounding leaves open; they count for and against.
+        erratum: the promise is known not to hold. key, at: as in :meth:`claim`.
+        """
+        made = Event(name, successes, trials, _float(promised), note, erratum, over, undecided,
+                     key or name, at)  # fmt: skip
+        self.events.append(made)
+        return made.outcome
+
+    def event_over(
+        self,
+        name: str,
+        redraws: Iterable[Instance],
+        occurs: Callable[[Instance], bool | None],
+        promised: SupportsFloat | None = None,
+        **about: Any,
+    ) -> EventOutcome:
+        """An event over redraws of the instance, such as ``i.redraws()``.
+
+        Parameters
+        ----------
+        occurs: whether the event occurs on a redraw; ``None``, or raising NotComputable, where that cannot
+            be told.
+        promised, about: as in :meth:`event`; ``over`` is "data and weights" where it is not said.
+        """
+        found = [_occurrence(occurs, fresh) for fresh in redraws]
+        about.setdefault("over", "data and weights")
+        return self.event(name, sum(f is True for f in found), len(found), promised,
+                          undecided=sum(f is None for f in found), **about)  # fmt: skip
+
+    # older names of conclusion and event
+
+    scaling = conclusion
+    rate = event
 
     def note(self, text: str) -> None:
         """A sentence for the reader of the verdict."""
@@ -171,3 +287,11 @@ class Findings:
 
 def _float(x: SupportsFloat | None) -> float | None:
     return None if x is None else float(x)
+
+
+def _occurrence(occurs: Callable[[Instance], bool | None], fresh: Instance) -> bool | None:
+    try:
+        found = occurs(fresh)
+    except NotComputable:
+        return None
+    return None if found is None else bool(found)

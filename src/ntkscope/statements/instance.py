@@ -7,7 +7,9 @@ one forward and one backward pass and one eigenvalue of each matrix.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,11 +21,15 @@ from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
+from ntkscope.networks.initialization import GIVEN
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
+
+REDRAW_FLOPS = 2e10  # of all joint redraws of one instance, about a second or two
+REDRAWN_BYTES = 2.0**27  # of the redraws that are kept
 
 
 class NotComputable(Exception):
@@ -72,6 +78,7 @@ class Instance:
         self.seed, self.distribution = seed, distribution
         self.samples, self.trials, self.delta = samples, trials, delta
         self._held: dict[Any, Any] = {}
+        self._redrawn: dict[int, Instance] = {}
 
     # sizes, in the papers' letters
 
@@ -137,6 +144,55 @@ class Instance:
         if key not in self._held:
             self._held[key] = make()
         return self._held[key]
+
+    # joint redraws of data and weights, for events with a probability
+
+    def redraw(self, trial: int) -> Instance:
+        """The same network and law with data and weights drawn anew; the same for the same trial.
+
+        Redraws are kept while they fit ``REDRAWN_BYTES`` together, so that statements share what
+        they compute. Raises NotComputable where the law of the data is not known or the weights
+        were given.
+        """
+        law = self.distribution
+        if law is None:
+            raise NotComputable("events over the data need their distribution")
+        if self.network.init == GIVEN:
+            raise NotComputable("the weights were given, so they cannot be drawn anew")
+        if trial in self._redrawn:
+            return self._redrawn[trial]
+        fresh = Instance(
+            self.network.sample(self.generator(f"redraw {trial}: weights")),
+            law.sample(self.N, self.generator(f"redraw {trial}: data")),
+            seed=self.generator(f"redraw {trial}").initial_seed(), distribution=law,
+            samples=self.samples, trials=self.trials, delta=self.delta,
+        )  # fmt: skip
+        # features, signals, Gram matrices and what a statement forms of them, and the weights
+        size = 8.0 * (6 * self.N**2 + 6 * self.N * sum(self.n) + 3 * self.network.n_parameters)
+        if (len(self._redrawn) + 1) * size <= REDRAWN_BYTES:
+            self._redrawn[trial] = fresh
+        return fresh
+
+    def redraws(self, trials: int | None = None) -> Iterator[Instance]:
+        """Independent redraws of data and weights, one after another.
+
+        Parameters
+        ----------
+        trials: how many; by default ``self.trials``, or as many as cost ``REDRAW_FLOPS`` together
+            with the smallest eigenvalue of a matrix of N rows in each, and one at least.
+
+        Raises NotComputable as :meth:`redraw`.
+        """
+        n = self.n
+        weights = sum(a * b for a, b in pairwise(n))
+        flops = 10.0 * self.N**3 + 2.0 * self.N**2 * sum(n) + 4.0 * self.N * weights
+        count = self.affordable(flops, REDRAW_FLOPS) if trials is None else trials
+        for trial in range(count):
+            yield self.redraw(trial)
+
+    def affordable(self, flops: float, budget: float = 2e9) -> int:
+        """How many of ``self.trials`` repetitions of ``flops`` operations fit a budget, one at least."""
+        return max(1, min(self.trials, int(budget // max(flops, 1.0))))
 
     # one forward and one backward pass
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ntkscope.networks import initialization
 from ntkscope.networks.network import Network
-from ntkscope.statements.verdict import Hypothesis
+from ntkscope.statements.kinds import Hypothesis
 
 
 def relu(net: Network) -> Hypothesis:

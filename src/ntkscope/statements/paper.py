@@ -15,24 +15,41 @@ trace. A file of one's own::
         latex=r"\\lambda_{\\min}(K)\\le\\tfrac12\\min_iK_{ii}",
     )
     def half(i, out):
-        out.at_most("λ_min(K) ≤ ½ min K_ii", i.lambda_K, i.K.diagonal().min() / 2, key="half")
+        out.conclude_at_most("λ_min(K) ≤ ½ min K_ii", i.lambda_K, i.K.diagonal().min() / 2, key="half")
 
     @PAPER.confirmer("theorem-1", "half")
     def half_in_balls(b):
         return b.lambda_K, smallest_of(diagonal(b.K)) / 2
 
-- ``needs`` are hypotheses on the network alone (``ntkscope.statements.needs``: relu, gaussian, …),
-  the paper's own where a statement names none. They are recorded first and never stop the
-  function: compute what can be computed, and ``raise NotComputable("why")`` where nothing can.
-- ``out.hypothesis``: a condition with its number; ``holds=None`` where a sample cannot test it;
-  ``out.order_of`` when the paper gives the threshold up to a constant.
-- ``out.at_most`` / ``at_least`` / ``equal`` (level 2): inequalities with explicit constants. Sides
-  are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much the
-  claim may miss by. Such a claim must hold on every instance to which it applies; if the paper's
-  does not, mark it ``erratum=True`` and describe it in docs/ERRATA.md. Its ``key`` is what confirmers
-  and searches know it by, and layers, powers, … are given beside it: ``key="hermite", k=k, r=r``.
-- ``out.rate``: a statement with a probability, over Monte-Carlo trials.
-- ``out.scaling`` (level 3): a measured number against an expression without its constant.
+A statement's function takes (Instance, Findings) and writes down findings, each of one kind.
+:mod:`ntkscope.statements.outcomes` has what each may come to.
+
+- **Hypotheses.** ``needs`` are those on the network alone (``ntkscope.statements.needs``: relu,
+  gaussian, …), the paper's own where a statement names none. They are recorded first and never stop
+  the function: compute what can be computed, and ``raise NotComputable("why")`` where nothing can.
+  ``out.hypothesis(name, met, measured, threshold)`` is a condition with its numbers, ``None`` for
+  ``met`` where a sample cannot test it; ``out.order_of`` one whose constant the paper hides, of which
+  the constant needed is shown. Record the condition that the paper prints, not a repaired one.
+- **The conclusion**, which every statement with more than steps declares. With explicit constants:
+  ``out.conclude_at_most`` / ``conclude_at_least`` / ``conclude_equal``. With a hidden one:
+  ``out.conclusion(name, measured, "Ω", predicted, "expression")``, which shows the constant needed
+  with its error and never "holds". A statement may have several; give each a ``key`` of its own or
+  another layer, power, …: sweeps and searches tell them apart by these.
+- **Steps** of the proof: ``out.at_most`` / ``at_least`` / ``equal`` with explicit constants,
+  ``out.step_order`` with a hidden one. ``tautology=True`` marks what is true of every matrix (Weyl,
+  Gershgorin, Schur, Rayleigh, Jensen of the very matrices): it is shown and never counts as evidence.
+  A lemma that is only inequalities needs no conclusion: its steps decide.
+- **Events**: ``out.event(name, successes, trials, promised)``, or ``out.event_over(name, i.redraws(),
+  occurs, promised)`` with data and weights drawn anew in every trial. ``promised`` is the number as it
+  comes out of the paper's or our constants, negative ones included, and ``None`` where a constant is
+  hidden. ``i.affordable(flops)`` says how many trials fit a budget.
+- Sides are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much
+  an inequality may miss by. A left side is taken to be a number that cannot be negative (λ_min of a
+  Gram matrix, a norm), so that a lower bound ≤ 0 is *vacuous*; say ``nonnegative=False`` where it can,
+  such as λ_min(A − B) ≥ 0. Where the sides are a residual and 0, ``scale`` is the size of what is
+  compared; without it rounding makes the claim *below rounding*. What does not hold as printed is marked ``erratum=True`` and described in
+  docs/ERRATA.md. ``key`` is what confirmers and searches know a claim by, and layers, powers, … are
+  given beside it: ``key="hermite", k=k, r=r``.
 - A confirmer takes the instance in ball arithmetic and the claim's parameters, and returns both
   sides as balls.
 - What several statements need belongs to :class:`Instance` as a cached property, or goes through

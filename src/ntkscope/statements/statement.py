@@ -10,7 +10,8 @@ from typing import Any
 from ntkscope.networks.network import Network
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.verdict import Hypothesis, Verdict
+from ntkscope.statements.kinds import Hypothesis
+from ntkscope.statements.verdict import Verdict
 
 Need = Callable[[Network], Hypothesis]
 Run = Callable[[Instance, Findings], None]
@@ -62,7 +63,7 @@ class Statement:
         }  # fmt: skip
         return Verdict(
             self.id, self.title, self.source, self.sentence, self.latex,
-            tuple(out.hypotheses), tuple(out.claims), tuple(out.rates), tuple(out.scalings),
+            tuple(out.hypotheses), tuple(out.claims), tuple(out.events), tuple(out.constants),
             tuple(out.notes), tuple(out.tables), {**facts, **(settings or {})},
             time.perf_counter() - start,
         )  # fmt: skip

@@ -1,196 +1,21 @@
-"""What checking a statement leaves behind: hypotheses, inequalities, rates, scalings, a verdict."""
+"""What checking a statement leaves behind: its findings by kind, and the outcome of its conclusion."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
-from ntkscope.statements.quantity import Quantity
-
-Relation = Literal["≤", "≥", "="]
-Order = Literal["Ω", "O", "Θ"]
-Parameter = int | float | str
-# a Monte-Carlo comparison is decided at this many standard errors
-SIGMAS = 6.0
-
-
-def plain(x: Any) -> Any:
-    """A JSON value: infinities and NaN become text, since JSON has neither."""
-    if isinstance(x, float) and not math.isfinite(x):
-        return "nan" if math.isnan(x) else ("inf" if x > 0 else "-inf")
-    return x
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A condition of a statement, on this instance.
-
-    measured, threshold: the numbers compared, where there are such. order: the threshold is known
-    up to a constant only, so the ratio is what counts. holds: ``None`` when a sample cannot test
-    it (a property of the distribution that is not known, an order whose constant is hidden).
-    """
-
-    name: str
-    holds: bool | None
-    measured: float | None = None
-    threshold: float | None = None
-    order: bool = False
-    note: str = ""
-
-    @property
-    def state(self) -> str:
-        """``holds``, ``fails`` or ``cannot be tested by a sample``."""
-        if self.holds is None:
-            return "cannot be tested by a sample"
-        return "holds" if self.holds else "fails"
-
-    @property
-    def ratio(self) -> float | None:
-        """measured / threshold."""
-        if self.measured is None or not self.threshold:
-            return None
-        return self.measured / self.threshold
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "state": self.state, "measured": plain(self.measured),
-            "threshold": plain(self.threshold), "order_of": self.order,
-            "ratio": plain(self.ratio), "note": self.note,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Level 2: an inequality (or identity) with explicit constants and numbers in it.
-
-    erratum: it is known not to hold as printed; a violation is then what the errata describe.
-    key, at: which claim of its statement it is, and at which layer, power, …: what programs go by,
-    while ``name`` is for readers.
-    """
-
-    name: str
-    left: Quantity
-    relation: Relation
-    right: Quantity
-    note: str = ""
-    erratum: bool = False
-    key: str = ""
-    at: Mapping[str, Parameter] = field(default_factory=dict)
-
-    @property
-    def slack(self) -> float:
-        """How far the claim is from failing, negative when it fails (rounding not counted)."""
-        difference = self.right.value - self.left.value
-        if self.relation == "=":
-            return -abs(difference)
-        return difference if self.relation == "≤" else -difference
-
-    @property
-    def allowance(self) -> float:
-        """The rounding error that both sides may carry."""
-        return self.left.error + self.right.error
-
-    @property
-    def spread(self) -> float:
-        """The standard error of the difference."""
-        return math.hypot(self.left.spread, self.right.spread)
-
-    @property
-    def holds(self) -> bool | None:
-        """Whether it stands; ``None`` when Monte-Carlo error or NaN leaves it open."""
-        slack, bar = self.slack, SIGMAS * self.spread
-        if math.isnan(slack) or math.isnan(bar):
-            return None
-        if slack < -self.allowance - bar:
-            return False
-        if self.relation == "=" or slack >= bar - self.allowance:
-            return True
-        return None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "key": self.key, "at": dict(self.at), "relation": self.relation,
-            "left": plain(self.left.value), "right": plain(self.right.value),
-            "slack": plain(self.slack), "allowance": plain(self.allowance),
-            "standard_error": plain(self.spread), "holds": self.holds,
-            "erratum": self.erratum, "note": self.note,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A statement that holds with a probability, run over Monte-Carlo trials.
-
-    claimed: the probability that the statement promises, ``None`` when it hides a constant.
-    erratum: it is known not to hold as printed.
-    """
-
-    name: str
-    successes: int
-    trials: int
-    claimed: float | None = None
-    note: str = ""
-    erratum: bool = False
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The Clopper-Pearson interval of the success probability at 99%."""
-        from scipy.stats import beta
-
-        k, n, tail = self.successes, self.trials, 0.005
-        lower = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
-        upper = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
-        return lower, upper
-
-    @property
-    def holds(self) -> bool | None:
-        """False when the interval lies below the claimed probability, True when it reaches it."""
-        if self.claimed is None or self.trials == 0:
-            return None
-        lower, upper = self.interval
-        if upper < self.claimed:
-            return False
-        return True if lower >= self.claimed or self.successes == self.trials else None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "successes": self.successes, "trials": self.trials,
-            "interval_99": list(self.interval), "claimed": self.claimed, "holds": self.holds,
-            "erratum": self.erratum, "note": self.note,
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Level 3: measured against an expression whose constant is hidden. ratio is that constant.
-
-    key, at: as of a :class:`Claim`.
-    """
-
-    name: str
-    measured: Quantity
-    order: Order
-    predicted: float
-    expression: str = ""
-    note: str = ""
-    key: str = ""
-    at: Mapping[str, Parameter] = field(default_factory=dict)
-
-    @property
-    def ratio(self) -> float:
-        """The constant that this instance would need: measured / predicted."""
-        return self.measured.value / self.predicted if self.predicted else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name, "key": self.key, "at": dict(self.at), "order": self.order,
-            "expression": self.expression,
-            "measured": plain(self.measured.value),
-            "standard_error": plain(self.measured.spread), "predicted": plain(self.predicted),
-            "constant": plain(self.ratio), "note": self.note,
-        }  # fmt: skip
+from ntkscope.statements.kinds import Claim, Constant, Event, Hypothesis
+from ntkscope.statements.outcomes import (
+    ClaimOutcome,
+    ConstantOutcome,
+    EventOutcome,
+    HypothesisState,
+    Outcome,
+)
 
 
 @dataclass(frozen=True)
@@ -204,8 +29,8 @@ class Verdict:
     latex: str
     hypotheses: tuple[Hypothesis, ...]
     claims: tuple[Claim, ...]
-    rates: tuple[Rate, ...]
-    scalings: tuple[Scaling, ...]
+    events: tuple[Event, ...]
+    constants: tuple[Constant, ...]
     notes: tuple[str, ...]
     tables: tuple[dict[str, Any], ...]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -213,37 +38,70 @@ class Verdict:
 
     @property
     def applies(self) -> bool:
-        """No hypothesis fails on this instance (those that a sample cannot test do not count)."""
-        return all(h.holds is not False for h in self.hypotheses)
+        """No hypothesis is refuted on this instance (hidden constants and unknown ones do not count)."""
+        return not self.failing
 
     @property
     def failing(self) -> tuple[Hypothesis, ...]:
-        """The hypotheses that fail."""
-        return tuple(h for h in self.hypotheses if h.holds is False)
+        """The hypotheses that are not met."""
+        return tuple(h for h in self.hypotheses if h.state is HypothesisState.NOT_MET)
 
     @property
     def violations(self) -> tuple[Claim, ...]:
-        """The inequalities that do not stand."""
-        return tuple(c for c in self.claims if c.holds is False)
+        """The inequalities that fail, whatever the hypotheses say."""
+        return tuple(c for c in self.claims if c.outcome is ClaimOutcome.VIOLATED)
+
+    @property
+    def missed(self) -> tuple[Event, ...]:
+        """The events that are rarer than promised, whatever the hypotheses say."""
+        return tuple(e for e in self.events if e.outcome is EventOutcome.MISSED)
+
+    @property
+    def steps(self) -> tuple[Claim, ...]:
+        """The proof's inequalities and identities with explicit constants."""
+        return tuple(c for c in self.claims if not c.concludes)
+
+    @property
+    def conclusions(self) -> tuple[Claim, ...]:
+        """The conclusions with explicit constants."""
+        return tuple(c for c in self.claims if c.concludes)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """That of the conclusion, unless a hypothesis is not met or something fails.
+
+        In this order: a hypothesis not met; a violated inequality; a missed event; conclusions with
+        explicit constants; events; conclusions up to a constant; where a lemma concludes nothing
+        further, its steps, identities of linear algebra left out.
+        """
+        if not self.applies:
+            return Outcome.DOES_NOT_APPLY
+        if self.violations:
+            printed = all(c.erratum for c in self.violations)
+            return Outcome.VIOLATED_AS_PRINTED if printed else Outcome.VIOLATED
+        if self.missed:
+            printed = all(e.erratum for e in self.missed)
+            return Outcome.MISSED_AS_PRINTED if printed else Outcome.MISSED
+        evidence = [c for c in self.steps if not c.tautology]
+        concluding = [c for c in self.constants if c.concludes]
+        judged: tuple[tuple[Sequence[Claim | Event | Constant], Sequence[StrEnum]], ...] = (
+            (self.conclusions, _CLAIMS), (self.events, _EVENTS), (concluding, _CONSTANTS),
+            (evidence, _CLAIMS), (self.constants, _CONSTANTS),
+        )  # fmt: skip
+        for found, order in judged:
+            if found:
+                return _first(found, order)
+        return Outcome.IDENTITIES if self.claims else Outcome.OPEN
 
     @property
     def holds(self) -> bool | None:
-        """All inequalities and rates stand (True), one does not (False), or nothing decides."""
-        found = [c.holds for c in self.claims] + [r.holds for r in self.rates]
-        if any(h is False for h in found):
-            return False
-        decided = [h for h in found if h is not None]
-        return True if decided else None
-
-    @property
-    def outcome(self) -> str:
-        """One word or two for a table's column."""
-        if self.holds is False:
-            failed = [c.erratum for c in self.violations]
-            errata = all(failed + [r.erratum for r in self.rates if r.holds is False])
-            return "violated as printed" if errata else "violated"
-        stands = "holds" if self.holds else ("measured" if self.scalings else "open")
-        return stands if self.applies else f"{stands}; hypothesis fails"
+        """True where the outcome is "holds" or "reached", False where something fails, else None."""
+        if self.outcome in (Outcome.HOLDS, Outcome.REACHED):
+            return True
+        failed = self.outcome.bad or self.outcome in (
+            Outcome.VIOLATED_AS_PRINTED, Outcome.MISSED_AS_PRINTED,
+        )  # fmt: skip
+        return False if failed else None
 
     @property
     def command(self) -> str:
@@ -252,17 +110,25 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
+        from ntkscope.report.check_text import summary
+
+        record: dict[str, Any] = {
             "id": self.id, "title": self.title, "source": self.source, "claim": self.sentence,
-            "latex": self.latex, "applies": self.applies, "holds": self.holds,
-            "outcome": self.outcome,
+            "latex": self.latex, "outcome": self.outcome.value,
             "hypotheses": [h.to_dict() for h in self.hypotheses],
             "inequalities": [c.to_dict() for c in self.claims],
-            "rates": [r.to_dict() for r in self.rates],
-            "scalings": [s.to_dict() for s in self.scalings],
+            "events": [e.to_dict() for e in self.events],
+            "constants": [c.to_dict() for c in self.constants],
             "tables": list(self.tables), "notes": list(self.notes),
             "settings": self.settings, "command": self.command, "seconds": self.seconds,
         }  # fmt: skip
+        record["summary"] = summary(record)
+        return record
+
+    @property
+    def summary(self) -> str:
+        """The conclusion in a line, such as ``c = 0.42 ± 3e-12 in λ_min(K) = Ω(d Π n_l)``."""
+        return str(self.to_dict()["summary"])
 
     def __str__(self) -> str:
         from ntkscope.report.check_text import as_text
@@ -285,3 +151,22 @@ class Verdict:
         from ntkscope.report.check_text import as_latex
 
         return as_latex(self.to_dict())
+
+
+# a statement comes to the first of these that one of its findings comes to
+_CLAIMS = (
+    ClaimOutcome.HOLDS, ClaimOutcome.OPEN, ClaimOutcome.BELOW_ROUNDING, ClaimOutcome.VACUOUS,
+)  # fmt: skip
+_EVENTS = (
+    EventOutcome.REACHED, EventOutcome.OPEN, EventOutcome.NO_NUMBER, EventOutcome.PROMISED_NOTHING,
+)  # fmt: skip
+_CONSTANTS = (
+    ConstantOutcome.CONTRADICTED, ConstantOutcome.NEEDS_CONSTANT, ConstantOutcome.BELOW_ROUNDING,
+    ConstantOutcome.OPEN, ConstantOutcome.VACUOUS,
+)  # fmt: skip
+
+
+def _first(found: Sequence[Claim | Event | Constant], order: Sequence[StrEnum]) -> Outcome:
+    met = {item.outcome.value for item in found}
+    word = next(word.value for word in order if word.value in met)
+    return next(outcome for outcome in Outcome if outcome.value == word)

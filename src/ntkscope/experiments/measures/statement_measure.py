@@ -44,11 +44,11 @@ class StatementMeasure(Measure):
         )  # fmt: skip
         verdict = find(settings["statement"]).check(instance)
         result: Result = {
-            "hypotheses_failed": sum(h.holds is False for h in verdict.hypotheses),
-            "violations": sum(c.holds is False for c in verdict.claims),
+            "hypotheses_failed": len(verdict.failing),
+            "violations": len(verdict.violations),
         }
-        for scaling in verdict.scalings:
+        for scaling in verdict.constants:
             result[scaling.name + MEASURED] = scaling.measured.value
-            result[scaling.name + PREDICTED] = scaling.predicted
+            result[scaling.name + PREDICTED] = scaling.predicted.value
             result[scaling.name + ORDER] = scaling.order
         return result

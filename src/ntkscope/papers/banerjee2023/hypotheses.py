@@ -10,7 +10,7 @@ from ntkscope._base.specs import parse_spec
 from ntkscope.activations.hermite import second_moment
 from ntkscope.networks import initialization as rules
 from ntkscope.networks.network import Network
-from ntkscope.statements.verdict import Hypothesis
+from ntkscope.statements.kinds import Hypothesis
 
 
 def smooth_activation(net: Network) -> Hypothesis:

@@ -127,7 +127,7 @@ def layers(i: Instance) -> Layers:
 
 def as_printed(i: Instance) -> bool:
     """Whether the constants printed for their network speak of this one: its units and its ν_0."""
-    return i.network.parameterization == "ntk" and initialized(i.network).holds is True
+    return i.network.parameterization == "ntk" and initialized(i.network).met is True
 
 
 def square_spread(i: Instance, l: int, mean: float, draws: int) -> float:

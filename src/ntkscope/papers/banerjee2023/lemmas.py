@@ -136,7 +136,7 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         root = math.sqrt(min(i.n[1 : i.L]))
         out.hypothesis(f"max(8h_C²/c², 4h_C/c) ≤ √m, h_C from i = {first}", need <= root, need,
                        root)  # fmt: skip
-    printed_condition = out.hypotheses[-1].holds
+    printed_condition = out.hypotheses[-1].met
     _norm_recursion(i, out, k, s)
     rows = []
     for l in range(1, i.L):

@@ -6,7 +6,7 @@ import math
 
 from ntkscope._base.specs import parse_spec
 from ntkscope.networks.network import Network
-from ntkscope.statements.verdict import Hypothesis
+from ntkscope.statements.kinds import Hypothesis
 
 
 def lipschitz_activation(net: Network) -> Hypothesis:

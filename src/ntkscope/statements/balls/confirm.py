@@ -12,9 +12,9 @@ from ntkscope._base import balls
 from ntkscope.statements.balls.ball_instance import BallInstance, Unproved
 from ntkscope.statements.balls.shared_claims import CONFIRMERS
 from ntkscope.statements.instance import Instance
+from ntkscope.statements.kinds import Claim
 from ntkscope.statements.paper import Confirmer
 from ntkscope.statements.registry import find, paper_of
-from ntkscope.statements.verdict import Claim
 
 __all__ = ["Confirmation", "Unproved", "confirm", "confirmer"]
 
