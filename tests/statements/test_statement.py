@@ -44,7 +44,7 @@ def test_verdict_prints_and_serialises():
     verdict = ntk.check("nguyen2021.eq-5", net, X, seed=3)
     assert verdict.holds is True
     assert "nguyen2021.eq-5" in str(verdict)
-    assert json.loads(json.dumps(verdict.to_dict()))["holds"] is True
+    assert json.loads(json.dumps(verdict.to_dict()))["outcome"] == "holds"
     assert r"\begin{tabular}" in verdict.to_latex()
 
 

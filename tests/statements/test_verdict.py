@@ -272,10 +272,11 @@ def test_redraws_are_bounded_in_time_and_memory():
     law = ntk.data.Gaussian(3)
     small = ntk.Instance(ntk.Network([3, 8, 1]), law.sample(4, 0), distribution=law)
     assert len(list(small.redraws())) == small.trials
-    large = ntk.Instance(ntk.Network([3, 900, 900, 1]), law.sample(900, 0), distribution=law)
+    large = ntk.Instance(ntk.Network([3, 600, 600, 1]), law.sample(600, 0), distribution=law)
     assert large.affordable(1e10, 2e10) == 2
     assert large.affordable(1e12) == 1
+    assert 1 <= len(list(large.redraws())) < 5
     assert large.redraw(0) is large.redraw(0)
-    for trial in range(4):
+    for trial in range(5):
         large.redraw(trial)
-    assert len(large._redrawn) < 3
+    assert 1 <= len(large._redrawn) < 4

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,7 +123,7 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     elif len(verdicts) <= 3:
         typer.echo("\n\n".join(as_text(r, width) for r in records))
     else:
-        Console(highlight=False, width=width).print(outcomes(verdicts))
+        Console(highlight=False, width=width).print(outcomes(verdicts, width))
     if out is not None:
         page = check_page.page(records, verdicts[0].settings)
         with options.writing(out):
@@ -133,24 +131,38 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
         typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
 
 
-def outcomes(verdicts: list[Verdict]) -> Table:
-    """One row a statement."""
+_COUNTED = {
+    "hyp": ("hypotheses", ("met", "needs constant", "cannot be tested by a sample", "not met")),
+    "steps": ("steps", ("holds", "vacuous", "below rounding", "open", "violated")),
+    "events": ("events", ("reached", "open", "promised 0", "promised no number", "missed")),
+}  # column: what is counted, and by which words
+
+
+def outcomes(verdicts: list[Verdict], width: int = 120) -> Table:
+    """One row a statement: outcome, conclusion, and, from 110 columns, what its findings come to."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False, expand=True)
     table.add_column("statement", no_wrap=True)
-    for name in ("outcome", "conclusion", "hypotheses", "steps"):
-        table.add_column(name)
-    for r in (v.to_dict() for v in verdicts):
-        steps = [i for i in (*r["inequalities"], *r["constants"]) if i["kind"] == "step"]
-        table.add_row(
-            r["id"], r["outcome"], r["summary"].replace("[", r"\["),
-            _counts(h["state"] for h in r["hypotheses"]), _counts(s["outcome"] for s in steps),
-        )  # fmt: skip
+    table.add_column("outcome", max_width=19)
+    table.add_column("conclusion", no_wrap=True, overflow="ellipsis", ratio=1)
+    shown = _COUNTED if width >= 110 else {}
+    for name in shown:
+        table.add_column(name, no_wrap=True)
+    for v in verdicts:
+        r = v.to_dict()
+        counted = {
+            "hyp": [h["state"] for h in r["hypotheses"]],
+            "steps": [c["outcome"] for c in r["inequalities"] if c["kind"] == "step"],
+            "events": [e["outcome"] for e in r["events"]],
+        }
+        table.add_row(v.id, v.outcome.value, r["summary"].replace("[", r"\["),
+                      *(_counts(counted[n], words) for n, (_, words) in shown.items()))  # fmt: skip
+    table.caption = "; ".join(f"{what}: {'/'.join(words)}" for what, words in shown.values())
     return table
 
 
-def _counts(words: Iterable[str]) -> str:
-    """``3 met, 1 needs constant``."""
-    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
+def _counts(found: list[str], words: tuple[str, ...]) -> str:
+    """``4/2/0/1``, how many there are of each word; a dash where there is none of any."""
+    return "/".join(str(found.count(word)) for word in words) if found else "–"

@@ -106,7 +106,8 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
     if verdicts:
         from ntkscope.cli.check import outcomes
 
-        Console(highlight=False).print(outcomes(verdicts))
+        console = Console(highlight=False)
+        console.print(outcomes(verdicts, console.width))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
 

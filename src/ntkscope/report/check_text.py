@@ -69,7 +69,8 @@ def summary(record: Record) -> str:
     """The conclusion in a line: why it does not apply, the constant needed, the sides, the rate."""
     unmet = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
     if unmet:
-        return "not met: " + "; ".join(unmet)
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        return f"not met: {unmet[0]}{more}"
     failed = [
         *(_sides(c) for c in record["inequalities"] if c["outcome"] == "violated"),
         *(_rate(e) for e in record["events"] if e["outcome"] == "missed"),

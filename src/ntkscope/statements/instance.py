@@ -28,7 +28,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
 
-REDRAW_FLOPS = 2e10  # of all joint redraws of one instance, about a second or two
+REDRAW_FLOPS = 5e9  # of the joint redraws that one event takes
 REDRAWN_BYTES = 2.0**27  # of the redraws that are kept
 
 
@@ -178,7 +178,7 @@ class Instance:
 
         Parameters
         ----------
-        trials: how many; by default ``self.trials``, or as many as cost ``REDRAW_FLOPS`` together
+        trials: how many; by default ``self.trials``, or as many as cost ``REDRAW_FLOPS``
             with the smallest eigenvalue of a matrix of N rows in each, and one at least.
 
         Raises NotComputable as :meth:`redraw`.
