@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U
 
 
@@ -34,9 +34,7 @@ def relu_coefficient(r: int) -> float:
 
 
 def width_conditions(i: Instance, out: Findings, k: int) -> bool:
-    """Eq. 18-19 (27-28) for layer k, recorded; whether constant 1 will do."""
-    if i.N < 2:
-        raise NotComputable("with one sample log N = 0 and the width conditions are void")
+    """Eq. 18-19 (27-28) for layer k, recorded; whether constant 1 will do. Void at N = 1 (log N = 0)."""
     wide = out.order_of(
         f"n_{k} = Ω(N log N log(N/δ))", i.n[k], i.N * math.log(i.N) * math.log(i.N / i.delta),
         at_least=True,
@@ -70,7 +68,8 @@ def feature_bound(i: Instance, out: Findings, k: int) -> None:
     growth = float((sizes[alive] / inputs[alive]).max())
     length = sum(i.n[: k + 1]) + 4 * k
     out.at_most(f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
-                Quantity(growth, length * U * bound.value), bound, key="shared.growth", k=k)  # fmt: skip
+                Quantity(growth, length * U * bound.value), bound, tautology=True, key="shared.growth",
+                k=k)  # fmt: skip
 
 
 def natural_scale(i: Instance) -> float:
