@@ -8,7 +8,7 @@ from typing import Any
 
 from ntkscope.networks.initialization import GIVEN
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import REDRAW_FLOPS, REDRAWN_BYTES, Instance, NotComputable
+from ntkscope.statements.instance import REDRAWN_BYTES, Instance, NotComputable
 from ntkscope.statements.outcomes import EventOutcome
 from ntkscope.statements.quantity import Quantity
 
@@ -27,7 +27,7 @@ def fresh_weights(i: Instance) -> Iterator[Instance]:
     flops = 30.0 * i.N**3 + 4.0 * i.N**2 * sum(i.n)
     flops += (4.0 * i.N + 60.0) * sum(a * b for a, b in pairwise(i.n))
     size = 8.0 * (6 * i.N**2 + 6 * i.N * sum(i.n) + 3 * i.network.n_parameters)
-    count = max(min(i.trials, _LEAST), i.affordable(flops, REDRAW_FLOPS))
+    count = max(min(i.trials, _LEAST), i.affordable(flops))
     for trial in range(count):
 
         def make(trial: int = trial) -> Instance:

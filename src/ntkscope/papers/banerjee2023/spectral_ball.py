@@ -83,7 +83,7 @@ def top_direction(net: Network, weights: Sequence[Tensor], x: Tensor) -> tuple[f
     start = np.random.default_rng(0).standard_normal(size)
     start = product(start)  # in the range, where the largest eigenvalues are
     operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    vectors = eigsh(operator, k=1, which="LM", v0=start, ncv=min(size, 12), tol=1e-3)[1]
+    vectors = eigsh(operator, k=1, which="LM", v0=start, ncv=min(size, 12), tol=1e-2)[1]
     flat = torch.from_numpy(vectors[:, 0] / np.linalg.norm(vectors[:, 0]))
     V = parts(flat)
     return float(second_derivative(net, weights, x, V)), V
