@@ -116,7 +116,9 @@ def ntkscope(capsys, restored):  # noqa: ARG001
 
 
 def test_check_runs_its_statement(ntkscope, toy):
-    code, out, err = ntkscope("check", "toy2026.theorem-1", "--plugin", toy, *SMALL, "--seed", "1", "--json")
+    code, out, err = ntkscope(
+        "check", "toy2026.theorem-1", "--plugin", toy, *SMALL, "--seed", "1", "--json"
+    )
     assert (code, err.strip()) == (0, "")
     (record,) = json.loads(out)
     assert record["source"] == "Toy 2026, Theorem 1"

@@ -175,6 +175,7 @@ ROUNDED = lambda out: out.conclude_at_least("λ", Q(1e-18, 1e-15), 1e-19)  # noq
 NUMBER = lambda out: out.conclusion("λ", Q(1.0, 1e-12), "Ω", 2.0, "N")  # noqa: E731
 SINGULAR = lambda out: out.conclusion("λ", 0.0, "Ω", 2.0, "N")  # noqa: E731
 LOST = lambda out: out.conclusion("λ", Q(4e-28, 1e-13), "Ω", 2.0, "N")  # noqa: E731
+CHANCE = lambda out: out.conclude_at_least("λ", 1.0, 2.0, promised=0.9)  # noqa: E731
 MISS = lambda out: out.event("E", 10, 100, 0.9)  # noqa: E731
 FEW = lambda out: out.event("E", 6, 6, 0.93)  # noqa: E731
 SURE = lambda out: out.event("E", 1000, 1000, 0.93)  # noqa: E731
@@ -198,6 +199,10 @@ FREE = lambda out: out.event("E", 0, 100, -0.5)  # noqa: E731
         ((FREE, STEP), Outcome.PROMISED_NOTHING, None),
         ((FEW,), Outcome.OPEN, None),
         ((SURE, FEW), Outcome.REACHED, True),
+        # what is promised with a probability is the event's affair, not one draw's
+        ((CHANCE, SURE), Outcome.REACHED, True),
+        ((CHANCE, FREE), Outcome.PROMISED_NOTHING, None),
+        ((CHANCE, STEP), Outcome.OPEN, None),
         ((NUMBER, STEP), Outcome.NEEDS_CONSTANT, None),
         ((SINGULAR, STEP), Outcome.CONTRADICTED, False),
         ((LOST, STEP), Outcome.BELOW_ROUNDING, None),

@@ -20,7 +20,7 @@ def run(
     seconds: Annotated[float, typer.Option(help="Stop searching after this long, each.")] = 60.0,
     shrink: Annotated[bool, typer.Option(help="Make a counterexample as small as it goes.")] = True,
     everywhere: Annotated[
-        bool, typer.Option(help="Count instances on which a hypothesis fails as well.")
+        bool, typer.Option(help="Count instances on which a hypothesis is not met as well.")
     ] = False,
     plugin: Plugins = None,
     out: Annotated[

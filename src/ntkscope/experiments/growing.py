@@ -1,4 +1,4 @@
-"""A statement of a paper over a sweep in which N, d and every hidden width grow together."""
+"""A statement of a paper over a sweep in which N, d and every hidden width grow as it asks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def sweep_settings(
     id: str, net: Network, source: str, n_samples: int, seeds: int = 5,
     factors: Sequence[float] = FACTORS,
 ) -> dict[str, Any]:  # fmt: skip
-    """A sweep in which N, d and every hidden width grow together by ``factors``.
+    """A sweep in which d and every hidden width grow by each factor s, and N by s^growth.
 
+    ``growth`` is the statement's own: 1, or 2 where its regime fixes N/(n_{L-2} n_{L-1}).
     ``source`` is a distribution's name with its options but N and d, such as ``"gaussian"``.
     Raises ValueError for an unknown statement or a network that cannot be sampled.
     """
-    find(id)
+    power = find(id).growth
     if not net.finite:
         raise ValueError(f"a sweep samples its networks; {net} has infinite widths")
     hidden = [f"max(1, round({int(n)}*s))" for n in net.widths[1:-1]]
@@ -37,7 +38,7 @@ def sweep_settings(
         "measure": f"check:{id}",
         "seeds": seeds,
         "grid": {"s": [float(f) for f in factors]},
-        "data": f"{name}:N={{max(2, round({n_samples}*s))}},d={{{d}}}{rest}",
+        "data": f"{name}:N={{max(2, round({n_samples}*s**{power}))}},d={{{d}}}{rest}",
         "network": {**net.to_dict(), "widths": [d, *hidden, net.n_outputs]},
     }
 

@@ -80,9 +80,10 @@ def summary(record: Record) -> str:
     concluding = [c for c in record["inequalities"] if c["kind"] == "conclusion"]
     orders = [c for c in record["constants"] if c["kind"] == "conclusion"]
     steps = [c for c in record["inequalities"] if c["kind"] == "step" and not c["tautology"]]
+    certain = [c for c in concluding if c["promised"] is None]
     for items, say in (
-        (concluding, _sides), (record["events"], _rate), (orders, _needed), (steps, _sides),
-        (record["constants"], _needed),
+        (certain, _sides), (record["events"], _rate), (concluding, _sides), (orders, _needed),
+        (steps, _sides), (record["constants"], _needed),
     ):  # fmt: skip
         if items:
             # what is told is the statement's outcome, so that items with that outcome come first

@@ -9,7 +9,9 @@ from ntkscope.data import load
 from ntkscope.networks.network import Network
 from ntkscope.statements.balls.confirm import Confirmation
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.kinds import Claim
+from ntkscope.statements.kinds import Claim, Event
+
+_SAMPLES = 512  # draws behind an expectation
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Trial:
     law: str
     N: int
     seed: int
+    trials: int = 2
 
     def network(self) -> Network:
         """The network, not sampled."""
@@ -33,12 +36,12 @@ class Trial:
         """The data, as the command line writes them."""
         return f"{self.law}:N={self.N},d={self.widths[0]}"
 
-    def instance(self, samples: int = 512, trials: int = 2) -> Instance:
+    def instance(self) -> Instance:
         """The network sampled on the data."""
         made = load(self.data, seed=self.seed)
         return Instance(
             self.network(), made.X, seed=self.seed, distribution=made.distribution,
-            samples=samples, trials=trials,
+            samples=_SAMPLES, trials=self.trials,
         )  # fmt: skip
 
     @property
@@ -53,7 +56,7 @@ class Trial:
         return (
             f"--data {self.data} --widths {widths} --activation {self.activation} "
             f"--init {self.init} --parameterization {self.parameterization} --seed {self.seed} "
-            "--samples 512 --trials 2"
+            f"--samples {_SAMPLES} --trials {self.trials}"
         )
 
 
@@ -74,15 +77,16 @@ class Extreme:
 class Falsification:
     """What a search for a violation found.
 
-    claim: the inequality violated most, or the one that came nearest where none is violated.
-    excess: by how much, relative to both sides, beyond rounding and Monte-Carlo error.
+    claim: the inequality violated most or the event missed most, or what came nearest where nothing is.
+    excess: of an inequality by how much, relative to both sides, beyond rounding and Monte-Carlo error;
+    of an event how far the 99% interval of its probability lies below the promised one.
     found, shrunk: the instance as it was found and as small as it could be made.
     confirmation: the claim on the shrunk instance in ball arithmetic, where a confirmer exists.
     """
 
     id: str
     violated: bool
-    claim: Claim | None
+    claim: Claim | Event | None
     excess: float
     found: Trial | None
     shrunk: Trial | None
@@ -102,13 +106,16 @@ class Falsification:
     def __str__(self) -> str:
         lines = [f"{self.id}: {self.trials} instances in {self.seconds:.1f} s"]
         if self.claim is None:
-            lines.append("no inequality with explicit constants was met")
+            lines.append(
+                "nothing with explicit constants or a positive promised probability was met"
+            )
         else:
             c = self.claim
-            word = "violated" if self.violated else "stands in all of them; nearest to failing"
+            failed = "violated" if isinstance(c, Claim) else "missed"
+            word = failed if self.violated else f"never {failed}; nearest to it"
             known = " (a known erratum)" if c.erratum and self.violated else ""
             lines.append(f"{word}{known}: {c.name}")
-            lines.append(f"  {c.left.value:.10g} {c.relation} {c.right.value:.10g}")
+            lines.append(f"  {_numbers(c)}")
             lines.append(f"  {self.command}")
         if self.confirmation is not None:
             lines.append(f"  {self.confirmation}")
@@ -136,3 +143,13 @@ class Falsification:
             ],
             "command": self.command, "note": self.note, "seconds": self.seconds,
         }  # fmt: skip
+
+
+def _numbers(found: Claim | Event) -> str:
+    if isinstance(found, Claim):
+        return f"{found.left.value:.10g} {found.relation} {found.right.value:.10g}"
+    low, high = found.interval
+    return (
+        f"{found.successes} of {found.trials}, probability in [{low:.4g}, {high:.4g}] at 99%, "
+        f"promised {found.promised:.4g}"
+    )

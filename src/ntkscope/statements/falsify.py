@@ -1,10 +1,13 @@
 """The instance that violates a statement most: searched for, shrunk, confirmed in ball arithmetic.
 
+An instance counts where no hypothesis is refuted. What is promised with a probability is refuted by the
+interval of that probability over many trials, where the promised one is positive, and by no single draw.
 For Ω, O and Θ the search keeps the smallest and largest constant met instead, with its instance.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -12,7 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from ntkscope.statements.balls.confirm import Unproved, confirm
 from ntkscope.statements.falsification import Extreme, Falsification, Trial
-from ntkscope.statements.kinds import SIGMAS, Claim, Constant
+from ntkscope.statements.kinds import SIGMAS, Claim, Constant, Event
+from ntkscope.statements.outcomes import ClaimOutcome, EventOutcome
 from ntkscope.statements.registry import find
 from ntkscope.statements.statement import Statement
 from ntkscope.statements.verdict import Verdict
@@ -29,7 +33,12 @@ INITS = (
 LAWS = ("gaussian", "sphere", "cube", "binary")
 
 
+_FEW_TRIALS = 8  # behind the probability of an event at first
+_EVENT_TRIALS = 200  # behind the probability of an event that looks too rare
 _RETRIES = 6  # seeds tried before a smaller instance is given up
+
+
+Finding = Claim | Event
 
 
 @dataclass
@@ -37,7 +46,8 @@ class _Search:
     statement: Statement
     random: random.Random
     everywhere: bool = False
-    best: tuple[float, Trial, Claim] | None = None
+    seconds: float = math.inf
+    best: tuple[float, Trial, Finding] | None = None
     extremes: dict[tuple[str, ...], Extreme] = field(default_factory=dict)
     count: int = 0
     failed: int = 0
@@ -55,10 +65,23 @@ class _Search:
         """Whether the instance counts: all hypotheses stand, unless everything does."""
         return self.everywhere or verdict.applies
 
+    def examine(self, trial: Trial) -> tuple[Trial, Verdict] | None:
+        """The verdict where the instance counts, over more trials where an event looks too rare."""
+        verdict = None
+        for trials in (_FEW_TRIALS, _EVENT_TRIALS):
+            trial = replace(trial, trials=trials)
+            verdict = self.check(trial)
+            if verdict is None or not self.admits(verdict):
+                return None
+            if not any(map(_looks_rare, verdict.events)):
+                break
+        return None if verdict is None else (trial, verdict)
+
     def visit(self, trial: Trial) -> None:
-        verdict = self.check(trial)
-        if verdict is None or not self.admits(verdict):
+        examined = self.examine(trial)
+        if examined is None:
             return
+        trial, verdict = examined
         worst = _worst(verdict)
         if worst is not None and (self.best is None or worst[0] > self.best[0]):
             self.best = (worst[0], trial, worst[1])
@@ -111,23 +134,43 @@ class _Search:
         return replace(trial, seed=pick.randrange(10_000))
 
 
-def _kind(item: Claim | Constant) -> tuple[str, ...]:
+def _kind(item: Finding | Constant) -> tuple[str, ...]:
     """What instances are compared by: the key, and which part it speaks of; not the layer or power."""
     return (item.key, *(value for value in item.at.values() if isinstance(value, str)))
 
 
-def _excess(claim: Claim) -> float:
-    scale = abs(claim.left.value) + abs(claim.right.value)
-    beyond = -claim.slack - claim.allowance - SIGMAS * claim.spread
+def _looks_rare(event: Event) -> bool:
+    promised = event.promised or 0.0
+    return promised > 0 and event.successes < promised * event.trials
+
+
+def _failed(item: Finding) -> bool:
+    return item.outcome in (ClaimOutcome.VIOLATED, EventOutcome.MISSED)
+
+
+def _excess(item: Finding) -> float:
+    if isinstance(item, Event):
+        return (item.promised or 0.0) - item.interval[1]
+    scale = abs(item.left.value) + abs(item.right.value)
+    beyond = -item.slack - item.allowance - SIGMAS * item.spread
     return beyond / scale if scale > 0 else beyond
 
 
-def _worst(verdict: Verdict) -> tuple[float, Claim] | None:
-    pairs = [(_excess(c), c) for c in verdict.claims if c.slack == c.slack]
-    if any(c.relation != "=" for _, c in pairs):
-        # identities hold to rounding and say nothing about how near an inequality comes
-        pairs = [p for p in pairs if p[1].relation != "=" or p[1].holds is False]
+# what says how near a statement comes to failing; identities hold to rounding and say nothing of it
+_TELLING = (ClaimOutcome.HOLDS, ClaimOutcome.OPEN, EventOutcome.REACHED, EventOutcome.OPEN)
+
+
+def _worst(verdict: Verdict) -> tuple[float, Finding] | None:
+    found: list[Finding] = [*verdict.claims, *verdict.events]
+    failed = [item for item in found if _failed(item)]
+    telling = [item for item in found if item.outcome in _TELLING and not _identity(item)]
+    identities = [item for item in verdict.claims if item.outcome is ClaimOutcome.HOLDS]
+    pairs = [(_excess(item), item) for item in failed or telling or identities]
     return max(pairs, key=lambda p: p[0]) if pairs else None
+
+
+def _identity(item: Finding) -> bool:
+    return isinstance(item, Claim) and (item.relation == "=" or item.tautology)
 
 
 def falsify(
@@ -140,12 +183,13 @@ def falsify(
     everywhere: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Falsification:
-    """Search for the instance that violates a statement most.
+    """Search for the instance that violates a statement most, among those to which it applies.
 
     Half of the ``trials`` are random, the other half move about the best one; the search stops
-    after ``seconds``. A violation is shrunk (fewest rows, smallest widths) and, where its claim has
-    a confirmer, evaluated in ball arithmetic. ``everywhere`` counts instances on which a hypothesis
-    about the data or the widths fails as well.
+    after ``seconds``, and so does the shrinking. A violation is shrunk (fewest rows, smallest widths) and, where its claim has
+    a confirmer, evaluated in ball arithmetic. An event counts as missed where the 99% interval of its
+    probability over 200 trials lies below a promised one that is positive. ``everywhere`` counts
+    instances on which a hypothesis about the data or the widths is not met as well.
 
     Raises ValueError for an unknown id or no trials, ImportError where a confirmation needs
     python-flint and it is missing.
@@ -153,7 +197,7 @@ def falsify(
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
     start = time.perf_counter()
-    search = _Search(find(id), random.Random(seed), everywhere)
+    search = _Search(find(id), random.Random(seed), everywhere, seconds)
     for index in range(trials):
         if time.perf_counter() - start > seconds:
             break
@@ -166,18 +210,21 @@ def falsify(
     if search.best is None:
         note = "" if constants else "no instance was found to which the statement applies"
         if note and not everywhere:
-            note += "; --everywhere counts those on which a hypothesis fails as well"
+            note += "; --everywhere counts those on which a hypothesis is not met as well"
         return Falsification(id, False, None, 0.0, None, None, None, constants, search.count,
                              search.failed, time.perf_counter() - start, note)  # fmt: skip
     excess, trial, claim = search.best
-    violated, small, confirmation, note = claim.holds is False, trial, None, ""
+    violated, small, confirmation, note = _failed(claim), trial, None, ""
     if violated:
         if shrink:
             small, claim = _shrink(search, trial, claim)
-        try:
-            confirmation = confirm(id, small.instance(), claim)
-        except Unproved as reason:
-            note = f"floating point with error bounds: {reason}"
+        if isinstance(claim, Event):
+            note = f"{claim.trials} independent trials, over {claim.over or 'what the event says'}"
+        else:
+            try:
+                confirmation = confirm(id, small.instance(), claim)
+            except Unproved as reason:
+                note = f"floating point with error bounds: {reason}"
     return Falsification(id, violated, claim, excess, trial, small, confirmation, constants,
                          search.count, search.failed, time.perf_counter() - start, note)  # fmt: skip
 
@@ -216,27 +263,35 @@ def _smaller(trial: Trial) -> list[Trial]:
     return [t for t in made if t.N >= 1 and min(t.widths) >= 1 and t.size < trial.size]
 
 
-def _shrink(search: _Search, trial: Trial, claim: Claim) -> tuple[Trial, Claim]:
-    """The smallest instance, by greedy steps, on which a claim of the same kind is violated."""
-    moved = True
+def _shrink(search: _Search, trial: Trial, item: Finding) -> tuple[Trial, Finding]:
+    """The smallest instance, by greedy steps, on which a finding of the same kind fails.
+
+    An event fails only where its promised probability is positive, on each instance on the way.
+    """
+    moved, start = True, time.perf_counter()
     while moved:
         moved = False
         for smaller in _smaller(trial):
-            found = _violation(search, smaller, _kind(claim))
+            if time.perf_counter() - start > search.seconds:
+                return trial, item
+            found = _violation(search, smaller, _kind(item))
             if found is not None:
-                trial, claim = found
+                trial, item = found
                 moved = True
                 break
-    return trial, claim
+    return trial, item
 
 
-def _violation(search: _Search, trial: Trial, kind: tuple[str, ...]) -> tuple[Trial, Claim] | None:
+def _violation(
+    search: _Search, trial: Trial, kind: tuple[str, ...]
+) -> tuple[Trial, Finding] | None:
     for seed in (trial.seed, *range(_RETRIES)):
-        candidate = replace(trial, seed=seed)
-        verdict = search.check(candidate)
-        if verdict is None or not search.admits(verdict):
+        examined = search.examine(replace(trial, seed=seed))
+        if examined is None:
             continue
-        for claim in verdict.violations:
-            if _kind(claim) == kind:
-                return candidate, claim
+        candidate, verdict = examined
+        failed: list[Finding] = [*verdict.violations, *verdict.missed]
+        for item in failed:
+            if _kind(item) == kind:
+                return candidate, item
     return None

@@ -129,6 +129,7 @@ class Findings:
         tautology: bool = False,
         nonnegative: bool = True,
         scale: SupportsFloat = 0.0,
+        promised: SupportsFloat | None = None,
         **at: Parameter,
     ) -> ClaimOutcome:
         """An inequality or identity with explicit constants; returns what it comes to.
@@ -146,11 +147,14 @@ class Findings:
             that a lower bound ≤ 0 is vacuous. Say False for λ_min of a difference, for example.
         scale: the size of what is compared, where the sides are a residual and 0 (the largest entry of K
             for max|K − K′| = 0): rounding is then held against it.
+        promised: the probability with which the statement promises it, where it is not on every draw; as
+            it comes out, 0 and less included. Then an event beside it decides, see :meth:`event_over`.
         at: the layer, the power, … of this one among the claims of its key.
         """
         made = Claim(
             name, quantity(left), relation, quantity(right), note, erratum, key or name, at,
             concludes, tautology, nonnegative, abs(float(scale)),
+            _float(promised),
         )  # fmt: skip
         self.claims.append(made)
         return made.outcome

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,19 +20,15 @@ from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-from ntkscope.networks.initialization import GIVEN
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.statements import redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
+from ntkscope.statements.redraws import NotComputable
 
-REDRAW_FLOPS = 5e9  # of the joint redraws that one event takes
-REDRAWN_BYTES = 2.0**27  # of the redraws that are kept
-
-
-class NotComputable(Exception):
-    """Raised inside a statement when the rest of it has no meaning on this instance."""
+__all__ = ["Instance", "NotComputable"]
 
 
 class Instance:
@@ -50,7 +45,8 @@ class Instance:
     samples: draws behind a Monte-Carlo expectation. trials: repetitions behind a success rate.
     delta: the failure probability δ that some statements take.
 
-    Raises ValueError for several outputs (the theory has one) or data that do not fit.
+    Raises ValueError for several outputs (the theory has one), data that do not fit, δ outside of
+    (0, 1), no trials, or fewer than two draws.
     """
 
     def __init__(
@@ -75,6 +71,7 @@ class Instance:
             raise ValueError(
                 f"X has {self.X.shape[1]} features, the network takes {self.network.dim}"
             )
+        _require_budget(samples, trials, delta)
         self.seed, self.distribution = seed, distribution
         self.samples, self.trials, self.delta = samples, trials, delta
         self._held: dict[Any, Any] = {}
@@ -150,45 +147,28 @@ class Instance:
     def redraw(self, trial: int) -> Instance:
         """The same network and law with data and weights drawn anew; the same for the same trial.
 
-        Redraws are kept while they fit ``REDRAWN_BYTES`` together, so that statements share what
-        they compute. Raises NotComputable where the law of the data is not known or the weights
-        were given.
+        Redraws are kept while there is room, so that statements share what they compute. Raises
+        NotComputable where the law of the data is not known or the weights were given.
         """
-        law = self.distribution
-        if law is None:
-            raise NotComputable("events over the data need their distribution")
-        if self.network.init == GIVEN:
-            raise NotComputable("the weights were given, so they cannot be drawn anew")
-        if trial in self._redrawn:
-            return self._redrawn[trial]
-        fresh = Instance(
-            self.network.sample(self.generator(f"redraw {trial}: weights")),
-            law.sample(self.N, self.generator(f"redraw {trial}: data")),
-            seed=self.generator(f"redraw {trial}").initial_seed(), distribution=law,
-            samples=self.samples, trials=self.trials, delta=self.delta,
-        )  # fmt: skip
-        # features, signals, Gram matrices and what a statement forms of them, and the weights
-        size = 8.0 * (6 * self.N**2 + 6 * self.N * sum(self.n) + 3 * self.network.n_parameters)
-        if (len(self._redrawn) + 1) * size <= REDRAWN_BYTES:
+        if trial not in self._redrawn:
+            model, X, seed = redraws.drawn(
+                self.network, self.distribution, self.N, self.generator, trial
+            )
+            fresh = Instance(
+                model, X, seed=seed, distribution=self.distribution, samples=self.samples,
+                trials=self.trials, delta=self.delta,
+            )  # fmt: skip
+            if len(self._redrawn) >= redraws.room(self.network, self.N):
+                return fresh
             self._redrawn[trial] = fresh
-        return fresh
+        return self._redrawn[trial]
 
     def redraws(self, trials: int | None = None) -> Iterator[Instance]:
-        """Independent redraws of data and weights, one after another.
-
-        Parameters
-        ----------
-        trials: how many; by default ``self.trials``, or as many as cost ``REDRAW_FLOPS``
-            with the smallest eigenvalue of a matrix of N rows in each, and one at least.
-
-        Raises NotComputable as :meth:`redraw`.
-        """
-        n = self.n
-        weights = sum(a * b for a, b in pairwise(n))
-        flops = 10.0 * self.N**3 + 2.0 * self.N**2 * sum(n) + 4.0 * self.N * weights
-        count = self.affordable(flops, REDRAW_FLOPS) if trials is None else trials
-        for trial in range(count):
-            yield self.redraw(trial)
+        """Independent redraws, one after another; by default ``self.trials``, or as many as a budget of
+        operations allows. Raises NotComputable as :meth:`redraw`."""
+        if trials is None:
+            trials = self.affordable(redraws.cost(self.network, self.N), redraws.FLOPS)
+        return map(self.redraw, range(trials))
 
     def affordable(self, flops: float, budget: float = 2e9) -> int:
         """How many of ``self.trials`` repetitions of ``flops`` operations fit a budget, one at least."""
@@ -378,3 +358,16 @@ class Instance:
         if len(values) < 2:
             return math.inf
         return float(values.std()) / math.sqrt(len(values))
+
+
+def _require_budget(samples: int, trials: int, delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(
+            f"delta must be a probability with 0 < delta < 1, got {delta}; leave it out for 0.1"
+        )
+    for name, value, least, why in (
+        ("samples", samples, 2, "an expectation needs them for its standard error"),
+        ("trials", trials, 1, "a success rate is taken over them"),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value}: {why}")

@@ -89,6 +89,8 @@ class Claim:
     tautology: true of every matrix whatever the theorem says (Weyl, Gershgorin, Schur, Rayleigh,
     Jensen): a step that is no evidence.
     nonnegative: the left side cannot be negative, so that "left ≥ 0" says nothing.
+    promised: the probability with which the statement promises it; None: on every draw. One draw cannot
+    violate what is promised with a probability.
     scale: the size of what is compared, where the sides are a residual and 0.
     erratum: it is known not to hold as printed; a violation is then what the errata describe.
     key, at: which claim of its statement it is, and at which layer, power, …: what programs go by,
@@ -107,6 +109,7 @@ class Claim:
     tautology: bool = False
     nonnegative: bool = True
     scale: float = 0.0
+    promised: float | None = None
 
     @property
     def slack(self) -> float:
@@ -137,7 +140,7 @@ class Claim:
         if math.isnan(slack) or math.isnan(bar) or math.isnan(allowance):
             return ClaimOutcome.OPEN
         if slack < -allowance - bar:
-            return ClaimOutcome.VIOLATED
+            return ClaimOutcome.VIOLATED if self.promised is None else ClaimOutcome.FAILS_HERE
         if self._says_nothing():
             return ClaimOutcome.VACUOUS
         size = max(abs(self.left.value), abs(self.right.value), self.scale)
@@ -159,8 +162,15 @@ class Claim:
 
     @property
     def holds(self) -> bool | None:
-        """Whether it stands; ``None`` where nothing is decided (vacuous, below rounding, open)."""
-        return {ClaimOutcome.HOLDS: True, ClaimOutcome.VIOLATED: False}.get(self.outcome)
+        """Whether it stands on this draw; ``None`` where nothing is decided."""
+        failed = (ClaimOutcome.VIOLATED, ClaimOutcome.FAILS_HERE)
+        return (
+            True
+            if self.outcome is ClaimOutcome.HOLDS
+            else False
+            if self.outcome in failed
+            else None
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -169,7 +179,7 @@ class Claim:
             "left": plain(self.left.value), "right": plain(self.right.value),
             "slack": plain(self.slack), "allowance": plain(self.allowance),
             "standard_error": plain(self.spread), "outcome": self.outcome.value,
-            "tautology": self.tautology, "erratum": self.erratum, "note": self.note,
+            "tautology": self.tautology, "promised": plain(self.promised), "erratum": self.erratum, "note": self.note,
         }  # fmt: skip
 
 

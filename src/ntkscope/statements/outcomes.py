@@ -37,6 +37,10 @@ class ClaimOutcome(_Worded):
 
     HOLDS = "holds", "It stands within the errors of both sides, and could have failed here."
     VIOLATED = "violated", "It fails by more than the errors of both sides."
+    FAILS_HERE = (
+        "fails on this draw",
+        "It is promised with a probability only and fails on this draw: the event decides.",
+    )
     VACUOUS = "vacuous", "Its bound says nothing here, such as λ_min ≥ 0 or ‖·‖ ≤ ∞."
     BELOW_ROUNDING = (
         "below rounding",
@@ -106,7 +110,7 @@ class Trend(_Worded):
     APPROACHED = (
         "approached",
         "The claimed exponent lies outside the interval, and the larger half of the sizes is nearer "
-        "to it than the whole.",
+        "to it than the whole, by more than both intervals.",
     )
     CONTRADICTED = (
         "contradicted",

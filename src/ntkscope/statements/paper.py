@@ -42,7 +42,8 @@ A statement's function takes (Instance, Findings) and writes down findings, each
 - **Events**: ``out.event(name, successes, trials, promised)``, or ``out.event_over(name, i.redraws(),
   occurs, promised)`` with data and weights drawn anew in every trial. ``promised`` is the number as it
   comes out of the paper's or our constants, negative ones included, and ``None`` where a constant is
-  hidden. ``i.affordable(flops)`` says how many trials fit a budget.
+  hidden. ``i.affordable(flops)`` says how many trials fit a budget. An inequality that is promised with a
+  probability only takes ``promised`` too: one draw cannot violate it, and the event decides.
 - Sides are numbers, eigenvalues or quantities, whose rounding and Monte-Carlo errors decide how much
   an inequality may miss by. A left side is taken to be a number that cannot be negative (λ_min of a
   Gram matrix, a norm), so that a lower bound ≤ 0 is *vacuous*; say ``nonnegative=False`` where it can,
@@ -85,6 +86,8 @@ class Paper:
     title, citation: for lists and pages.
     order: where it stands in lists, smallest first.
     needs: what its statements ask of the network, where they do not say otherwise.
+    growth: how its statements grow in a sweep, where they do not say otherwise: d and the widths by a
+        factor s, N by s^growth. 2 holds N/(n_{L-2} n_{L-1}) fixed, as minimum over-parameterization asks.
     parts: the folder's modules with statements and confirmers, in the order of the statements.
     figures: the folder's modules with figures, in the gallery's order.
     statements: by number, such as "theorem-4.1". confirmers: by number and claim key.
@@ -96,6 +99,7 @@ class Paper:
     citation: str = ""
     order: int = 100
     needs: tuple[Need, ...] = ()
+    growth: int = 1
     parts: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     statements: dict[str, Statement] = field(default_factory=dict, init=False, repr=False)
@@ -119,6 +123,7 @@ class Paper:
         latex: str,
         needs: tuple[Need, ...] | None = None,
         level2: str = "",
+        growth: int | None = None,
     ) -> Callable[[Run], Run]:
         """Register the decorated function of (Instance, Findings) as the statement ``key.number``.
 
@@ -127,7 +132,7 @@ class Paper:
         number: the rest of its id, such as ``"theorem-4.1"``.
         title, sentence, latex: a few words, the claim in one sentence, the claim as printed.
         section: where it stands in the paper.
-        needs: what it asks of the network; the paper's ``needs`` by default.
+        needs, growth: what it asks of the network, how it grows in a sweep; the paper's by default.
         level2: what is compared with explicit constants, in a line.
 
         Raises ValueError for a number given twice.
@@ -140,6 +145,7 @@ class Paper:
             self.statements[number] = Statement(
                 id, title, f"{self.short}, {section}", sentence, latex, run,
                 self.needs if needs is None else needs, level2,
+                self.growth if growth is None else growth,
             )  # fmt: skip
             return run
 

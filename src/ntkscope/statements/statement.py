@@ -23,6 +23,7 @@ class Statement:
 
     id: ``paper.statement``. sentence: the claim in one sentence. latex: the claim as printed.
     needs: what it asks of the network, each a function of it. section: where it stands.
+    growth: in a sweep d and the widths grow by s and N by s^growth: 2 holds N/(n_{L-2} n_{L-1}) fixed.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Statement:
     run: Run
     needs: tuple[Need, ...] = ()
     level2: str = ""
+    growth: int = 1
 
     @property
     def paper(self) -> str:

@@ -71,8 +71,9 @@ class Verdict:
         """That of the conclusion, unless a hypothesis is not met or something fails.
 
         In this order: a hypothesis not met; a violated inequality; a missed event; conclusions with
-        explicit constants; events; conclusions up to a constant; where a lemma concludes nothing
-        further, its steps, identities of linear algebra left out.
+        explicit constants; events; such conclusions as are promised with a probability only;
+        conclusions up to a constant; where a lemma concludes nothing further, its steps, identities
+        of linear algebra left out.
         """
         if not self.applies:
             return Outcome.DOES_NOT_APPLY
@@ -85,7 +86,8 @@ class Verdict:
         evidence = [c for c in self.steps if not c.tautology]
         concluding = [c for c in self.constants if c.concludes]
         judged: tuple[tuple[Sequence[Claim | Event | Constant], Sequence[StrEnum]], ...] = (
-            (self.conclusions, _CLAIMS), (self.events, _EVENTS), (concluding, _CONSTANTS),
+            ([c for c in self.conclusions if c.promised is None], _CLAIMS),
+            (self.events, _EVENTS), (self.conclusions, _CLAIMS), (concluding, _CONSTANTS),
             (evidence, _CLAIMS), (self.constants, _CONSTANTS),
         )  # fmt: skip
         for found, order in judged:
@@ -168,5 +170,5 @@ _CONSTANTS = (
 
 def _first(found: Sequence[Claim | Event | Constant], order: Sequence[StrEnum]) -> Outcome:
     met = {item.outcome.value for item in found}
-    word = next(word.value for word in order if word.value in met)
+    word = next((word.value for word in order if word.value in met), Outcome.OPEN.value)
     return next(outcome for outcome in Outcome if outcome.value == word)

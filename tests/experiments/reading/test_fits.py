@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkscope.experiments.reading.exponents import Agreement, scaling_verdict
+from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.fits import line, power_law, upper_half
+from ntkscope.statements.outcomes import Trend
 
 XS = [10.0, 20.0, 40.0, 80.0, 160.0]
 
@@ -53,10 +54,10 @@ def test_a_line_and_what_it_explains():
 @pytest.mark.parametrize(
     ("law", "claimed", "outcome"),
     [
-        (lambda x: 3 * x, 1.0, Agreement.CONSISTENT),
-        (lambda x: 3 * (x - 5), 1.0, Agreement.APPROACHED),
-        (lambda x: 3 * x + x**2 / 20, 1.0, Agreement.NOT_SEEN),
-        (lambda x: x**-0.5, -0.5, Agreement.CONSISTENT),
+        (lambda x: 3 * x, 1.0, Trend.CONSISTENT),
+        (lambda x: 3 * (x - 5), 1.0, Trend.APPROACHED),
+        (lambda x: 3 * x + x**2 / 20, 1.0, Trend.CONTRADICTED),
+        (lambda x: x**-0.5, -0.5, Trend.CONSISTENT),
     ],
 )
 def test_outcomes(law, claimed, outcome):

@@ -1,4 +1,4 @@
-"""A statement of a paper over a sweep: its scalings, measured and predicted, and its inequalities."""
+"""A statement of a paper over a sweep: its conclusions up to a constant, measured and predicted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ntkscope.experiments.measures.instances import (
 )
 from ntkscope.experiments.measures.measure import Measure, Result, TrialSettings
 from ntkscope.statements.instance import Instance
+from ntkscope.statements.kinds import Constant
 from ntkscope.statements.registry import find
 
-# what follows a scaling's name in its columns
+# what follows a conclusion's label in its columns
 MEASURED, PREDICTED, ORDER = " | measured", " | predicted", " | order"
 
 
@@ -44,11 +45,34 @@ class StatementMeasure(Measure):
         )  # fmt: skip
         verdict = find(settings["statement"]).check(instance)
         result: Result = {
+            "outcome": verdict.outcome.value,
             "hypotheses_failed": len(verdict.failing),
             "violations": len(verdict.violations),
+            "missed": len(verdict.missed),
         }
-        for scaling in verdict.constants:
-            result[scaling.name + MEASURED] = scaling.measured.value
-            result[scaling.name + PREDICTED] = scaling.predicted.value
-            result[scaling.name + ORDER] = scaling.order
+        for label, item in labelled(verdict.constants).items():
+            result[label + MEASURED] = item.measured.value
+            result[label + PREDICTED] = item.predicted.value
+            result[label + ORDER] = item.order
         return result
+
+
+def labelled(constants: Sequence[Constant]) -> dict[str, Constant]:
+    """The conclusions (the steps, where nothing concludes) by a label of their own.
+
+    It says measured = order(expression); two that still read the same are told apart by their key,
+    layer, power, …, and at last by a number, so that none is lost.
+    """
+    concluding = [c for c in constants if c.concludes] or list(constants)
+    found: dict[str, Constant] = {}
+    for item in concluding:
+        label = f"{item.name} = {item.order}({item.expression or '·'})"
+        if label in found:
+            at = ", ".join((item.key, *(f"{k} = {v}" for k, v in item.at.items())))
+            label = f"{label} [{at}]"
+        count = 2
+        unique = label
+        while unique in found:
+            unique, count = f"{label} #{count}", count + 1
+        found[unique] = item
+    return found

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ntkscope._base.records import Record
-from ntkscope.experiments.reading.fits import Groups, PowerLaw, power_law, upper_half
-
-
-class Agreement(StrEnum):
-    """How an exponent stands to the claim."""
-
-    CONSISTENT = "consistent"
-    APPROACHED = "approached"
-    NOT_SEEN = "not seen"
-
-    @property
-    def sentence(self) -> str:
-        return _SENTENCES[self]
-
-
-_SENTENCES = {
-    Agreement.CONSISTENT: "The claimed exponent lies in the 95% interval of the fit.",
-    Agreement.APPROACHED: (
-        "The claimed exponent lies outside the interval, and the larger half of the range is nearer "
-        "to it than the whole: corrections of lower order still show at these sizes."
-    ),
-    Agreement.NOT_SEEN: (
-        "The claimed exponent lies outside the interval, and the larger half of the range is no "
-        "nearer to it."
-    ),
-}
+from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
+from ntkscope.statements.outcomes import Trend
 
 
 @dataclass(frozen=True)
@@ -42,7 +18,7 @@ class ScalingVerdict(Record, also={"sentence": "outcome.sentence"}):
     claimed: float
     whole: PowerLaw
     late: PowerLaw
-    outcome: Agreement
+    outcome: Trend
 
     def __str__(self) -> str:
         return (
@@ -57,10 +33,18 @@ def scaling_verdict(curve: str, groups: Groups, claimed: float, seed: int = 0) -
     Raises ValueError as :func:`power_law`.
     """
     whole, late = power_law(groups, seed), power_law(upper_half(groups), seed)
-    if whole.exponent.contains(claimed) or late.exponent.contains(claimed):
-        outcome = Agreement.CONSISTENT
-    elif abs(late.exponent.value - claimed) < abs(whole.exponent.value - claimed):
-        outcome = Agreement.APPROACHED
-    else:
-        outcome = Agreement.NOT_SEEN
+    outcome = trend(claimed, whole, late, lambda slope: slope.contains(claimed))
     return ScalingVerdict(curve, claimed, whole, late, outcome)
+
+
+def trend(
+    claimed: float, whole: PowerLaw, late: PowerLaw, allows: Callable[[Estimate], bool]
+) -> Trend:
+    """What two exponents say of a claim: ``allows`` is whether an exponent's interval admits it."""
+    if allows(whole.exponent) or allows(late.exponent):
+        return Trend.CONSISTENT
+    early, last = whole.exponent, late.exponent
+    nearer = abs(last.value - claimed) < abs(early.value - claimed)
+    # the intervals are disjoint, so that noise is not taken for an approach
+    apart = last.low > early.high or last.high < early.low
+    return Trend.APPROACHED if nearer and apart else Trend.CONTRADICTED

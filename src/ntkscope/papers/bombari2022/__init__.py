@@ -11,6 +11,7 @@ PAPER = Paper(
     citation="Bombari, Amani and Mondelli, NeurIPS 2022",
     order=2,
     needs=(lipschitz_activation, needs.plain, needs.standard, needs.gaussian, initialization),
+    growth=2,
     parts=(
         "assumptions", "kernel", "centering", "conditioning", "gradients", "norms", "descent",
         "confirm",
