@@ -8,7 +8,7 @@ import torch
 
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.assumptions import linear_width, norm_condition, scaled_data
-from ntkscope.papers.banerjee2023.draws import every, missed_over_weights, reaches
+from ntkscope.papers.banerjee2023.draws import event_over_weights, every, reaches
 from ntkscope.papers.banerjee2023.hypotheses import Setting
 from ntkscope.papers.banerjee2023.layers import (
     ORDERS,
@@ -138,20 +138,20 @@ def _printed_chain(i: Instance, out: Findings, k: Layers) -> None:
         f"1 − 2nΣ1/m_l = {1 - 2 * i.N * inverse:.4g} as printed, nothing for m ≤ 2nL; Lemma 4.2's "
         f"1 − 2nΣ1/m_l² = {1 - 2 * i.N * squares:.4g} is meant."
     )
-    lambda_1 = k.smallest(1)
+    lambda_1, promised = k.smallest(1), 1 - 2 * i.N * inverse
     for l in range(1, i.L - 1) if as_printed(i) else ():
-        missed = missed_over_weights(
+        event_over_weights(
             i, out, f"λ_{l + 1} ≥ c_0^{{({l},r)}} λ_1 as printed, r = 1 … 7",
             lambda fresh, l=l: every(
                 reaches(layers(fresh).smallest(l + 1), lambda_1 * layers(fresh).printed(l, r))
                 for r in ORDERS
             ),
-            1 - 2 * i.N * inverse, key="printed", l=l + 1,
+            promised, key="printed", l=l + 1,
         )  # fmt: skip
-        for r in ORDERS if missed else ():
+        for r in ORDERS:
             out.conclude_at_least(f"λ_{l + 1}, r = {r}, as printed", k.smallest(l + 1),
-                                  lambda_1 * k.printed(l, r), erratum=True, key="printed", l=l + 1,
-                                  r=r)  # fmt: skip
+                                  lambda_1 * k.printed(l, r), erratum=True, key="printed",
+                                  promised=promised, l=l + 1, r=r)  # fmt: skip
 
 
 @PAPER.statement(

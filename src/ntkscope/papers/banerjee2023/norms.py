@@ -10,7 +10,7 @@ from torch import Tensor
 from ntkscope.activations.hermite import hermite_coefficients
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.assumptions import norm_condition, scaled_data
-from ntkscope.papers.banerjee2023.draws import fresh_weights, missed_over_weights
+from ntkscope.papers.banerjee2023.draws import event_over_weights, fresh_weights
 from ntkscope.papers.banerjee2023.hypotheses import Setting
 from ntkscope.papers.banerjee2023.layers import Layers, as_printed, layers
 from ntkscope.statements.findings import Findings
@@ -54,18 +54,17 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
     if not as_printed(i):
         return
     promised = 1 - 2 * i.N * sum(1 / i.n[l] ** 2 for l in range(1, i.L))
-    missed = missed_over_weights(
+    event_over_weights(
         i, out, "‖α^(l)‖²/(c m_l) within ½ … 3/2, as printed",
         lambda fresh: within_band(fresh, s), promised, key="printed",
         note="W^(1) ~ N(0, ν_0²) and ‖x‖² = d give the first pre-activation variance ν_0², not σ_0²",
     )  # fmt: skip
-    if missed:
-        for row in rows:
-            l, low, high = int(row[0]), row[1], row[2]
-            out.conclude_at_least(f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]),
-                                  0.5, erratum=True, key="least-norm", l=l)  # fmt: skip
-            out.conclude_at_most(f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]),
-                                 1.5, erratum=True, key="largest-norm", l=l)  # fmt: skip
+    for row in rows:
+        l, low, high = int(row[0]), row[1], row[2]
+        out.conclude_at_least(f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]), 0.5,
+                              erratum=True, key="least-norm", promised=promised, l=l)  # fmt: skip
+        out.conclude_at_most(f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]), 1.5,
+                             erratum=True, key="largest-norm", promised=promised, l=l)  # fmt: skip
     _band_rates(i, out, s, promised, scaled > root)
 
 

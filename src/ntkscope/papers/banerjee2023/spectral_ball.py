@@ -21,6 +21,8 @@ from torch import Tensor
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 
+_SHARES = (1.0, 0.3, 0.1)  # of the way to the ball's boundary
+
 
 def hessian_bound(
     net: Network, operator_norms: Sequence[float], last_norm: float, input_norm: float
@@ -90,13 +92,13 @@ def top_direction(net: Network, weights: Sequence[Tensor], x: Tensor) -> tuple[f
 
 
 def hessian_ascent(
-    model: MLP, x: Tensor, rho: float, rho1: float, steps: int = 3
+    model: MLP, x: Tensor, rho: float, rho1: float, steps: int = 2
 ) -> tuple[float, list[Tensor]]:
     """(|VᵀHV|, weights): a point of the ball where ‖∇²f(θ; x)‖₂ is at least that, by ascent from θ_0.
 
     Each step goes to the ball's point that is farthest along the gradient of VᵀHV at the present V:
-    W_l + ρ P Qᵀ for a gradient P Σ Qᵀ, and v + ρ_1 ∇/‖∇‖ (Frank and Wolfe's step with the spectral norm);
-    it stops where that no longer gains. ``x`` (d,); plain networks only.
+    W_l + ρ P Qᵀ for a gradient P Σ Qᵀ, and v + ρ_1 ∇/‖∇‖ (Frank and Wolfe's step with the spectral norm),
+    or a share of that; it stops where neither gains. ``x`` (d,); plain networks only.
     """
     net = model.network
     centre = [w.detach().to(torch.float64) for w in model.weights]
@@ -107,12 +109,16 @@ def hessian_ascent(
         grads = torch.autograd.grad(
             math.copysign(1.0, value) * second_derivative(net, free, x, V), free
         )
-        moved = [w + rho * _polar(g) for w, g in zip(centre[:-1], grads[:-1], strict=True)]
-        moved.append(centre[-1] + rho1 * grads[-1] / grads[-1].norm().clamp_min(1e-300))
-        higher, along = top_direction(net, moved, x)
-        if abs(higher) <= abs(value):
+        moves = [rho * _polar(g) for g in grads[:-1]]
+        moves.append(rho1 * grads[-1] / grads[-1].norm().clamp_min(1e-300))
+        for share in _SHARES:
+            moved = [w + share * move for w, move in zip(centre, moves, strict=True)]
+            higher, along = top_direction(net, moved, x)
+            if abs(higher) > abs(value):
+                weights, value, V = moved, higher, along
+                break
+        else:
             break
-        weights, value, V = moved, higher, along
     return abs(value), weights
 
 

@@ -9,8 +9,8 @@ import torch
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.assumptions import linear_width, scaled_data
 from ntkscope.papers.banerjee2023.draws import (
+    event_over_weights,
     every,
-    missed_over_weights,
     reaches,
     theorem_promise,
 )
@@ -77,15 +77,14 @@ def theorem_4_1(i: Instance, out: Findings) -> None:
     lambda_1, hidden = k.smallest(1), k.hidden
     found = k.supremum(hidden - 1)
     out.note(f"Printed c_0 = max_(r>1) c_0^{{({hidden - 1},r)}}: {found.words}. {WITHOUT_MAXIMUM}")
-    missed = missed_over_weights(
+    event_over_weights(
         i, out, "λ_min(K) ≥ c_0 λ_1, c_0 as printed",
         lambda fresh: _kernel_event(fresh, lambda_1), theorem_promise(i), key="printed",
     )  # fmt: skip
-    if missed:
-        r = max(ORDERS[1:], key=lambda r: k.printed(hidden - 1, r).value)
-        out.conclude_at_least(f"λ_min(K) ≥ c_0^{{({hidden - 1},{r})}} λ_1, as printed", value,
-                              lambda_1 * k.printed(hidden - 1, r), erratum=True, key="printed",
-                              r=r)  # fmt: skip
+    r = max(ORDERS[1:], key=lambda r: k.printed(hidden - 1, r).value)
+    out.conclude_at_least(f"λ_min(K) ≥ c_0^{{({hidden - 1},{r})}} λ_1, as printed", value,
+                          lambda_1 * k.printed(hidden - 1, r), erratum=True, key="printed",
+                          promised=theorem_promise(i), r=r)  # fmt: skip
 
 
 WITHOUT_MAXIMUM = (
@@ -132,15 +131,16 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
     if not as_printed(i):
         return
     for l in range(1, i.L):
-        missed = missed_over_weights(
+        event_over_weights(
             i, out, f"λ_min(A^({l})A^({l})ᵀ) ≥ c_0^{{({l - 1},r)}} m λ_1 as printed, r = 2 … 7",
             lambda fresh, l=l: _features_event(fresh, l, lambda_1), theorem_promise(i),
             key="printed", note=_FIRST_LAYER if l == 1 else "", l=l,
         )  # fmt: skip
-        for r in ORDERS[1:] if missed else ():
+        for r in ORDERS[1:]:
             right = lambda_1 * (k.printed(l - 1, r) * i.n[l])
             out.conclude_at_least(f"layer {l}, r = {r}, as printed", i.lambda_features(l), right,
-                                  erratum=True, key="printed", l=l, r=r)  # fmt: skip
+                                  erratum=True, key="printed", promised=theorem_promise(i), l=l,
+                                  r=r)  # fmt: skip
 
 
 _FIRST_LAYER = (
