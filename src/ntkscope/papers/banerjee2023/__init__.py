@@ -22,6 +22,17 @@ PAPER = Paper(
     citation="Banerjee, Cisneros-Velarde, Zhu and Belkin, UAI 2023",
     order=3,
     needs=(smooth_activation, zero_at_zero, equal_widths, needs.plain, needs.ntk, initialized),
-    parts=("assumptions", "theorem", "lemmas", "remarks", "tradeoff", "confirm"),
+    parts=(
+        "assumptions",
+        "theorem",
+        "lemmas",
+        "norms",
+        "repaired",
+        "remarks",
+        "structure",
+        "hessian",
+        "tradeoff",
+        "confirm",
+    ),
     figures=("figure_1", "figure_tradeoff"),
 )

@@ -14,16 +14,32 @@ from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
 
 
-def require(i: Instance, out: Findings) -> None:
-    """Assumption 2 and the width; Assumption 1 and the initialization belong to the network."""
+def scaled_data(i: Instance, out: Findings) -> bool:
+    """Assumption 2: ‖x_i‖² = d; returns whether it is met."""
     norms = i.norms_sq(i.X)
     spread = float((norms / i.d - 1).abs().max())
-    out.hypothesis("Assumption 2: ‖x_i‖² = d (largest relative deviation)", spread <= 1e-9, spread,
-                   0.0, "" if spread <= 1e-9 else "scale the rows to norm √d")  # fmt: skip
+    met = spread <= 1e-9
+    out.hypothesis("Assumption 2: ‖x_i‖² = d (largest relative deviation)", met, spread, 0.0,
+                   "" if met else "scale the rows to norm √d")  # fmt: skip
+    return met
+
+
+def linear_width(i: Instance, out: Findings) -> None:
+    """The width of Theorems 4.1 and 4.2: eq. 10's m ≥ n, and m = Ω(n log n log(Ln/δ))."""
+    hidden = i.n[1 : i.L]
+    out.hypothesis("m ≥ n (eq. 10)", min(hidden) >= i.N, min(hidden), i.N)
     if i.N > 1:
         width = i.N * math.log(i.N) * math.log((i.L - 1) * i.N / i.delta)
-        for l in range(1, i.L):
-            out.order_of(f"m_{l} = Ω(n log n log(Ln/δ))", i.n[l], width, at_least=True)
+        out.order_of("m = Ω(n log n log(Ln/δ))", min(hidden), width, at_least=True)
+    out.order_of("L = O(1)", i.L - 1, 1.0, at_least=False, note="their L: the hidden layers")
+
+
+def norm_condition(i: Instance, out: Findings, s: Setting) -> bool:
+    """Lemma 4.2's condition on the widths as printed, which Lemma 4.3 takes over; whether it is met."""
+    need = s.norm_condition(i.L - 1)
+    root = math.sqrt(min(i.n[1 : i.L]))
+    out.hypothesis("max(8h_C²/c², 4h_C/c) ≤ √m (Lemma 4.2)", need <= root, need, root)
+    return need <= root
 
 
 @PAPER.statement(
@@ -58,8 +74,10 @@ def assumption_1(i: Instance, out: Findings) -> None:
     needs=(),
 )
 def assumption_2(i: Instance, out: Findings) -> None:
-    require(i, out)
-    out.extremes("‖x_i‖²", i.norms_sq(i.X), "Θ", i.d, "d")
+    scaled_data(i, out)
+    off = (i.norms_sq(i.X) / i.d - 1).abs().max()
+    out.conclude_equal("max_i |‖x_i‖²/d − 1| = 0", Quantity(float(off), 1e-9), 0.0, scale=1.0,
+                       key="scaled")  # fmt: skip
 
 
 @PAPER.statement(
@@ -76,11 +94,11 @@ def remark_3_1(i: Instance, out: Findings) -> None:
     slope = i.slope
     if slope is None:
         raise NotComputable(f"sup |φ′| of {phi} is not known or infinite")
-    out.scaling("ς = sup |φ′|", slope, "O", 1.0, "1", key="slope")
+    out.order_of("ς ≤ 1 + o(1), or poly(L)", slope, 1.0, at_least=False)
     if phi.at_zero == 0.0:
         bar = 1e-11 * s.sigma_sq * slope**2
-        out.at_most("c_(φ,σ0) ≤ ς²σ_0²", Quantity(s.c, bar), slope**2 * s.sigma_sq,
+        out.conclude_at_most("c_(φ,σ0) ≤ ς²σ_0²", Quantity(s.c, bar), slope**2 * s.sigma_sq,
                     key="second-moment")  # fmt: skip
-        out.at_least("ν_0 ≥ 1/ς", Quantity(math.sqrt(s.nu_sq), 1e-11), 1 / slope, key="nu")
+        out.conclude_at_least("ν_0 ≥ 1/ς", Quantity(math.sqrt(s.nu_sq), 1e-11), 1 / slope, key="nu")
     else:
         out.note(f"φ(0) = {phi.at_zero:g}, so c ≤ ς²σ_0² does not follow.")

@@ -8,9 +8,8 @@ from typing import Any
 from ntkscope._base import balls
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.hypotheses import Setting
-from ntkscope.papers.banerjee2023.layers import ORDERS, as_printed
+from ntkscope.papers.banerjee2023.layers import as_printed
 from ntkscope.papers.banerjee2023.remarks import PRINTED
-from ntkscope.papers.banerjee2023.tradeoff import at_variance
 from ntkscope.statements.balls.ball_instance import (
     BallInstance,
     Unproved,
@@ -103,17 +102,9 @@ def _chain(b: BanerjeeBalls, l: int, r: int) -> Sides:
 
 
 @_confirmer("theorem-4.1", "printed")
-def _kernel(b: BanerjeeBalls, r: int = 0) -> Sides:  # noqa: ARG001
-    """λ_min(K) ≥ max_(r>1) c_0^{(L−1,r)} λ_1; the claim names the r of the maximum."""
-    constant = largest_of(b.printed(b.i.L - 2, r) for r in ORDERS if r > 1)
-    return b.lambda_K, constant * b.lambda_expected(1)
-
-
-@_confirmer("tradeoff", "printed")
-def _kernel_at(b: BanerjeeBalls, sigma_sq: float) -> Sides:
-    """The same at another σ_0²."""
-    at = b.i.held(("balls", sigma_sq), lambda: BanerjeeBalls(at_variance(b.i, sigma_sq)))
-    return _kernel(at)
+def _kernel(b: BanerjeeBalls, r: int) -> Sides:
+    """λ_min(K) ≥ c_0^{(L−1,r)} λ_1."""
+    return b.lambda_K, b.printed(b.i.L - 2, r) * b.lambda_expected(1)
 
 
 @_confirmer("tradeoff", "hessian")
@@ -161,12 +152,6 @@ def _schur(b: BanerjeeBalls, l: int, r: int) -> Sides:
     """λ_l ≥ min μ_r² min a^(r−1) λ_min(C)."""
     bound = b.mu_sq(l, r) * b.least_variance(l, r) * b.lambda_power(l, 1)
     return b.lambda_expected(l), bound
-
-
-@_confirmer("lambda-1", "positive")
-def _positive(b: BanerjeeBalls) -> Sides:
-    """λ_1 ≥ 0."""
-    return b.lambda_expected(1), balls.flint().arb(0)
 
 
 @_confirmer("lambda-1", "least-moment")

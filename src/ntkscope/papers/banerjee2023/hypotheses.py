@@ -81,3 +81,8 @@ class Setting:
     def h(self, hidden: int, first: int) -> float:
         """h_C = Σ_{i=first}^{hidden} ν_0^{2i}: from 1 in Remark 4.1, from 0 in Lemma 4.2."""
         return sum(self.nu_sq**k for k in range(first, hidden + 1))
+
+    def norm_condition(self, hidden: int, scale: float = 1.0) -> float:
+        """max(8h²/c², 4h/c) with h = ``scale`` h_C from i = 0: what Lemma 4.2 holds against √m."""
+        h = scale * self.h(hidden, 0)
+        return max(8 * h**2 / self.c**2, 4 * h / self.c)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ntkscope._base.specs import parse_spec
 from ntkscope.activations.hermite import Coefficients, hermite_coefficients
+from ntkscope.papers.banerjee2023.draws import reaches
 from ntkscope.papers.banerjee2023.hypotheses import Setting, initialized
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.statements.eigenvalues import power_eigenvalue
@@ -16,7 +19,9 @@ from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
 from ntkscope.statements.shared.expected import expected_gram
 
-ORDERS = (1, 2, 3, 4, 5, 6, 7)  # the r that are run; tanh has μ_r = 0 at even r
+ORDERS = (1, 2, 3, 4, 5, 6, 7)  # the r that are tabled; tanh has μ_r = 0 at even r
+TOP = 101  # up to which r the printed constant's supremum is sought
+_POLES = ("tanh", "sigmoid", "softplus", "silu")  # smooth on the line, with poles beside it
 
 
 class Layers:
@@ -90,10 +95,9 @@ class Layers:
 
         return self.i.held(("λ C^r", l, r), make)
 
-    def event(self, l: int) -> bool:
-        """Lemma 4.1's event on this instance: λ_min(A^(l)A^(l)ᵀ) ≥ m_l λ_l/4."""
-        left, right = self.i.lambda_features(l), self.smallest(l) * (self.i.n[l] / 4)
-        return left.value - left.error >= right.value + right.error
+    def event(self, l: int) -> bool | None:
+        """Lemma 4.1's event: λ_min(A^(l)A^(l)ᵀ) ≥ m_l λ_l/4; None where rounding decides."""
+        return reaches(self.i.lambda_features(l), self.smallest(l) * (self.i.n[l] / 4))
 
     def printed(self, l: int, r: int) -> Quantity:
         """c_0^{(l,r)} = (μ²/(6c))^l (σ_0²/2)^{3rl} of Theorem 4.2, l = 0, …, L − 2."""
@@ -113,11 +117,73 @@ class Layers:
             total = total * self.mu_sq(j + 1, r) * self.least_power(j + 1, r) * (nu_sq / 4)
         return total
 
-    def best(self, l: int, printed: bool) -> tuple[int, Quantity]:
-        """(r > 1, constant) of the largest c_0^{(l,r)}, printed or corrected."""
-        constant = self.printed if printed else self.corrected
-        pairs = [(r, constant(l, r)) for r in ORDERS if r > 1]
-        return max(pairs, key=lambda p: p[1].value)
+    def best(self, l: int) -> tuple[int, Quantity]:
+        """(r, constant) of the largest corrected c_0^{(l,r)}; r = 1 is allowed, as in Lemma 4.3."""
+        return max(((r, self.corrected(l, r)) for r in ORDERS), key=lambda p: p[1].value)
+
+    def supremum(self, l: int) -> Supremum:
+        """sup_(r>1) c_0^{(l,r)} as printed."""
+        return self.i.held(("c_0", l), lambda: printed_supremum(self, l))
+
+
+@dataclass(frozen=True)
+class Supremum:
+    """sup_(r>1) c_0^{(l,r)}: the largest value up to r = TOP, where, and what lies beyond.
+
+    bounded: True where no later r gives more, False where later r give arbitrarily much (the supremum
+    is ∞ and no maximum exists), None where neither is known.
+    """
+
+    r: int
+    at: Quantity
+    bounded: bool | None
+
+    @property
+    def value(self) -> Quantity:
+        """The supremum: ∞, or the largest value found."""
+        return Quantity(math.inf) if self.bounded is False else self.at
+
+    @property
+    def words(self) -> str:
+        """What is known of the maximum."""
+        if self.bounded:
+            return f"attained at r = {self.r}"
+        if self.bounded is None:
+            return f"the largest up to r = {TOP}; whether larger ones follow is not known"
+        return f"∞: {self.at.value:.3g} at r = {self.r}, and it grows without bound in r"
+
+
+def printed_supremum(k: Layers, l: int) -> Supremum:
+    """(μ_r²/6c)^l (σ_0²/2)^{3rl} over r > 1, with μ_r² = α_r(a)² a^{−r} at the worst sample.
+
+    A term is (α_r(a_i)² q_i^r/6c)^l with q_i = (σ_0²/2)³/a_i. By Parseval α_r² ≤ Σ_(s>R) α_s² beyond R, so
+    q_i ≤ 1 at one sample bounds the rest. Where every q_i > 1 a bounded sequence would make α_r decay
+    geometrically and φ entire: it is unbounded for the φ that are not.
+    """
+    s = k.setting
+    if l == 0:
+        return Supremum(2, Quantity(1.0), True)
+    table = hermite_coefficients(k.phi, TOP, k.variances(l + 1))
+    a = table.variances.clamp_min(1e-300)
+    q = (s.sigma_sq / 2) ** 3 / a
+    orders = torch.arange(TOP + 1, dtype=torch.float64)
+    size = table.values.abs()
+    logs = 2 * size.clamp_min(1e-300).log() + orders * q.log()[:, None]
+    logs[size <= 2 * table.error] = -math.inf
+    least, at = logs[:, 2:].min(dim=0)
+    r = int(least.argmax())
+    exponent = l * (float(least[r]) - math.log(6 * s.c))
+    value = math.exp(exponent) if exponent < 700 else math.inf
+    error = value * l * (4 * table.error / float(size[at[r], r + 2]) + 1e-12) if value > 0 else 0.0
+    rest = (
+        float((table.tails[:, -1] * q ** (TOP + 1))[q <= 1].min()) if bool((q <= 1).any()) else None
+    )
+    bounded = None
+    if rest is not None:
+        bounded = True if (rest / (6 * s.c)) ** l <= value or value == 0 else None
+    elif k.phi.kinks or parse_spec(k.phi.name).name in _POLES:
+        bounded = False
+    return Supremum(r + 2, Quantity(value, error if math.isfinite(error) else 0.0), bounded)
 
 
 def layers(i: Instance) -> Layers:

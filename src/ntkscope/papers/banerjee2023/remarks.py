@@ -58,12 +58,12 @@ def definition_4_1(i: Instance, out: Findings) -> None:
             p = (Polynomial([0.0, 1.0 / a]) * p - p.deriv()) / math.sqrt(r + 1)
         bar = 1e3 * U
         out.equal(f"eq. 5 by recurrence, a = {a:g}, relative distance", Quantity(worst, bar), 0.0,
-                  key="recurrence", a=a)  # fmt: skip
+                  key="recurrence", scale=1.0, a=a)  # fmt: skip
         gram = (ours * weights) @ ours.T * a ** np.arange(7)[:, None]
         off = float(np.abs(gram - np.eye(7)).max())
         bar = 1e5 * U * max(1.0, a**-6, a**6)
         out.equal(f"a^r E[H_rH_s] = δ_rs, a = {a:g}, distance", Quantity(off, bar), 0.0,
-                  key="orthogonal", a=a)  # fmt: skip
+                  key="orthogonal", scale=1.0, a=a)  # fmt: skip
         _series(i, out, a)
     _unweighted(i, out)
 
@@ -86,7 +86,7 @@ def _series(i: Instance, out: Findings, a: float) -> None:
         wrong = (2 * size.sqrt() + table.error) * table.error * factors
         rest = Quantity(total - float(size.sum()), bar)
         printed = Quantity(float((size * factors).sum()), float(wrong.sum())) + rest
-        out.at_most(f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}", printed,
+        out.conclude_at_most(f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}", printed,
                     rest, erratum=True, key="printed", a=a)  # fmt: skip
 
 
@@ -129,7 +129,8 @@ def remark_4_2a(i: Instance, out: Findings) -> None:
     rows = []
     for r in ORDERS:
         bound = k.mu_sq(1, r) * k.lambda_power(1, r)
-        out.at_least(f"λ_1 ≥ min μ_{r}² λ_min(C^∘{r})", value, bound, key="hermite", l=1, r=r)
+        claim = out.conclude_at_least if r == 1 else out.at_least
+        claim(f"λ_1 ≥ min μ_{r}² λ_min(C^∘{r})", value, bound, key="hermite", l=1, r=r)
         rows.append((r, k.mu_sq(1, r).value, k.lambda_power(1, r).value, bound.value, value.value))
     out.table("Lower bounds on λ_1", ("r", "min μ_r²", "λ_min(C^∘r)", "bound", "λ_1"), rows)
 
@@ -158,13 +159,15 @@ def remark_4_2b(i: Instance, out: Findings) -> None:
         exact = Quantity(float(v @ matrix @ v), error)
         mean = monte_carlo(i, k, v, f"4.2b {name}", exact.value)
         out.equal(f"λ_1(v) by Monte Carlo, v = {name}", exact, mean, key="monte-carlo", v=name)
-        out.at_most(f"λ_1 ≤ λ_1(v), v = {name}", k.smallest(1), exact, key="rayleigh", v=name)
+        out.at_most(f"λ_1 ≤ λ_1(v), v = {name}", k.smallest(1), exact, key="rayleigh", v=name,
+                    tautology=True)  # fmt: skip
     pair, distance = about.nearest_pair, about.nearest_distance
     if pair is not None and distance is not None and i.slope is not None:
         # E(φ(u) − φ(u′))²/2 ≤ M² E(u − u′)²/2
         bound = (i.slope * i.beta[1] * distance) ** 2 / 2
         out.at_most("λ_1 ≤ M²ν²‖x̄_i − x̄_j‖²/2, the nearest pair", k.smallest(1),
                     Quantity(bound, 1e-12 * bound), key="nearest-pair")  # fmt: skip
+    out.conclusion("λ_1", k.smallest(1), "Ω", 1.0, "1", key="positive", note="λ_1 > 0")
 
 
 @PAPER.statement(
@@ -174,11 +177,12 @@ def remark_4_2b(i: Instance, out: Findings) -> None:
     sentence="The bound λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m does not depend on the last layer v.",
     latex=r"\lambda_{\min}(K_{\mathrm{ntk}})\ge\tfrac1{m_L}\lambda_{\min}(A^{(L)}A^{(L)\top})\quad\forall\,v",
     needs=(),
-    level2="the inequality for v = v_0, 0, 1000·v_0, a single neuron",
+    level2="the inequality, and λ_min(K)/λ_1, for v = v_0, 0, 1000·v_0, a single neuron",
 )
 def remark_4_3(i: Instance, out: Findings) -> None:
     top = i.L - 1
     bound = i.lambda_features(top) * i.network.scales[top] ** 2
+    lambda_1 = layers(i).smallest(1)
     v0 = i.model.weights[-1].detach()
     single = torch.zeros_like(v0)
     single[0] = 1.0
@@ -188,4 +192,6 @@ def remark_4_3(i: Instance, out: Findings) -> None:
         model = MLP(i.network, [*weights, v], biases)
         value = i.lambda_K if name == "v_0" else smallest_eigenvalue(empirical_ntk(model, i.X))
         out.at_least(f"λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m, v = {name}", quantity(value), bound,
-                     key="last-layer", v=name)  # fmt: skip
+                     key="last-layer", tautology=True, v=name)  # fmt: skip
+        out.conclusion(f"λ_min(K), v = {name}", quantity(value), "Ω", lambda_1, "λ_1", key="kernel",
+                       v=name)  # fmt: skip
