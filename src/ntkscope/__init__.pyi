@@ -24,12 +24,12 @@ from ntkscope.kernels.limiting.limiting_kernel import (
     limiting_ntk as limiting_ntk,
 )
 from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
-from ntkscope.kernels.module.holding.outputs import OutputKernels as OutputKernels
+from ntkscope.kernels.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
     KernelPlan as KernelPlan,
     plan_kernel as plan_kernel,
 )
-from ntkscope.kernels.module.making.selfcheck import SelfCheckError as SelfCheckError
+from ntkscope.kernels.module.making.invariant import SelfCheckError as SelfCheckError
 from ntkscope.lipschitz import (
     LipschitzInterval as LipschitzInterval,
     lipschitz_interval as lipschitz_interval,

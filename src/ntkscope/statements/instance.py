@@ -16,9 +16,8 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
 from ntkscope.data import Distribution, Gaussian, Sphere
-from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.mlp import Backprop, backprop
+from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
@@ -188,7 +187,7 @@ class Instance:
     @cached_property
     def kernel(self) -> HadamardKernel:
         """The empirical NTK JJᵀ in its own units."""
-        return empirical_ntk(self.model, self.X.to(self.model.dtype))
+        return mlp_ntk(self.model, self.X.to(self.model.dtype))
 
     @cached_property
     def K(self) -> Tensor:

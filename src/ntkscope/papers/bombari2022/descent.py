@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.mlp import mlp_ntk
 from ntkscope.networks.mlp import MLP
 from ntkscope.papers.bombari2022 import PAPER
 from ntkscope.papers.bombari2022.assumptions import setting
@@ -90,7 +90,7 @@ def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, floa
         moved = _moved(i.model, [t * (step / max(norm, 1e-300)) for t in direction])
         X = i.X.to(i.model.dtype)
         try:
-            kernel = empirical_ntk(moved, X)
+            kernel = mlp_ntk(moved, X)
         except ValueError:
             continue  # the network overflows there
         here, there = i.K, kernel.dense()
