@@ -387,7 +387,9 @@ def test_a_block_s_residual_is_bounded_with_its_terms_counted(width):
     rows = certify.slices(L, bits, 1)
     _, bound = certify._difference(L @ L.T, rows, rows, width, bits)
     scales = sum(Fraction(float(s)) ** 2 for s in rows[3][:, 0])
-    formula = textbook.gamma(width + 4) * width * Fraction(3, 2) * Fraction(2.0 ** (-2 * bits)) * scales
+    formula = (
+        textbook.gamma(width + 4) * width * Fraction(3, 2) * Fraction(2.0 ** (-2 * bits)) * scales
+    )
     assert formula <= Fraction(bound) <= formula * Fraction(11, 10)
 
 
