@@ -47,7 +47,9 @@ def test_every_corner_is_inside_and_the_farthest_is_met(a, e, b, f):
         assert max(exact) <= high
         error = Fraction(made.error)
         farthest = max(abs(c - Fraction(made.value)) for c in exact)
-        assert error <= farthest * (1 + Fraction(1, 2**40)) + 8 * U * (1 + abs(Fraction(made.value)))
+        assert error <= farthest * (1 + Fraction(1, 2**40)) + 8 * U * (
+            1 + abs(Fraction(made.value))
+        )
     if a > 0:
         root = (Quantity(a, e)).sqrt()
         for end in x:
