@@ -6,23 +6,27 @@ import torch
 
 import ntkscope as ntk
 from ntkscope.papers.nguyen2021.convergence import convergence, unit_lambda, within_half
+from ntkscope.statements.findings import Findings
 from ntkscope.statements.quantity import quantity
 from ntkscope.statements.shared.wide import unit_error, unit_kernel, wide
 
 U = 2.0**-53
 
 
-class Heard:
+class Heard(Findings):
     """Findings that only remember the sides of what is compared."""
 
     def __init__(self):
         self.sides = {}
 
-    def __getattr__(self, name):
-        def hear(text, *arguments, key="", **_):
-            self.sides[key or text] = arguments
+    def at_most(self, *arguments, key, **_):
+        self.sides[key] = arguments[1:]
 
-        return hear
+    def note(self, *_, **__):
+        pass
+
+    at_least = at_most
+    scaling = hypothesis = table = note
 
 
 def instance():
