@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import multiprocessing
 import os
@@ -24,12 +25,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import hypothesis  # noqa: F401  imported once, for all the processes that are forked from this one
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("src", "tests", "pyproject.toml")
+# imported once, for all the processes that are forked from this one
+SHARED = ("hypothesis", "scipy.linalg", "scipy.optimize", "scipy.sparse.linalg", "scipy.special",
+          "scipy.stats", "torch.optim", "mpmath", "flint", "jaxtyping")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="only changes that contain one of these")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    for name in SHARED:
+        importlib.import_module(name)
     mutations = read(asked.words)
     wrong = list(judged(mutations, asked.j))
     print(f"\n{len(mutations)} changes, {len(wrong)} not as they should be", *wrong, sep="\n  ")

@@ -11,6 +11,7 @@ import torch
 
 import ntkscope as ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.spectra import singular
 from ntkscope.spectra.extremes import ConditionNumber
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof import certify
@@ -446,3 +447,30 @@ def test_the_condition_number_lies_between_the_quotients_of_the_ends():
     assert found.upper == pytest.approx(3.1 / 0.09)
     assert found.lower == pytest.approx(2.9 / 0.11)
     assert ConditionNumber.of(eigenvalue(0.1, 0.2), high).upper == math.inf
+
+
+# -- singular values -------------------------------------------------------------------------------
+
+
+def test_the_bound_of_a_singular_value_is_attained_by_a_scaled_inverse():
+    """A = 1, X = ½: ‖(AX)ᵀAX − I‖ = ¾ and √(1 − ¾)/‖X‖ = 1 = σ_min, less a thousandth of the skew."""
+    for x in (0.5, 0.75, 1.25):
+        bound = Fraction(singular._lower_bound(tensor([[1.0]]), tensor([[x]])))
+        assert bound <= 1
+        if x < 1:
+            assert bound >= 1 - Fraction(1, 400)
+
+
+def test_a_plain_product_counts_its_terms():
+    x = tensor([textbook.lost(60)])
+    made, bound = singular._product(x, x.T)
+    true = sum(v * v for v in fractions(x[0]))
+    assert abs(Fraction(float(made)) - true) <= Fraction(bound)
+    loop = textbook.dot(x[0].tolist(), x[0].tolist())
+    assert Fraction(8, 10) * Fraction(bound) <= abs(Fraction(loop) - true) <= Fraction(bound)
+
+
+def test_the_norm_above_is_above():
+    for X in (tensor([[3.0, 0.0], [0.0, 4.0]]), tensor([[0.0, 2.0], [0.0, 0.0]])):
+        top = max(abs(float(v)) for v in X.flatten())
+        assert top <= singular._norm_above(X) <= top * (1 + 1e-6)
