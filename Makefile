@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow explore check bench clean
+.PHONY: install demo test test-slow explore mutants check bench clean
 
 install: .venv/installed
 
@@ -24,6 +24,10 @@ test-slow: install
 # the properties again, on examples that were not drawn before
 explore: install
 	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=explore
+
+# small wrong changes to the code, in a copy of it: a test must fail for each
+mutants: install
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 check: install
 	$(BIN)/ruff check .

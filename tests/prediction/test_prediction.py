@@ -87,12 +87,10 @@ def test_a_linear_kernel_is_singular():
     assert found.value == 0
     assert found.regime == "zero"
     assert "rank 30 < N = 31" in found.reason
-    # with fewer samples than dimensions it is a Wishart matrix, whose edge is known
+    # with fewer samples than dimensions it is a Wishart matrix, whose edge is known: K = K_ii ρ
     few = ntk.predict_smallest_eigenvalue(net, 10)
-    kernel = 2 * 30.0  # two terms of ‖x‖² ρ with the normalisation 2/n · n for a linear map
-    edge = kernel * (1 - math.sqrt(10 / 30)) ** 2 * (few.edge / few.edge)
-    scale = float(ntk.limiting_ntk(net, ntk.data.sphere(2, 30, seed=0))[0, 0]) / kernel
-    assert few.edge == pytest.approx(edge * scale, rel=1e-6)
+    diagonal = float(ntk.limiting_ntk(net, ntk.data.sphere(2, 30, seed=0))[0, 0])
+    assert few.edge == pytest.approx(diagonal * (1 - math.sqrt(10 / 30)) ** 2, rel=1e-6)
 
 
 def test_equal_norms_are_one_class():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ntkscope.inspection.meaning import (
     weakest,
 )
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
-from ntkscope.inspection.spectrum import descent, require_fitting, whole_spectrum
+from ntkscope.inspection.spectrum import descent, require_fitting, trace_error, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
@@ -34,6 +33,7 @@ from ntkscope.networks.network import Network
 from ntkscope.prediction.for_sample import SamplePrediction
 from ntkscope.report import files
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.extremes import ConditionNumber
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 _SHOWN_OUTPUTS = 100  # the report's table of outputs
@@ -48,7 +48,8 @@ class Inspection:
     settings: everything needed to run it again.
     data: norms, duplicates, nearest pair of the samples; None for a kernel without them.
     n_samples: rows of the kernel.
-    smallest: λ_min as an interval with its status. largest: λ_max of the same matrix.
+    smallest, largest: λ_min and λ_max of the same matrix, as intervals with their status.
+    trace, trace_error: tr K and a bound on its error.
     spectrum: (N,) eigenvalues in ascending order, or ``None`` above 6000 samples.
     layers: what each term of the kernel contributes.
     ladder: bounds around λ_min in ascending order of what the theory says.
@@ -63,8 +64,9 @@ class Inspection:
     n_samples: int
     network: dict[str, Any]
     smallest: Eigenvalue
-    largest: float
+    largest: Eigenvalue
     trace: float
+    trace_error: float
     spectrum: Tensor | None
     layers: list[Layer]
     ladder: list[Rung]
@@ -79,9 +81,9 @@ class Inspection:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def condition_number(self) -> float:
-        """λ_max/λ_min; ``inf`` where λ_min cannot be told from zero."""
-        return self.largest / self.smallest.value if self.smallest.lower > 0 else math.inf
+    def condition_number(self) -> ConditionNumber:
+        """λ_max/λ_min as an interval, without an upper end where λ_min cannot be told from zero."""
+        return ConditionNumber.of(self.smallest, self.largest)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the same that ``result.json`` holds."""
@@ -91,9 +93,10 @@ class Inspection:
             "n_samples": self.n_samples,
             "network": self.network,
             "smallest_eigenvalue": self.smallest.to_dict(),
-            "largest_eigenvalue": self.largest,
-            "condition_number": self.condition_number,
+            "largest_eigenvalue": self.largest.to_dict(),
+            "condition_number": self.condition_number.to_dict(),
             "trace": self.trace,
+            "trace_error": self.trace_error,
             "spectrum": None if self.spectrum is None else self.spectrum.tolist(),
             "layers": [asdict(layer) for layer in self.layers],
             "ladder": [asdict(rung) for rung in self.ladder],
@@ -223,10 +226,11 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
         smallest=smallest,
         largest=largest,
         trace=K.trace(),
+        trace_error=trace_error(K),
         spectrum=spectrum,
         layers=layers,
         ladder=rungs,
-        training=training(moves.smallest, moves.largest, moves.rows),
+        training=training(moves.smallest, moves.largest, moves.rows, moves.mean),
         memorization=memorization(
             moves.smallest, moves.rows, seen.n_parameters, data, isinstance(seen.model, MLP)
         ),

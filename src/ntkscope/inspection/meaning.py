@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ntkscope.data.summary import DataSummary
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.rounding import down_to, up_to
 
 
 @dataclass(frozen=True)
@@ -17,36 +18,54 @@ class Training:
     """Full-batch gradient descent on the linearised network, in the worst case over the labels.
 
     Step sizes are for ½‖F − Y‖²; ``*_mse`` for torch's MSELoss (the mean over N samples and C
-    outputs), whose gradient is 2/(N·C) times as large. ``steps[rate][factor]`` counts steps that divide the loss by
-    10³ or 10⁶ at step 1/λ_max or at the best fixed step 2/(λ_max + λ_min): an interval
-    (few, many) from λ_min's own interval, ``None`` where λ_min cannot be told from zero.
+    outputs), whose gradient is 2/(N·C) times as large. ``largest_stable_step`` is 2 over the upper
+    end of λ_max: below it gradient descent is stable for certain, and the limit 2/λ_max is at most
+    ``largest_stable_step_error`` above it. ``best_step`` is 2/(λ_max + λ_min), within
+    ``best_step_error``. ``steps[rate][factor]`` counts steps that divide the loss by 10³ or 10⁶ at
+    step 1/λ_max or at the best fixed step: an interval (few, many) from the intervals of λ_min and
+    λ_max, ``None`` where λ_min cannot be told from zero.
     """
 
     largest_stable_step: float
+    largest_stable_step_error: float
     largest_stable_step_mse: float
     best_step: float
+    best_step_error: float
     best_step_mse: float
     steps: dict[str, dict[str, tuple[float, float] | None]]
 
 
-def training(smallest: Eigenvalue | None, largest: float, rows: int) -> Training:
+def training(
+    smallest: Eigenvalue | None, largest: Eigenvalue, rows: int, mean: float = math.inf
+) -> Training:
     """The consequences of λ_min and λ_max for gradient descent.
 
-    Both are those of the kernel of all pairs of outputs; ``rows``: N·C, which MSELoss divides by.
+    Both are those of the kernel of all pairs of outputs; ``rows``: N·C, which MSELoss divides by;
+    ``mean``: a bound on λ_min where it was not computed.
     """
     low, high = (
-        max(0.0, end) for end in ((smallest.lower, smallest.upper) if smallest else (0, 0))
+        max(0.0, end)
+        for end in (
+            (smallest.lower, smallest.upper) if smallest else (0.0, min(mean, largest.upper))
+        )
     )
-    best = 2.0 / (largest + (max(0.0, smallest.value) if smallest else 0.0))
+    stable = down_to(2.0 / largest.upper)
+    limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
+    best = 2.0 / (largest.value + (max(0.0, smallest.value) if smallest else 0.0))
+    shortest = down_to(2.0 / up_to(largest.upper + high))
+    longest = up_to(2.0 / down_to(largest.lower + low)) if largest.lower > 0 else math.inf
     to_mse = rows / 2.0
     steps: dict[str, dict[str, tuple[float, float] | None]] = {}
     for rate in ("1/λ_max", "2/(λ_max + λ_min)"):
         steps[rate] = {}
         for factor in (1e3, 1e6):
-            few = _steps(rate, high, largest, factor)
-            many = _steps(rate, low, largest, factor)
+            few = _steps(rate, high, max(largest.lower, high), factor)
+            many = _steps(rate, low, largest.upper, factor)
             steps[rate][f"{factor:.0e}"] = None if math.isinf(many) else (few, many)
-    return Training(2.0 / largest, 2.0 / largest * to_mse, best, best * to_mse, steps)
+    return Training(
+        stable, up_to(limit - stable), down_to(stable * to_mse),
+        best, up_to(max(best - shortest, longest - best)), best * to_mse, steps,
+    )  # fmt: skip
 
 
 def _steps(rate: str, least: float, largest: float, factor: float) -> float:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scipy.sparse.linalg import eigsh
-
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.outputs import OutputKernels
+from ntkscope.spectra.extremes import largest_eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 
 @dataclass(frozen=True)
 class OutputSpectrum:
-    """λ_min of one output's kernel as an interval, its λ_max, and its share of the trace kernel."""
+    """λ_min of one output's kernel as an interval, its λ_max, and its share of the trace kernel.
+
+    largest_error: the larger distance of λ_max's interval from ``largest``.
+    """
 
     index: int
     smallest: float
@@ -22,6 +24,7 @@ class OutputSpectrum:
     upper: float
     status: str
     largest: float
+    largest_error: float
     trace: float
     trace_share: float
 
@@ -35,14 +38,15 @@ def inspect_outputs(
         progress(index / len(kernels))
         K = kernel.dense().cpu()  # first: a module's blocks then have their diagonals from it
         least = smallest_eigenvalue(kernel)
-        largest = float(eigsh(K.numpy(), k=1, which="LA")[0][0])
+        largest = largest_eigenvalue(kernel)
         trace = float(K.trace())
         if isinstance(kernel, ModuleKernel):
             kernel.release()
         found.append(
             OutputSpectrum(
-                index, least.value, least.lower, least.upper, least.status.name, largest, trace, 0.0
+                index, least.value, least.lower, least.upper, least.status.name,
+                largest.value, largest.error, trace, 0.0,
             )
-        )
+        )  # fmt: skip
     total = sum(one.trace for one in found)
     return [replace(one, trace_share=one.trace / total if total else 0.0) for one in found]

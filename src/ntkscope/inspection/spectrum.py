@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from ntkscope._base import memory
@@ -14,7 +12,12 @@ from ntkscope.inspection.examined import Examined
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.spectra.extremes import extreme_eigenvalues
+from ntkscope.spectra.extremes import (
+    extreme_eigenvalues,
+    largest_eigenvalue,
+    largest_of_trace,
+)
+from ntkscope.spectra.rounding import U, down_to, up, up_to
 
 _ALL_EIGENVALUES = 6000  # above it all of them would take minutes on two cores
 _ALL_PAIRS = 1000  # rows of the kernel of all pairs of outputs whose λ_min is computed
@@ -28,65 +31,63 @@ def require_fitting(K: Kernel) -> None:
     )  # fmt: skip
 
 
-def whole_spectrum(K: Kernel, smallest: Eigenvalue) -> tuple[Tensor | None, float, Tensor]:
+def whole_spectrum(K: Kernel, smallest: Eigenvalue) -> tuple[Tensor | None, Eigenvalue, Tensor]:
     """All eigenvalues up to 6000 samples, λ_max, and the eigenvector of λ_min."""
-    matrix = K.dense()
-    vector = smallest.vector
+    largest, vector = largest_eigenvalue(K), smallest.vector
     if len(K) > _ALL_EIGENVALUES:
         if vector is None:
             raise ValueError(f"no eigenvector from {smallest.method}, which N = {len(K)} needs")
-        return None, _power_iteration(matrix), vector
+        return None, largest, vector
     if vector is None:
-        eigenvalues, vectors = torch.linalg.eigh(matrix)
-        return eigenvalues.cpu(), float(eigenvalues[-1]), vectors[:, 0].clone()
-    eigenvalues = torch.linalg.eigvalsh(matrix)
-    return eigenvalues.cpu(), float(eigenvalues[-1]), vector
-
-
-def _power_iteration(matrix: Tensor, steps: int = 300) -> float:
-    """λ_max of a PSD matrix from below, to 1e-10 or ``steps`` products."""
-    v = matrix.sum(dim=1)
-    value = 0.0
-    for _ in range(steps):
-        v = v / torch.linalg.vector_norm(v)
-        w = matrix @ v
-        value, last = float(v @ w), value
-        if abs(value - last) <= 1e-10 * value:
-            break
-        v = w
-    return value
+        eigenvalues, vectors = torch.linalg.eigh(K.dense())
+        return eigenvalues.cpu(), largest, vectors[:, 0].clone()
+    return torch.linalg.eigvalsh(K.dense()).cpu(), largest, vector
 
 
 @dataclass(frozen=True)
 class Descent:
     """The ends of the kernel of all pairs of outputs, which moves F(X) under gradient descent.
 
-    rows: N·C, the numbers that the loss adds up. ``smallest`` is None where it was not computed.
+    rows: N·C, the numbers that the loss adds up. ``smallest`` is None where it was not computed;
+    it is at most ``mean``, an upper bound on the trace over the rows.
     """
 
     smallest: Eigenvalue | None
-    largest: float
+    largest: Eigenvalue
     rows: int
+    mean: float
 
 
-def descent(seen: Examined, smallest: Eigenvalue, largest: float) -> Descent:
+def descent(seen: Examined, smallest: Eigenvalue, largest: Eigenvalue) -> Descent:
     """The same as the inspected kernel's for one output; otherwise that of ``reduce="full"``.
 
     The outputs of a model share parameters, so neither end follows from the trace kernel's. λ_min
-    is computed up to 1000 rows. Above, λ_max comes by some ten products, until the residual is 1e-3 of
-    it: its error is of the order of the residual's square.
+    is computed up to 1000 rows; λ_max then comes by products, bounded above by the trace.
     """
     N, C = len(seen.kernel), seen.n_outputs
+    trace = up(seen.kernel.trace() + trace_error(seen.kernel))
+    mean = up(trace / (N * C))
     if C == 1:
-        return Descent(smallest, largest, N)
+        return Descent(smallest, largest, N, mean)
     if isinstance(seen.model, Network):  # C equal kernels beside one another
-        one = {end: getattr(smallest, end) / C for end in ("value", "lower", "upper")}
-        return Descent(replace(smallest, **one), largest / C, N * C)
+        return Descent(_divided(smallest, C), _divided(largest, C), N * C, mean)
     assert seen.prepared is not None
     if N * C <= _ALL_PAIRS:
         ends = extreme_eigenvalues(seen.prepared.beside("full"))
-        return Descent(ends.smallest[0], ends.largest[0].value, N * C)
-    operator = seen.prepared.products("full").to_scipy()
-    start = np.ones(N * C, dtype=operator.dtype)
-    value = eigsh(operator, k=1, which="LA", v0=start, ncv=8, tol=1e-3)[0][0]
-    return Descent(None, float(value), N * C)
+        return Descent(ends.smallest[0], ends.largest[0], N * C, mean)
+    pairs = seen.prepared.products("full")  # its trace is the trace kernel's
+    return Descent(None, largest_of_trace(pairs, trace), N * C, mean)
+
+
+def trace_error(K: Kernel) -> float:
+    """A bound on the error of ``K.trace()``: N u of the sum, and Σ|ΔK_ii| ≤ N‖ΔK‖ of its terms,
+    or γ tr K where every entry has an error of its own."""
+    entries = K.entry_error() * K.trace() if K.entry_error() else len(K) * K.forming_error()
+    return up(entries + len(K) * U * K.trace())
+
+
+def _divided(end: Eigenvalue, count: int) -> Eigenvalue:
+    return replace(
+        end, value=end.value / count, lower=down_to(end.lower / count),
+        upper=up_to(end.upper / count),
+    )  # fmt: skip

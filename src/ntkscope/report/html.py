@@ -37,7 +37,10 @@ def environment() -> jinja2.Environment:
         math=math_html, number=numbers.number, human=human, steps=numbers.steps,
         count=numbers.count, own=numbers.own_smallest, bars=numbers.bars,
     )  # fmt: skip
-    made.globals.update(interval=numbers.interval, version=__version__)
+    made.globals.update(
+        interval=numbers.interval, enclosed=numbers.enclosed, with_error=numbers.with_error,
+        version=__version__,
+    )  # fmt: skip
     return made
 
 

@@ -47,6 +47,18 @@ def interval(low: float, value: float, high: float) -> str:
     return f"{value:.{digits}g} ± {error:.2g}"
 
 
+def enclosed(end: Mapping[str, Any]) -> str:
+    """An eigenvalue or a quotient of two by its interval, ``≥`` where it has no upper end."""
+    if not float(end["upper"]) < float("inf"):
+        return f"≥ {number(end['lower'])}"
+    return interval(end["lower"], end["value"], end["upper"])
+
+
+def with_error(value: float, error: float) -> str:
+    """``value ± error``, in as many digits as the error allows."""
+    return interval(value - error, value, value + error) if error < float("inf") else "unknown"
+
+
 def predicted(found: Mapping[str, Any]) -> str:
     """A finite-width prediction with its interval and reason, or why it is 0."""
     if found["regime"] == "zero":

@@ -11,12 +11,14 @@ from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope.report.numbers import (
     count,
+    enclosed,
     interval,
     number,
     own_smallest,
     predicted,
     steps,
     telling,
+    with_error,
 )
 
 with needs("report"):
@@ -98,8 +100,9 @@ def _result(record: Mapping[str, Any]) -> Table:
     style = "bold green" if smallest["status"] == "OK" else "bold red"
     table.add_row("λ_min", Text(f"{text}   {smallest['status']}", style=style))
     table.add_row("", f"by {smallest['method']}; covers {smallest['covers']}")
-    table.add_row("λ_max", number(record["largest_eigenvalue"], 6))
-    table.add_row("condition number", number(record["condition_number"]))
+    table.add_row("λ_max", enclosed(record["largest_eigenvalue"]))
+    table.add_row("condition number", enclosed(record["condition_number"]))
+    table.add_row("tr K", with_error(record["trace"], record["trace_error"]))
     table.add_row("in the wide limit", _limit(record))
     finite = record["predicted"]["empirical"]
     if finite is not None:
@@ -143,7 +146,7 @@ def _outputs(outputs: list[Mapping[str, Any]]) -> Table:
         table.add_row(
             str(output["index"]),
             interval(output["lower"], output["smallest"], output["upper"]),
-            number(output["largest"]), f"{100 * output['trace_share']:.1f}%",
+            with_error(output["largest"], output["largest_error"]), f"{100 * output['trace_share']:.1f}%",
             output["status"].replace("_", " ").lower(),
         )  # fmt: skip
     return table
@@ -168,8 +171,10 @@ def _meaning(record: Mapping[str, Any]) -> Table:
     table = _grid("What it means")
     stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
     mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
-    table.add_row("stable GD step", f"below {stable}; {mse}")
-    table.add_row("best fixed step", f"{number(training['best_step'])} for ½‖F − Y‖²")
+    short = number(training["largest_stable_step_error"], 2)
+    table.add_row("stable GD step", f"below {stable}; {mse}; at most {short} short of 2/λ_max")
+    best = with_error(training["best_step"], training["best_step_error"])
+    table.add_row("best fixed step", f"{best} for ½‖F − Y‖²")
     for rate, counts in training["steps"].items():
         text = ", ".join(f"{steps(pair)} for loss/{name}" for name, pair in counts.items())
         table.add_row("GD steps", f"{text} at η = {rate} (linearised, worst labels)")

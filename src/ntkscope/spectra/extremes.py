@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.plan import Method, plan_for
 from ntkscope.spectra.progress import Callback
+from ntkscope.spectra.proof.norms import norm_bounds, trace_bound
 from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import as_eigenvalue, require_scale, workspace
 from ntkscope.spectra.solvers.davidson import Found, as_ends, lowest_by_products
 from ntkscope.spectra.solvers.dense import Ends, Engine, Pairs
-from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
+from ntkscope.spectra.solvers.krylov import Done, block_lanczos, norm_estimate, random_block
 from ntkscope.spectra.storage.source import Source, as_source
+
+_KEPT = 96  # Ritz values that are subtracted from a trace at most
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,13 @@ class ConditionNumber:
     def __str__(self) -> str:
         return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}] ({self.status.value})"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the ends that it is made of."""
+        return {
+            "value": self.value, "lower": self.lower, "upper": self.upper,
+            "status": self.status.name,
+        }  # fmt: skip
+
 
 def extreme_eigenvalues(
     K: Any,
@@ -96,13 +107,12 @@ def extreme_eigenvalues(
         low = lowest_by_products(
             source, k, single=steps.method is Method.FLOAT32, tolerance=1e-6, callback=progress
         )
-        high = _mirrored(_largest_by_products(source, k, low.norm))
+        high = _largest_by_products(source, k, low.norm)
     else:
         read, panels, _ = workspace(source, steps)
         engine = Engine(read, panels, progress, afterwards=source.device.type != "cpu")
         low = engine.enclose(engine.pairs(k), k, certify=certify)
-        top = _top_pairs(read, k, engine.rounding)
-        high = _mirrored(engine.enclose(top, k, certify=certify, sign=-1.0))
+        high = _largest_by_factors(engine, k, certify)
     seconds = time.perf_counter() - begin
     return Extremes(
         *(
@@ -110,6 +120,30 @@ def extreme_eigenvalues(
             for ends in (low, high)
         )
     )
+
+
+def largest_eigenvalue(
+    K: Any, *, method: str = "auto", memory: float | None = None, progress: Callback | None = None
+) -> Eigenvalue:
+    """λ_max of a symmetric matrix as an interval.
+
+    Below: the Rayleigh quotient of a Lanczos vector. Above: a Cholesky factorisation of νI − K, and
+    where K is not formed the least of tr K, ‖K‖_F and the largest row sum; ``method`` says which.
+
+    Raises what :func:`smallest_eigenvalue` raises.
+    """
+    begin = time.perf_counter()
+    source = as_source(K)
+    require_scale(source)
+    steps = plan_for(source, True, False, method, memory)
+    if steps.method.by_products:
+        norm = norm_estimate(source.matmul, source.n, source.device)
+        high = _largest_by_products(source, 1, norm)
+    else:
+        read, panels, _ = workspace(source, steps)
+        engine = Engine(read, panels, progress, afterwards=source.device.type != "cpu")
+        high = _largest_by_factors(engine, 1, certify=True)
+    return as_eigenvalue(source, high, 0, True, time.perf_counter() - begin)
 
 
 def condition_number(
@@ -135,9 +169,15 @@ def _top_pairs(source: Source, k: int, rounding: float) -> Pairs:
         size = float(torch.linalg.vector_norm(residuals[:k]))
         return size <= rounding or (gap > 0 and size * size <= 1e-14 * gap * float(values[0].abs()))
 
+    return _ritz_pairs(source, block, done, min(n, k + block + 2))
+
+
+def _ritz_pairs(source: Source, block: int, done: Done, keep: int) -> Pairs:
+    """Lanczos on K, then a Rayleigh-Ritz step with the first ``keep`` vectors; the pairs of −K."""
+    n = source.n
     found = block_lanczos(
         source.matmul, random_block(n, block, source.device), done,
-        keep=min(n, k + block + 2), max_columns=min(n, 600),
+        keep=keep, max_columns=min(n, 600),
     )  # fmt: skip
     X = torch.linalg.qr(found.vectors)[0]
     Y = source.matmul(X)
@@ -149,8 +189,14 @@ def _top_pairs(source: Source, k: int, rounding: float) -> Pairs:
     )
 
 
+def _largest_by_factors(engine: Engine, k: int, certify: bool) -> Ends:
+    """The upper end, enclosed by a factorisation of νI − K."""
+    top = _top_pairs(engine.source, k, engine.rounding)
+    return _mirrored(engine.enclose(top, k, certify=certify, sign=-1.0))
+
+
 def _largest_by_products(source: Source, k: int, norm: float) -> Ends:
-    """The lower end of −K from products alone: upper bounds and estimates."""
+    """The upper end from products alone: lower bounds and estimates, and a norm of K above."""
     pairs = _top_pairs(source, k, 4 * math.sqrt(source.n) * U * norm)
     errors = []
     for i in range(k):
@@ -161,7 +207,50 @@ def _largest_by_products(source: Source, k: int, norm: float) -> Ends:
         pairs.values[:k], pairs.vectors[:, :k], pairs.residuals[:k], errors, pairs.solves,
         pairs.converged,
     )  # fmt: skip
-    return as_ends(source, found, norm, "block Lanczos on products", sign=-1.0)
+    ends = _mirrored(as_ends(source, found, norm, "block Lanczos on products", sign=-1.0))
+    bounds = norm_bounds(source)
+    if not bounds:
+        return ends
+    if "trace" in bounds:
+        slack = source.error + 2 * source.n * U * norm  # of the matrix, and of the products
+        bounds["trace beyond the Ritz values"] = trace_bound(
+            [-v for v in pairs.values], [r + slack for r in pairs.residuals], bounds["trace"]
+        )
+    name = min(bounds, key=lambda name: bounds[name])
+    return replace(
+        ends, upper=[min(u, bounds[name]) for u in ends.upper],
+        method=f"{ends.method}, above: {name} bound",
+    )  # fmt: skip
+
+
+def largest_of_trace(kernel: Kernel, trace: float) -> Eigenvalue:
+    """λ_max of a positive semidefinite kernel that shows itself by products, of a known trace.
+
+    Lanczos goes on until the Ritz values leave less of the trace than the first of them, which
+    bounds λ_max from above (:func:`~ntkscope.spectra.proof.norms.trace_bound`). The products count
+    as exact but for n u ‖K‖. ``trace``: an upper bound.
+    """
+    begin, source = time.perf_counter(), Source(kernel)
+    n, unit = source.n, torch.finfo(kernel.dtype).eps
+
+    def done(values: Tensor, residuals: Tensor) -> bool:
+        sizes = residuals[:_KEPT] + n * unit * values[0]
+        found = values[:_KEPT].tolist()
+        return bool(residuals[0] <= 1e-9 * values[0]) and trace_bound(
+            found, sizes.tolist(), trace
+        ) <= found[0] * (1 + 1e-8)
+
+    pairs = _ritz_pairs(source, min(n, 4), done, min(n, _KEPT))
+    values = [-v for v in pairs.values]
+    rounding = n * unit * values[0]
+    upper = trace_bound(values, [r + rounding for r in pairs.residuals], trace)
+    return Eigenvalue(
+        value=values[0], lower=values[0] - rounding, upper=max(upper, values[0]),
+        status=Status.OK if pairs.converged else Status.NOT_CONVERGED,
+        method="block Lanczos on products, above: what the Ritz values leave of the trace",
+        covers=kernel.covers, seconds=time.perf_counter() - begin, vector=pairs.vectors[:, 0],
+        residual=pairs.residuals[0], matvecs=pairs.solves,
+    )  # fmt: skip
 
 
 def _mirrored(ends: Ends) -> Ends:

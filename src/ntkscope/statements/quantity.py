@@ -13,6 +13,7 @@ from torch import Tensor
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 
 U = 2.0**-53  # unit roundoff of float64
+_UP = 1 + 2.0**-49  # more than the few roundings of an error's own formula
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Quantity:
     def __add__(self, other: Quantity | SupportsFloat) -> Quantity:
         b = quantity(other)
         value = self.value + b.value
-        error = self.error + b.error + U * abs(value)
+        error = (self.error + b.error + U * abs(value)) * _UP
         return Quantity(value, error, self.spread + b.spread)
 
     __radd__ = __add__
@@ -52,7 +53,7 @@ class Quantity:
         value = self.value * b.value
         error = abs(self.value) * b.error + abs(b.value) * self.error + self.error * b.error
         spread = abs(self.value) * b.spread + abs(b.value) * self.spread
-        return Quantity(value, error + U * abs(value), spread)
+        return Quantity(value, (error + U * abs(value)) * _UP, spread)
 
     __rmul__ = __mul__
 
@@ -62,8 +63,8 @@ class Quantity:
         if low <= 0:
             return Quantity(math.nan, math.inf)
         value = self.value / b.value
-        error = (self.error + abs(value) * b.error) / low + U * abs(value)
-        return Quantity(value, error, (self.spread + abs(value) * b.spread) / low)
+        error = (self.error + abs(value) * b.error) / low + 2 * U * abs(value)
+        return Quantity(value, error * _UP, (self.spread + abs(value) * b.spread) / low)
 
     def __pow__(self, exponent: int) -> Quantity:
         result = Quantity(1.0)
@@ -75,8 +76,8 @@ class Quantity:
         """The square root; a value that rounding took below 0 counts as 0."""
         root = math.sqrt(max(self.value, 0.0))
         if root == 0.0:
-            return Quantity(0.0, math.sqrt(self.error), math.sqrt(self.spread))
-        return Quantity(root, self.error / root + U * root, self.spread / (2 * root))
+            return Quantity(0.0, math.sqrt(self.error) * _UP, math.sqrt(self.spread))
+        return Quantity(root, (self.error / root + U * root) * _UP, self.spread / (2 * root))
 
 
 def quantity(x: Quantity | Eigenvalue | SupportsFloat) -> Quantity:

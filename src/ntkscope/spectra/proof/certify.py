@@ -258,15 +258,17 @@ def _difference(A: Tensor, rows: Split, cols: Split, width: int, bits: int) -> t
 def lehmann(found: Rayleigh, next_above: float, error: float = 0.0) -> list[float] | None:
     """Lower bounds on the k smallest eigenvalues, given λ_{k+1} ≥ ``next_above``.
 
-    ``error`` bounds how far any matrix that was read lies from the one that is spoken of.
+    ``error`` bounds how far any matrix that was read lies from the one that is spoken of. The one
+    behind ``found`` has λ_{k+1} ≥ ``next_above`` − 2·``error``, since the one behind ``next_above``
+    may be another; Lehmann's bound holds for it, and its eigenvalues are ``error`` from those that
+    are spoken of (Weyl). For k = 1 and two eigenvalues all of it is attained.
     None where the Ritz values reach the next eigenvalue.
     """
-    top = max(up_to(t + up(e + error)) for t, e in zip(found.values, found.errors, strict=True))
-    gap = down_to(next_above - error) - top
+    top = max(up_to(t + e) for t, e in zip(found.values, found.errors, strict=True))
+    gap = down_to(next_above - 2 * error) - top
     if gap <= 0:
         return None
-    residual = up(found.residual + error)
-    loss = up(residual * residual / (gap * (1 - 2 * U)))
+    loss = up(found.residual * found.residual / (gap * (1 - 2 * U)))
     return [
         down_to(theta - up(e + error + loss))
         for theta, e in zip(found.values, found.errors, strict=True)
