@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ntkscope._base.records import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +14,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class DataSummary:
+class DataSummary(Record):
     """N, d, the rows' norms, groups of equal rows, and the two rows with the smallest angle.
 
     ``nearest_angle`` is in radians between the closest two distinct directions' rows; it is
@@ -31,9 +33,6 @@ class DataSummary:
     nearest_pair: tuple[int, int] | None
     nearest_angle: float | None
     nearest_distance: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def summarize(X: Any) -> DataSummary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,16 @@ def inspect(
     clock.step("forward and backward pass", 0.0)
     options = Options(params, max_memory, chunk_size, self_check, general)
     seen = examine(model, X, reduce, options, seed)
+    found = _measured(seen, settings or {}, clock)
+    extra = {}
+    if width_limit:
+        clock.step("infinite width", 0.95)
+        extra["width_limit"] = _width_limit(seen)
+    return replace(found, extra=extra, seconds=clock.done(), peak_memory=memory.peak())
+
+
+def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspection:
+    """All but the wide limit, and what it took."""
     K = seen.kernel
     if len(K) < 2:
         raise ValueError("inspect needs at least 2 samples: the kernel of one sample is a number")
@@ -208,13 +218,8 @@ def inspect(
     rungs, weak = ladder(K, layers, smallest), weakest(vector, data)
     clock.step("prediction", 0.94)
     predicted = seen.predict(data)
-    extra = {}
-    if width_limit:
-        clock.step("infinite width", 0.95)
-        extra["width_limit"] = _width_limit(seen)
-    seconds = clock.done()
     return Inspection(
-        settings={"seed": seen.seed, "reduce": reduce, **(settings or {})},
+        settings={"seed": seen.seed, "reduce": seen.reduce, **settings},
         data=data,
         n_samples=len(K),
         network=seen.describe(),
@@ -233,9 +238,8 @@ def inspect(
         outputs=outputs,
         prediction=predicted,
         warnings=cautions(seen, data, smallest, moves, weak),
-        seconds=seconds,
-        peak_memory=memory.peak(),
-        extra=extra,
+        seconds={},
+        peak_memory=0,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
+from ntkscope._base.records import Record
 from ntkscope.lipschitz.ascent import largest_jacobian
 from ntkscope.lipschitz.exact import exact_constant
 from ntkscope.lipschitz.maps import feature_map
@@ -19,7 +20,7 @@ from ntkscope.networks.network import Network
 
 
 @dataclass(frozen=True)
-class LipschitzInterval:
+class LipschitzInterval(Record, without=("z",)):
     """The Lipschitz constant of f_start ↦ g_layer, in Euclidean norms.
 
     Attributes
@@ -52,10 +53,6 @@ class LipschitzInterval:
         )  # fmt: skip
         how = "exact" if self.exact else f"{self.lower_method}; {self.upper_method}"
         return f"{what} in [{self.lower:.8g}, {self.upper:.8g}] ({how})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the input z is left out."""
-        return {k: v for k, v in self.__dict__.items() if k != "z"}
 
 
 def lipschitz_interval(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.arrays import as_numpy
+from ntkscope._base.records import Record
 from ntkscope.networks.network import Network
 from ntkscope.prediction.isotropy import Isotropy, isotropy
 from ntkscope.prediction.predict import predict_smallest_eigenvalue
@@ -15,7 +16,7 @@ from ntkscope.prediction.result import Prediction
 
 
 @dataclass(frozen=True)
-class SamplePrediction:
+class SamplePrediction(Record):
     """λ_min of the limiting kernel predicted for a sample, or why there is none.
 
     prediction: None where it is refused. isotropy: the test of the sample's directions, None where
@@ -31,16 +32,6 @@ class SamplePrediction:
 
     def __str__(self) -> str:
         return str(self.prediction) if self.prediction is not None else f"refused: {self.refused}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "prediction": None if self.prediction is None else self.prediction.to_dict(),
-            "isotropy": None if self.isotropy is None else self.isotropy.to_dict(),
-            "refused": self.refused,
-            "empirical": None if self.empirical is None else self.empirical.to_dict(),
-            "empirical_refused": self.empirical_refused,
-        }
 
 
 def predict_for_sample(

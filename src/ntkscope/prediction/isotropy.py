@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ntkscope._base.arrays import Array, as_numpy
+from ntkscope._base.records import Record
 from ntkscope.prediction.caps import log_cap
 
 _ROWS = 2000  # of the sample that the moments are taken from
@@ -19,7 +20,7 @@ _PAIR = 1e-4  # probability of so near a pair
 
 
 @dataclass(frozen=True)
-class Isotropy:
+class Isotropy(Record):
     """What tells a sample from uniform directions.
 
     Attributes
@@ -38,10 +39,6 @@ class Isotropy:
     sigmas: tuple[float, float]
     pair_probability: float
     reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "sigmas": list(self.sigmas)}
 
 
 def isotropy(X: Any, nearest_angle: float | None = None) -> Isotropy:

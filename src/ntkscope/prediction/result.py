@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ntkscope._base.arrays import Array
+from ntkscope._base.records import Record
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Degree:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Record):
     """A predicted λ_min, in the units of the kernel it predicts.
 
     Attributes
@@ -68,16 +68,9 @@ class Prediction:
             f"{self.reason}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            name: [vars(d).copy() for d in self.degrees] if name == "degrees" else value
-            for name, value in vars(self).items()
-        }
-
 
 @dataclass(frozen=True)
-class SpectrumPrediction:
+class SpectrumPrediction(Record):
     """The predicted spectrum: ``density`` per unit of ln λ at ``eigenvalues``, of total mass 1.
 
     ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
@@ -96,16 +89,6 @@ class SpectrumPrediction:
             [[0.0], np.cumsum(_trapezoids(self.density, np.log(self.eigenvalues)))]
         )
         return float(np.exp(np.interp(q * mass[-1], mass, np.log(self.eigenvalues))))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "eigenvalues": self.eigenvalues.tolist(),
-            "density": self.density.tolist(),
-            "edge": self.edge,
-            "smoothing": self.smoothing,
-            "prediction": self.prediction.to_dict(),
-        }
 
 
 def _trapezoids(y: Array, x: Array) -> Array:

@@ -46,14 +46,15 @@ class PreparedModule(Prepared):
         self.shapes = {name: tuple(p.shape) for name, p in self.subject.parameters.items()}
         self.rows = as_inputs(X, self.subject, "X")
         self.cols = None if X2 is None else as_inputs(X2, self.subject, "X2")
-        self.survey = self._surveyed()
-        self.n_outputs = self.survey.n_outputs
-
-    def _surveyed(self) -> Survey:
         found = survey(self.subject, self.rows)
         in_pass = 3 * found.numbers_per_pass * self.subject.dtype.itemsize
-        most = self.options.chunk_size or _MOST_IN_A_PASS
-        self._chunk = max(1, min(most, _MOST_IN_A_PASS, int(self._limit / 8 / in_pass)))
+        most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
+        self._chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
+        self.survey = self._completed(found)
+        self.n_outputs = self.survey.n_outputs
+
+    def _completed(self, found: Survey) -> Survey:
+        """With what all samples show. Raises ValueError where they use no parameter."""
         for part in (self.rows,) if self.cols is None else (self.rows, self.cols):
             found = used_anywhere(self.subject, found, part, self._chunk)
         require_used(self.subject, found)
@@ -124,8 +125,9 @@ class PreparedModule(Prepared):
 
     @with_gradients
     def _apart(self, checked: bool = True) -> OutputKernels:
-        recipe, C = self._summed, self.n_outputs
-        passes = self._passes if self.fits(C, True) else None
+        C = self.n_outputs
+        fits = self.fits(C, True)
+        recipe, passes = (self._summed, self._passes) if fits else (self.recipe("diagonal"), None)
         made = OutputKernels([self._one(recipe.for_output(c), c, passes) for c in range(C)])
         if checked and self.options.self_check:
             check_against_autograd(made, recipe, self.rows, self.cols, passes)
