@@ -58,7 +58,8 @@ def test_a_shorter_precision_adds_its_rounding():
 
 
 def test_an_asymmetric_matrix_lies_half_its_skewness_from_its_symmetric_part():
-    K = torch.tensor([[1.0, 2.0**-49], [-(2.0**-49), 1.0]], dtype=torch.float64)
+    K = torch.eye(600, dtype=torch.float64)
+    K[0, 599], K[599, 0] = 2.0**-49, -(2.0**-49)
     from ntkscope.spectra.storage.source import as_source
 
     skew = Fraction(2.0**-48)  # ‖K − Kᵀ‖₂; its Frobenius norm is √2 of it

@@ -62,7 +62,7 @@ def descent(seen: Examined, smallest: Eigenvalue, largest: Eigenvalue) -> Descen
     """The same as the inspected kernel's for one output; otherwise that of ``reduce="full"``.
 
     The outputs of a model share parameters, so neither end follows from the trace kernel's. λ_min
-    is computed up to 1000 rows; λ_max then comes by products, bounded above by the trace.
+    is computed up to 1000 rows; λ_max then comes by at most 64 products, bounded above by the trace.
     """
     N, C = len(seen.kernel), seen.n_outputs
     trace = up(seen.kernel.trace() + trace_error(seen.kernel))
