@@ -20,11 +20,11 @@ PAPER = Paper("note2026", short="A note, 2026", title="Terms and diagonals", nee
 )
 def terms(i: Instance, out: Findings) -> None:
     for k in range(i.L):
-        out.at_most(
+        out.conclude_at_most(
             f"λ_min(K_{k}) ≤ min_i K_ii", i.lambda_term(k), i.kernel.diagonal().min(),
             key="term", k=k,
         )  # fmt: skip
-    out.scaling("λ_min(K)", i.lambda_K, "Ω", i.d, "d", key="smallest")
+    out.step_order("λ_min(K)", i.lambda_K, "Ω", i.d, "d", key="smallest")
 
 
 @PAPER.confirmer("theorem-1", "term")

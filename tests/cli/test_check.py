@@ -70,6 +70,26 @@ def test_latex_is_a_table(capsys):
         (["nguyen2021.eq-5"], "--data is needed"),
         (["nguyen2021.eq-5", "--data", "gaussian:N=5,d=3", "--widths", "4,3,1"], "3 features"),
         (["nguyen2021.eq-5", "--data", "gaussian:N=5,d=4", "--widths", "4,3,2"], "one output"),
+        *(
+            (["nguyen2021.eq-5", *SMALL, "--delta", delta], f"0 < delta < 1, got {shown}")
+            for delta, shown in (
+                ("nan", "nan"),
+                ("1", "1.0"),
+                ("2", "2.0"),
+                ("0", "0.0"),
+                ("-0.1", "-0.1"),
+            )
+        ),
+        *(
+            (["nguyen2021.eq-5", *SMALL, option, value], f"at least {least}, got {value}")
+            for option, value, least in (
+                ("--trials", "0", 1),
+                ("--trials", "-5", 1),
+                ("--samples", "0", 2),
+                ("--samples", "1", 2),
+                ("--samples", "-3", 2),
+            )
+        ),
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, message):

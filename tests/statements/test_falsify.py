@@ -15,7 +15,9 @@ from ntkscope.statements.balls.confirm import Unproved, confirm
 from ntkscope.statements.falsification import Trial
 from ntkscope.statements.falsify import falsify
 from ntkscope.statements.instance import Instance
+from ntkscope.statements.kinds import Event
 from ntkscope.statements.registry import find
+from ntkscope.statements.statement import Statement
 
 
 @pytest.mark.slow
@@ -123,3 +125,61 @@ def test_command(tmp_path):
     (record,) = json.loads(out.read_text())
     assert record["violated"]
     assert math.isfinite(record["excess"])
+
+
+def searched(monkeypatch, run, **options):
+    """falsify on a statement that is made here."""
+    made = Statement("toy.event", "", "", "", "", run)
+
+    def confirmed(*_):
+        raise Unproved("it has none")
+
+    monkeypatch.setattr(sys.modules[falsify.__module__], "find", lambda _: made)
+    monkeypatch.setattr(sys.modules[falsify.__module__], "confirm", confirmed)
+    return falsify("toy.event", **{"trials": 6, "seconds": 20.0, **options})
+
+
+def coin(promised):
+    """An event of probability one half, promised with a probability that the instance decides."""
+
+    def run(i, out):
+        heads = int((torch.rand(i.trials, generator=i.generator("coin")) < 0.5).sum())
+        out.event("a coin", heads, i.trials, promised(i))
+        out.conclude_at_least(
+            "a draw", float(i.X[0, 0]), 0.0, promised=promised(i), nonnegative=False
+        )
+
+    return run
+
+
+def test_an_event_is_refuted_by_its_probability(monkeypatch):
+    found = searched(monkeypatch, coin(lambda _: 0.9))
+    assert found.violated
+    assert isinstance(found.claim, Event)
+    assert found.claim.interval[1] < 0.9
+    assert found.claim.trials == found.shrunk.trials >= 200
+    assert (found.shrunk.N, found.shrunk.widths) == (1, (1, 1, 1))
+    assert "promised 0.9" in str(found)
+    json.dumps(found.to_dict())
+
+
+def test_a_promise_of_nothing_is_not_refuted_by_any_number_of_draws(monkeypatch):
+    found = searched(monkeypatch, coin(lambda _: -1.1))
+    assert not found.violated
+    assert not searched(monkeypatch, coin(lambda _: 0.05)).violated
+
+
+def test_shrinking_stops_where_the_promise_is_no_longer_positive(monkeypatch):
+    found = searched(monkeypatch, coin(lambda i: 0.9 if i.N >= 2 and i.n[1] >= 2 else -1.0))
+    assert found.violated
+    assert (found.shrunk.N, min(found.shrunk.widths[1:-1])) == (2, 2)
+    assert found.claim.promised == 0.9
+
+
+def test_an_instance_with_a_hypothesis_that_is_not_met_counts_only_everywhere(monkeypatch):
+    def run(_i, out):
+        out.hypothesis("never", False)
+        out.at_most("2 ≤ 1", 2.0, 1.0)
+
+    assert searched(monkeypatch, run).claim is None
+    assert searched(monkeypatch, run, everywhere=True).violated

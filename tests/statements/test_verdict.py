@@ -206,6 +206,8 @@ FREE = lambda out: out.event("E", 0, 100, -0.5)  # noqa: E731
         ((NUMBER, STEP), Outcome.NEEDS_CONSTANT, None),
         ((SINGULAR, STEP), Outcome.CONTRADICTED, False),
         ((LOST, STEP), Outcome.BELOW_ROUNDING, None),
+        ((NUMBER, LOST), Outcome.BELOW_ROUNDING, None),
+        ((NUMBER, SINGULAR), Outcome.CONTRADICTED, False),
         ((STEP, WEYL), Outcome.HOLDS, True),
         ((WEYL,), Outcome.IDENTITIES, None),
         ((), Outcome.OPEN, None),

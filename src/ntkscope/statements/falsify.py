@@ -34,7 +34,7 @@ LAWS = ("gaussian", "sphere", "cube", "binary")
 
 
 _FEW_TRIALS = 8  # behind the probability of an event at first
-_EVENT_TRIALS = 400  # behind the probability of an event that looks too rare
+_EVENT_TRIALS = 200  # behind the probability of an event that looks too rare
 _RETRIES = 6  # seeds tried before a smaller instance is given up
 
 
@@ -188,7 +188,7 @@ def falsify(
     Half of the ``trials`` are random, the other half move about the best one; the search stops
     after ``seconds``, and so does the shrinking. A violation is shrunk (fewest rows, smallest widths) and, where its claim has
     a confirmer, evaluated in ball arithmetic. An event counts as missed where the 99% interval of its
-    probability over 400 trials lies below a promised one that is positive. ``everywhere`` counts
+    probability over 200 trials lies below a promised one that is positive. ``everywhere`` counts
     instances on which a hypothesis about the data or the widths is not met as well.
 
     Raises ValueError for an unknown id or no trials, ImportError where a confirmation needs

@@ -45,7 +45,8 @@ class Instance:
     samples: draws behind a Monte-Carlo expectation. trials: repetitions behind a success rate.
     delta: the failure probability δ that some statements take.
 
-    Raises ValueError for several outputs (the theory has one) or data that do not fit.
+    Raises ValueError for several outputs (the theory has one), data that do not fit, δ outside of
+    (0, 1), no trials, or fewer than two draws.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Instance:
             raise ValueError(
                 f"X has {self.X.shape[1]} features, the network takes {self.network.dim}"
             )
+        _require_budget(samples, trials, delta)
         self.seed, self.distribution = seed, distribution
         self.samples, self.trials, self.delta = samples, trials, delta
         self._held: dict[Any, Any] = {}
@@ -356,3 +358,16 @@ class Instance:
         if len(values) < 2:
             return math.inf
         return float(values.std()) / math.sqrt(len(values))
+
+
+def _require_budget(samples: int, trials: int, delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(
+            f"delta must be a probability with 0 < delta < 1, got {delta}; leave it out for 0.1"
+        )
+    for name, value, least, why in (
+        ("samples", samples, 2, "an expectation needs them for its standard error"),
+        ("trials", trials, 1, "a success rate is taken over them"),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value}: {why}")

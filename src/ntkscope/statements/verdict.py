@@ -155,7 +155,8 @@ class Verdict:
         return as_latex(self.to_dict())
 
 
-# a statement comes to the first of these that one of its findings comes to
+# a statement comes to the first of these that one of its findings comes to: a lower bound that rounding
+# swallows comes before the upper bound beside it, which always needs some constant
 _CLAIMS = (
     ClaimOutcome.HOLDS, ClaimOutcome.OPEN, ClaimOutcome.BELOW_ROUNDING, ClaimOutcome.VACUOUS,
 )  # fmt: skip
@@ -163,7 +164,7 @@ _EVENTS = (
     EventOutcome.REACHED, EventOutcome.OPEN, EventOutcome.NO_NUMBER, EventOutcome.PROMISED_NOTHING,
 )  # fmt: skip
 _CONSTANTS = (
-    ConstantOutcome.CONTRADICTED, ConstantOutcome.NEEDS_CONSTANT, ConstantOutcome.BELOW_ROUNDING,
+    ConstantOutcome.CONTRADICTED, ConstantOutcome.BELOW_ROUNDING, ConstantOutcome.NEEDS_CONSTANT,
     ConstantOutcome.OPEN, ConstantOutcome.VACUOUS,
 )  # fmt: skip
 
