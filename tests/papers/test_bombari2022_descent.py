@@ -2,13 +2,18 @@
 
 import math
 
+import pytest
 import torch
 
 import ntkscope as ntk
+from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.mlp import MLP
 from ntkscope.papers.bombari2022.ball import jacobian_change
 from ntkscope.papers.bombari2022.boost import start, with_gamma
 from ntkscope.papers.bombari2022.descent import proof, refutation, threshold
+from ntkscope.papers.bombari2022.figure_1 import FIGURE as FIGURE_1
+from ntkscope.papers.bombari2022.figure_2 import FIGURE as FIGURE_2
+from ntkscope.papers.bombari2022.figure_2 import transition
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.outcomes import ClaimOutcome, HypothesisState, Outcome
 from ntkscope.statements.registry import find
@@ -87,7 +92,7 @@ def test_the_two_sides_of_the_smallest_gamma():
     failed, proved = threshold(j, theirs, proof)
     assert refutation(with_gamma(j, refuted)) > 1 >= refutation(with_gamma(j, passed))
     assert proof(with_gamma(j, failed)) > 1 >= proof(with_gamma(j, proved))
-    assert refuted < passed <= 1.2 * refuted
+    assert refuted < passed <= 1.25 * refuted
     assert refuted < proved
 
 
@@ -110,3 +115,34 @@ def test_lemma_h_2_fails_for_halves_that_are_not_equal():
         own.model.weights[-1][0] += 1e-6
     fresh = Instance(own.model, own.X, distribution=law)
     assert find("bombari2022.lemma-h.2").check(fresh).outcome is Outcome.VIOLATED
+
+
+def test_figure_2_reports_the_transition_at_three_losses():
+    records = [
+        {"N": N, "d2": d2, "final_loss": 10.0 ** (-3.5 * d2 / N)}
+        for N in (100, 200, 400)
+        for d2 in range(10, 500, 10)
+    ]
+    table = Table(tuple(records[0]), tuple(records))
+    for loss in (0.1, 0.01, 0.001):
+        expected = -math.log10(loss) / 3.5
+        found = transition(table, loss)
+        assert {N: d2 / N for N, d2 in found.items()} == pytest.approx(
+            dict.fromkeys(found, expected)
+        )
+    analysis = FIGURE_2.analyse(table)
+    assert analysis.numbers["slopes"] == pytest.approx(
+        {"0.1": 1 / 3.5, "0.01": 2 / 3.5, "0.001": 3 / 3.5}
+    )
+
+
+def test_figure_1_draws_and_judges_the_term_of_the_theorem():
+    records = [
+        {"N": N, "d2": d2, "lambda_min": 0.2 * d2, "lambda_min.status": "OK",
+         "layer_1": 0.1 * d2, "layer_1.status": "OK", "seed": seed}
+        for N in (100, 200) for d2 in (400, 900, 1600, 2500) for seed in (0, 1)
+    ]  # fmt: skip
+    table = Table(tuple(records[0]), tuple(records))
+    names = [v.curve for v in FIGURE_1.analyse(table).verdicts]
+    assert names == ["N = 100", "N = 100, K_(L-2)", "N = 200", "N = 200, K_(L-2)"]
+    assert "layers" in FIGURE_1.settings("quick")["measure"]

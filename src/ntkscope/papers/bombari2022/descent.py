@@ -167,7 +167,7 @@ def smallest_gamma(i: Instance, out: Findings) -> None:
 
 
 def threshold(
-    j: Instance, first: float, ratio: Callable[[Instance], float], rounds: int = 8
+    j: Instance, first: float, ratio: Callable[[Instance], float], rounds: int = 6
 ) -> tuple[float, float]:
     """(the largest γ tried with ratio > 1, the smallest with ratio ≤ 1), close to each other.
 
@@ -180,7 +180,7 @@ def threshold(
             above = max(above, gamma)
         else:
             below = min(below, gamma)
-        if below <= 1.1 * above:
+        if below <= 1.2 * above:
             break
         # aim a little beyond 1 from either side
         aim = found / (0.98 if found > 1 else 1.02)

@@ -14,7 +14,9 @@ from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
 
-THRESHOLD = 0.01  # a loss that counts as zero: a hundredth of the targets' variance
+# losses that count as zero, as shares of the targets' variance; the middle one is drawn
+THRESHOLDS = (0.1, 0.01, 0.001)
+THRESHOLD = THRESHOLDS[1]
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -42,13 +44,13 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }
 
 
-def transition(table: Table) -> dict[int, float]:
+def transition(table: Table, threshold: float = THRESHOLD) -> dict[int, float]:
     """N → the d² at which the mean log10 loss falls through the threshold, by interpolation.
 
     An N whose column lies wholly above or below it has no entry.
     """
     found: dict[int, float] = {}
-    level = math.log10(THRESHOLD)
+    level = math.log10(threshold)
     for (N,), column in table.groups("N"):
         points = []
         for (d2,), cell in column.groups("d2"):
@@ -85,26 +87,33 @@ def _through_origin(found: dict[int, float]) -> float:
 def _analyse(table: Table) -> Analysis:
     found = transition(table)
     missing = len(table.distinct("N")) - len(found)
-    facts = [
-        ("N whose transition lies inside the grid", f"{len(found)}, outside: {missing}"),
-        ("loss that counts as zero", f"{THRESHOLD:g}"),
-    ]
+    facts = [("N whose transition lies inside the grid", f"{len(found)}, outside: {missing}")]
+    slopes = {}
+    for threshold in THRESHOLDS:
+        at = transition(table, threshold)
+        if at:
+            slopes[threshold] = slope = _through_origin(at)
+            facts.append(
+                (
+                    f"loss {threshold:g} counts as zero",
+                    f"d² ≈ {slope:.4g} N over {len(at)} N, 3d² + d ≈ {3 * slope:.3g} parameters a sample",
+                )
+            )
     if len(found) < 3:
         return Analysis("Too few transitions inside the grid for a fit.", (), tuple(facts))
     groups = {float(N): [d2] for N, d2 in found.items()}
     verdict = scaling_verdict("d² of the transition over N", groups, 1.0)
-    slope = _through_origin(found)
-    facts += [
-        ("line d² = s·N", f"s = {slope:.4g}"),
-        ("parameters at the transition, 3d² + d ≈ c·N", f"c ≈ {3 * slope:.3g}"),
-        ("power law", str(power_law(groups))),
-    ]
+    facts.append(("power law", str(power_law(groups))))
     return Analysis(
-        f"The transition follows d² ≈ {slope:.3g} N; its exponent in N is "
-        f"{verdict.whole.exponent} ({verdict.outcome.value} with 1).",
+        f"The transition follows d² ≈ {slopes[THRESHOLD]:.3g} N at loss {THRESHOLD:g}; its exponent in N "
+        f"is {verdict.whole.exponent} ({verdict.outcome.value} with 1).",
         (verdict,),
         tuple(facts),
-        {"transition": {str(n): d2 for n, d2 in found.items()}, "slope": slope},
+        {
+            "transition": {str(n): d2 for n, d2 in found.items()},
+            "slopes": {f"{t:g}": slope for t, slope in slopes.items()},
+            "slope": slopes[THRESHOLD],
+        },
     )
 
 
@@ -124,8 +133,9 @@ FIGURE = Figure(
         "The recorded loss is the mean over the last window that did not rise; the authors' script "
         "divides the window's sum of 100 epochs by 50.",
         "float32, as the authors' script has it by default; the targets are Gaussian as in the text.",
-        "The transition is where the mean log10 loss passes "
-        f"{THRESHOLD:g}, a hundredth of the targets' variance.",
+        "The transition is where the mean log10 loss passes 0.1, 0.01 or 0.001 of the targets' "
+        "variance: the threshold decides where success begins, so all three are reported; the middle "
+        "one is drawn and fitted.",
     ),
     settings=_settings,
     draw=_draw,

@@ -72,7 +72,7 @@ FIGURE = Figure(
         "The data's law is not stated beside the figure: standard Gaussian.",
         "The bump at N = 700, d = 200, n_2 = 100 of the full version is one draw's luck: its 50 trials "
         "have a mean ‖W_3‖² of 2.143 where 2 ± 0.04 is expected.",
-        "\"Depends linearly\" is read as a straight line with an intercept, shown with its residual; the "
+        '"Depends linearly" is read as a straight line with an intercept, shown with its residual; the '
         "verdict on a power law through zero is a second question, and n_2 = 100 ≪ N is our own choice.",
     ),
     settings=_settings,
