@@ -42,6 +42,8 @@ def _worst_sample(i: Instance) -> int:
 
 
 def _require_smooth(i: Instance) -> None:
+    if not i.plain:
+        raise NotComputable("the bound is for networks without biases and residual connections")
     if i.slope is None or i.slope_of_derivative is None:
         raise NotComputable(
             f"the bound needs finite |φ′| and |φ″|, which {i.network.activation} has not"

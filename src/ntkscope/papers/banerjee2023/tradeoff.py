@@ -110,7 +110,7 @@ def depth_fit(i: Instance, sigma_sq: float) -> tuple[float, float, float, float,
             at = at_variance(i, sigma_sq, _DEPTH_ROWS, hidden, draw)
             k = layers(at)
             depths.append(hidden)
-            ratios.append(_log(at.lambda_K.value / k.smallest(1).value))
+            ratios.append(_log(at.lambda_K.value) - _log(k.smallest(1).value))
             printed.append(_log(k.printed(hidden - 1, _PRINTED_R).value))
             corrected.append(_log(k.best(hidden - 1)[1].value))
     slope, error = _slope(depths, ratios)
