@@ -166,7 +166,7 @@ def _printed_chain(i: Instance, out: Findings, k: Layers) -> None:
     level2="v ≤ 3(√log n + 1)²σ_0² n/(c_3 λ_l) where Lemma 4.2's band stands; λ_l = Ω(1) is what is left",
 )
 def eq_10(i: Instance, out: Findings) -> None:
-    scaled_data(i, out)
+    scaled = scaled_data(i, out)
     linear_width(i, out)
     k, s = layers(i), Setting(i.network)
     spread = (math.sqrt(math.log(i.N)) + 1) ** 2
@@ -180,7 +180,7 @@ def eq_10(i: Instance, out: Findings) -> None:
         if l > 1 and band:
             bound = 3 * spread * s.sigma_sq * i.N / value.value
             out.at_most(f"c_3 v ≤ 3(√log n + 1)² σ_0² n/λ_{l}", v, bound, key="v", l=l)
-        elif l == 1:
+        elif l == 1 and scaled:
             # ‖A^(0)‖² = nd, so ν_0² = σ_0²/c stands where eq. 10 has σ_0²
             exact = 2 * spread * s.nu_sq * i.N / value.value
             out.equal("c_3 v = 2(√log n + 1)² ν_0² n/λ_1", v, exact, key="v", l=l)
