@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -142,16 +143,18 @@ def _printed_chain(i: Instance, out: Findings, k: Layers) -> None:
     for l in range(1, i.L - 1) if as_printed(i) else ():
         event_over_weights(
             i, out, f"λ_{l + 1} ≥ c_0^{{({l},r)}} λ_1 as printed, r = 1 … 7",
-            lambda fresh, l=l: every(
-                reaches(layers(fresh).smallest(l + 1), lambda_1 * layers(fresh).printed(l, r))
-                for r in ORDERS
-            ),
+            partial(_chain_event, l=l, lambda_1=lambda_1),
             promised, key="printed", l=l + 1,
         )  # fmt: skip
         for r in ORDERS:
             out.conclude_at_least(f"λ_{l + 1}, r = {r}, as printed", k.smallest(l + 1),
                                   lambda_1 * k.printed(l, r), erratum=True, key="printed",
                                   promised=promised, l=l + 1, r=r)  # fmt: skip
+
+
+def _chain_event(fresh: Instance, l: int, lambda_1: Quantity) -> bool | None:
+    k = layers(fresh)
+    return every(reaches(k.smallest(l + 1), lambda_1 * k.printed(l, r)) for r in ORDERS)
 
 
 @PAPER.statement(

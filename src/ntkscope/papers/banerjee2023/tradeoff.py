@@ -39,7 +39,9 @@ def tradeoff(i: Instance, out: Findings) -> None:
     out.table("Trade-off over σ_0²", COLUMNS, rows, plot=drawn)
     phi = i.network.activation
     slope = i.slope if phi.at_zero == 0.0 else None
-    for row in rows if slope is not None else ():
+    for row in rows:
+        if slope is None:
+            break
         at = f"at σ_0² = {row.sigma_sq:g}"
         out.at_least(f"ν_0 ≥ 1/M {at}", Quantity(row.nu, 1e-9 * row.nu), 1 / slope, key="nu",
                      sigma_sq=row.sigma_sq)  # fmt: skip
