@@ -27,14 +27,13 @@ def banerjee(widths, N, init=LARGE, name="tanh", seed=0):
 
 ERRATA = [
     ("definition-4.1", r"eq. 7 as printed, a = 0.25", banerjee((2, 3, 1), 2, "banerjee2023")),
-    ("theorem-4.1", "λ_min(K) ≥ c_0 λ_1 as printed", banerjee((3, 5, 5, 1), 2)),
+    ("theorem-4.1", "λ_min(K) ≥ c_0^{(1,", banerjee((3, 5, 5, 1), 2)),
     ("theorem-4.2", "layer 1, r = 2, as printed", banerjee((3, 4, 1), 3)),
     ("theorem-4.2", "layer 2, r = 3, as printed", banerjee((3, 5, 5, 1), 2)),
     ("theorem-4.2", "layer 3, r = 5, as printed", banerjee((3, 6, 6, 6, 1), 3)),
     ("lemma-4.3", "λ_2, r = 3, as printed", banerjee((3, 5, 5, 1), 2)),
     ("lemma-4.3", "λ_3, r = 3, as printed", banerjee((3, 6, 6, 6, 1), 2)),
     ("lemma-4.2", "max_i ‖α^(1)‖²", banerjee((2, 8, 1), 2, "banerjee2023:sigma0_sq=0.25")),
-    ("tradeoff", "λ_min(K) ≥ c_0 λ_1 as printed at σ_0² = 10", banerjee((3, 5, 5, 1), 2)),
     ("tradeoff", "γ ≤ 1 at σ_0² = 0.25", banerjee((3, 5, 5, 1), 2)),
 ]
 

@@ -53,9 +53,9 @@ def test_a_statement_whose_condition_is_never_met_is_searched_everywhere():
     found = falsify("banerjee2023.lemma-4.2", trials=10)
     assert found.claim is None
     assert "--everywhere" in found.note
-    found = falsify("banerjee2023.lemma-4.2", trials=20, everywhere=True)
+    found = falsify("banerjee2023.lemma-4.2", trials=20, everywhere=True, shrink=False)
     assert found.violated
-    assert found.confirmation.refuted
+    assert found.claim.promised > found.claim.interval[1]
 
 
 def test_the_first_layer_of_theorem_4_2_is_proved_false():
@@ -75,7 +75,7 @@ def test_lemma_4_3_is_proved_false_at_large_variance():
         trial = Trial((3, 30, 30, 1), "tanh", "banerjee2023:sigma0_sq=10", "ntk", "sphere", 1, seed)
         instance = trial.instance()
         verdict = find("banerjee2023.lemma-4.3").check(instance)
-        bad = [c for c in verdict.violations if "λ_2, r = 3" in c.name]
+        bad = [c for c in verdict.claims if "λ_2, r = 3, as" in c.name and c.holds is False]
         if bad:
             made = confirm(verdict.id, instance, bad[0])
             assert made.refuted

@@ -75,9 +75,7 @@ def assumption_1(i: Instance, out: Findings) -> None:
 )
 def assumption_2(i: Instance, out: Findings) -> None:
     scaled_data(i, out)
-    off = (i.norms_sq(i.X) / i.d - 1).abs().max()
-    out.conclude_equal("max_i |‖x_i‖²/d − 1| = 0", Quantity(float(off), 1e-9), 0.0, scale=1.0,
-                       key="scaled")  # fmt: skip
+    out.extremes("‖x_i‖²", i.norms_sq(i.X), "Θ", i.d, "d")
 
 
 @PAPER.statement(

@@ -76,7 +76,8 @@ def _analyse(table: Table) -> Analysis:
     pace = "mild" if flat else "strong"
     return Analysis(
         f"λ_min {word} on every run; its decrease over the larger half of the widths is {pace} "
-        "(exponents below). A sweep shows no bound, only that none is met yet.",
+        "(exponents below). That is for v ~ N(0, I); with a unit vector v λ_min falls like 1/m. A sweep "
+        "shows no bound, only that none is met yet.",
         (),
         tuple(facts),
         numbers,
@@ -87,7 +88,9 @@ FIGURE = Figure(
     id="banerjee2023-figure-1",
     title="λ_min stays away from zero at linear width",
     source="Banerjee, Cisneros-Velarde, Zhu and Belkin 2023, §6, Figure 1",
-    claim="Theorem 4.1: with m = n, λ_min(K) is bounded away from zero by a constant.",
+    claim=(
+        "Theorem 4.1: with m = n, λ_min(K) is bounded away from zero by a constant. Drawn for v ~ N(0, I)."
+    ),
     setup=(
         'Two hidden layers of width m = n ∈ {200, 300, …, 4000}, d = 100, sigmoid and tanh, "ntk" '
         "parameterization, 3 draws of the weights on the same data; mean and one standard "

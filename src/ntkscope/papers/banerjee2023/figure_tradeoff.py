@@ -81,6 +81,10 @@ def _analyse(table: Table) -> Analysis:
             (f"L = {layers}: λ_min there over that at σ_0² = {low:g}", f"{gain:.3g}"),
             (f"L = {layers}: ‖∇²f‖ at σ_0² = {high:g} over that at {low:g}", f"{rise:.3g}"),
         ]
+    for sigma_sq, slope, error in _per_layer(table):
+        numbers[f"σ_0² = {sigma_sq:g}"] = {"log_lambda_min_per_layer": slope, "error": error}
+        facts.append((f"σ_0² = {sigma_sq:g}: log λ_min per hidden layer, fitted over L",
+                      f"{slope:.3g} ± {error:.2g}"))  # fmt: skip
     smallest = min(float(r["nu0"]) for r in table.records if "nu0" in r)
     facts.append(("smallest ν_0 of all runs (the text's regime needs ν_0 ≤ ½)", f"{smallest:.4g}"))
     grows = all(a <= b * 1.05 for a, b in itertools.pairwise(falling))
@@ -99,6 +103,20 @@ def _analyse(table: Table) -> Analysis:
         tuple(facts),
         numbers,
     )
+
+
+def _per_layer(table: Table) -> list[tuple[float, float, float]]:
+    """(σ_0², slope of log λ_min over L, its standard error): exponential in L is a slope that is not 0."""
+    from scipy.stats import linregress
+
+    found = []
+    for (sigma_sq,), part in table.groups("sigma0_sq"):
+        good = [(int(r["layers"]), math.log(r["lambda_min"])) for r in part.records
+                if r.get("lambda_min", 0) > 0]  # fmt: skip
+        if len({layers for layers, _ in good}) > 2:
+            fit = linregress(*zip(*good, strict=True))
+            found.append((float(sigma_sq), float(fit.slope), float(fit.stderr)))
+    return found
 
 
 FIGURE = Figure(

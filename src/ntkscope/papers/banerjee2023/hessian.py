@@ -42,6 +42,8 @@ def _worst_sample(i: Instance) -> int:
 
 
 def _require_smooth(i: Instance) -> None:
+    if not i.plain:
+        raise NotComputable("the bound is for networks without biases and residual connections")
     if i.slope is None or i.slope_of_derivative is None:
         raise NotComputable(
             f"the bound needs finite |φ′| and |φ″|, which {i.network.activation} has not"
@@ -81,14 +83,15 @@ def definition_5_1(i: Instance, out: Findings) -> None:
 )
 def proposition_5_1(i: Instance, out: Findings) -> None:
     _require_smooth(i)
-    scaled_data(i, out)
+    scaled = scaled_data(i, out)
     unit = initialization.unit_output(i.network.init)
     out.hypothesis("v_0 is a random unit vector", unit, i.model.weights[-1].detach().norm(), 1.0)
     s, m, hidden = Setting(i.network), min(i.n[1 : i.L]), i.L - 1
     nu = math.sqrt(s.nu_sq)
     norms = [float(torch.linalg.matrix_norm(w.detach(), 2)) for w in i.model.weights]
     x_norm = float(torch.linalg.vector_norm(i.X, dim=1).max())
-    within = as_printed(i) and all(w <= 4 * nu * math.sqrt(m) for w in norms[:-1])
+    within = scaled and unit and as_printed(i)
+    within = within and all(w <= 4 * nu * math.sqrt(m) for w in norms[:-1])
     rows = []
     for rho, rho1 in _radii(i):
         found = _ascent(i, rho, rho1)[0]

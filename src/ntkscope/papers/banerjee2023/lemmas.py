@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -142,16 +143,18 @@ def _printed_chain(i: Instance, out: Findings, k: Layers) -> None:
     for l in range(1, i.L - 1) if as_printed(i) else ():
         event_over_weights(
             i, out, f"λ_{l + 1} ≥ c_0^{{({l},r)}} λ_1 as printed, r = 1 … 7",
-            lambda fresh, l=l: every(
-                reaches(layers(fresh).smallest(l + 1), lambda_1 * layers(fresh).printed(l, r))
-                for r in ORDERS
-            ),
+            partial(_chain_event, l=l, lambda_1=lambda_1),
             promised, key="printed", l=l + 1,
         )  # fmt: skip
         for r in ORDERS:
             out.conclude_at_least(f"λ_{l + 1}, r = {r}, as printed", k.smallest(l + 1),
                                   lambda_1 * k.printed(l, r), erratum=True, key="printed",
                                   promised=promised, l=l + 1, r=r)  # fmt: skip
+
+
+def _chain_event(fresh: Instance, l: int, lambda_1: Quantity) -> bool | None:
+    k = layers(fresh)
+    return every(reaches(k.smallest(l + 1), lambda_1 * k.printed(l, r)) for r in ORDERS)
 
 
 @PAPER.statement(
@@ -166,7 +169,7 @@ def _printed_chain(i: Instance, out: Findings, k: Layers) -> None:
     level2="v ≤ 3(√log n + 1)²σ_0² n/(c_3 λ_l) where Lemma 4.2's band stands; λ_l = Ω(1) is what is left",
 )
 def eq_10(i: Instance, out: Findings) -> None:
-    scaled_data(i, out)
+    scaled = scaled_data(i, out)
     linear_width(i, out)
     k, s = layers(i), Setting(i.network)
     spread = (math.sqrt(math.log(i.N)) + 1) ** 2
@@ -180,7 +183,7 @@ def eq_10(i: Instance, out: Findings) -> None:
         if l > 1 and band:
             bound = 3 * spread * s.sigma_sq * i.N / value.value
             out.at_most(f"c_3 v ≤ 3(√log n + 1)² σ_0² n/λ_{l}", v, bound, key="v", l=l)
-        elif l == 1:
+        elif l == 1 and scaled:
             # ‖A^(0)‖² = nd, so ν_0² = σ_0²/c stands where eq. 10 has σ_0²
             exact = 2 * spread * s.nu_sq * i.N / value.value
             out.equal("c_3 v = 2(√log n + 1)² ν_0² n/λ_1", v, exact, key="v", l=l)

@@ -30,6 +30,8 @@ _MAX_ROWS = 200  # of the samples whose kernel with several outputs is formed
     level2="with (W^(l'))ᵀ and the Hadamard product, against autograd on the first rows",
 )
 def eq_4(i: Instance, out: Findings) -> None:
+    if not i.plain:
+        raise NotComputable("eq. 4 is for networks without biases and residual connections")
     rows = min(i.N, _ROWS)
     grads = torch.stack([_gradient(i, row) for row in range(rows)])
     direct = grads @ grads.T
@@ -75,6 +77,8 @@ def _gradient(i: Instance, row: int) -> torch.Tensor:
     level2="λ_min of the kernel of 3 outputs, V ~ N(0, 1), against the last layer's share and λ_1",
 )
 def outputs(i: Instance, out: Findings) -> None:
+    if not i.plain:
+        raise NotComputable("§3 has neither biases nor residual connections")
     if i.N > _MAX_ROWS:
         raise NotComputable(f"the kernel of {_OUTPUTS} outputs is formed up to {_MAX_ROWS} samples")
     top = i.L - 1

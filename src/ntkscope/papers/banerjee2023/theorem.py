@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -133,7 +134,7 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
     for l in range(1, i.L):
         event_over_weights(
             i, out, f"λ_min(A^({l})A^({l})ᵀ) ≥ c_0^{{({l - 1},r)}} m λ_1 as printed, r = 2 … 7",
-            lambda fresh, l=l: _features_event(fresh, l, lambda_1), theorem_promise(i),
+            partial(_features_event, l=l, lambda_1=lambda_1), theorem_promise(i),
             key="printed", note=_FIRST_LAYER if l == 1 else "", l=l,
         )  # fmt: skip
         for r in ORDERS[1:]:

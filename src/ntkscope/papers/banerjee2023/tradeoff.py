@@ -39,7 +39,9 @@ def tradeoff(i: Instance, out: Findings) -> None:
     out.table("Trade-off over σ_0²", COLUMNS, rows, plot=drawn)
     phi = i.network.activation
     slope = i.slope if phi.at_zero == 0.0 else None
-    for row in rows if slope is not None else ():
+    for row in rows:
+        if slope is None:
+            break
         at = f"at σ_0² = {row.sigma_sq:g}"
         out.at_least(f"ν_0 ≥ 1/M {at}", Quantity(row.nu, 1e-9 * row.nu), 1 / slope, key="nu",
                      sigma_sq=row.sigma_sq)  # fmt: skip
@@ -110,7 +112,7 @@ def depth_fit(i: Instance, sigma_sq: float) -> tuple[float, float, float, float,
             at = at_variance(i, sigma_sq, _DEPTH_ROWS, hidden, draw)
             k = layers(at)
             depths.append(hidden)
-            ratios.append(_log(at.lambda_K.value / k.smallest(1).value))
+            ratios.append(_log(at.lambda_K.value) - _log(k.smallest(1).value))
             printed.append(_log(k.printed(hidden - 1, _PRINTED_R).value))
             corrected.append(_log(k.best(hidden - 1)[1].value))
     slope, error = _slope(depths, ratios)
