@@ -70,7 +70,7 @@ def test_missing_flint_is_said(monkeypatch):
 
     def absent(name, *args, **kwargs):
         if name == "flint":
-            raise ImportError(name)
+            raise ModuleNotFoundError(name=name)
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", absent)

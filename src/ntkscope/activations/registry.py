@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -76,3 +77,12 @@ def _from_spec(spec: Spec) -> Activation:
     own = made.name.partition(":")[0] == spec.name
     # by its registered name it can be made again, so it is nobody's private function
     return dataclasses.replace(made, name=made.name if own else str(spec), custom=False)
+
+
+def _reduce(phi: Activation) -> Any:
+    """An activation of a registered name is pickled by it: its closed forms may be closures."""
+    registered = not phi.custom and phi.name.partition(":")[0] in names()
+    return (activation, (phi.name,)) if registered else object.__reduce_ex__(phi, 2)
+
+
+copyreg.pickle(Activation, _reduce)

@@ -11,6 +11,7 @@ and of E‖f_k − μ‖² the projection takes Var⟨f_k, μ̂⟩ ≤ C_P ‖f_
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -166,7 +167,7 @@ def _order_events(i: Instance, out: Findings, k: int) -> None:
     if not redrawable(i) or not i.mean_features(k)[1] or i.N < 2:
         return
 
-    def occurs(fresh: Instance, r: int) -> bool | None:
+    def occurs(r: int, fresh: Instance) -> bool | None:
         A, centred = fresh.F(k), fresh.centred(k)
         full, reduced = (A @ A.T) ** r, (centred @ centred.T) ** r
         least = float(torch.linalg.eigvalsh(full - reduced)[0])
@@ -175,7 +176,7 @@ def _order_events(i: Instance, out: Findings, k: int) -> None:
 
     for r in (1, 2, 3, 4):
         out.event_over(f"(FFᵀ)^{r} ⪰ (F̃F̃ᵀ)^{r}, layer {k}", i.redraws(),
-                       lambda fresh, r=r: occurs(fresh, r), None, key="order", k=k, r=r)  # fmt: skip
+                       partial(occurs, r), None, key="order", k=k, r=r)  # fmt: skip
 
 
 @PAPER.statement(
@@ -214,12 +215,12 @@ def projection(i: Instance, out: Findings) -> None:
             out.step_order(f"{which}_i ‖P(f_{k}(x_i) − Ef_{k})‖²", rounded(value, i.n[k] + 8, size),
                            "Θ", scales.features(i, k), expression, key="row", which=which, k=k)  # fmt: skip
         for r in (1, 2, 3, 4):
-            value = projected_lambda(i, k, r)
+            least = projected_lambda(i, k, r)
             name = f"λ_min((F̃_{k}PF̃_{k}ᵀ)^{r})"
             out.at_least(f"λ_min((F_{k}F_{k}ᵀ)^{r}) ≥ {name}", power_eigenvalue(A @ A.T, r, i.n[k]),
-                         value, tautology=True, key="eigenvalues", k=k, r=r)  # fmt: skip
+                         least, tautology=True, key="eigenvalues", k=k, r=r)  # fmt: skip
             if math.comb(i.n[k] + r - 2, r) >= i.N:
-                out.conclusion(name, value, "Θ", scales.features(i, k, r), f"({expression})^{r}",
+                out.conclusion(name, least, "Θ", scales.features(i, k, r), f"({expression})^{r}",
                                key="power", k=k, r=r)  # fmt: skip
     if not i.mean_features(i.L - 1)[1]:
         out.note("A sampled mean serves: the order holds whatever vector is put for E f_k.")

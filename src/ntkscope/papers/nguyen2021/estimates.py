@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.papers.nguyen2021.finite import features_event
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.kinds import Parameter
 from ntkscope.statements.quantity import Quantity, U, rounded, sample_mean
 from ntkscope.statements.shared import assumptions, chains, scales, tails
 from ntkscope.statements.shared.relu import feature_bound, norm_bound
@@ -62,11 +62,11 @@ def feature_norm(i: Instance, out: Findings) -> None:
         features_event(i, out, k)
 
 
-def _rate(
-    out: Findings, name: str, ratio: Tensor, failure: float, over: str, **at: Parameter
-) -> None:
+def _rate(out: Findings, name: str, ratio: Tensor, failure: float, over: str, **at: int) -> None:
     successes = int(((ratio >= 0.5) & (ratio <= 1.5)).sum())
-    out.event(name, successes, len(ratio), 1.0 - failure, over=over, key="within-half", **at)
+    out.event(
+        name, successes, len(ratio), 1.0 - failure, over=over, key="within-half", **cast(Any, at)
+    )
 
 
 def pair_moment(i: Instance, k: int) -> tuple[float, Tensor]:
