@@ -51,8 +51,14 @@ def _analyse(table: Table) -> Analysis:
         name = f"d = {d}, n_2 = {n}"
         verdicts.append(scaling_verdict(name, groups, 1.0))
         straight = line(groups)
+        means = {N: sum(values) / len(values) for N, values in groups.items()}
+        residual = max(abs(float(straight(N)) - mean) / mean for N, mean in means.items())
         facts.append(
-            (f"{name}: straight line", f"slope {straight.slope}, R² = {straight.explained:.4f}")
+            (
+                f"{name}: straight line",
+                f"slope {straight.slope}, intercept {straight.intercept}, R² = {straight.explained:.4f}, "
+                f"largest residual {100 * residual:.1f}% of the mean",
+            )
         )
     return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
 
@@ -72,7 +78,7 @@ FIGURE = Figure(
         "The data's law is not stated beside the figure: standard Gaussian.",
         "The bump at N = 700, d = 200, n_2 = 100 of the full version is one draw's luck: its 50 trials "
         "have a mean ‖W_3‖² of 2.143 where 2 ± 0.04 is expected.",
-        "\"Depends linearly\" is read as a straight line with an intercept, shown with its residual; the "
+        '"Depends linearly" is read as a straight line with an intercept, shown with its residual; the '
         "verdict on a power law through zero is a second question, and n_2 = 100 ≪ N is our own choice.",
     ),
     settings=_settings,
