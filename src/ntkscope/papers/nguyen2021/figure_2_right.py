@@ -51,8 +51,14 @@ def _analyse(table: Table) -> Analysis:
         name = f"d = {d}, n_2 = {n}"
         verdicts.append(scaling_verdict(name, groups, 1.0))
         straight = line(groups)
+        means = {N: sum(values) / len(values) for N, values in groups.items()}
+        residual = max(abs(float(straight(N)) - mean) / mean for N, mean in means.items())
         facts.append(
-            (f"{name}: straight line", f"slope {straight.slope}, R² = {straight.explained:.4f}")
+            (
+                f"{name}: straight line",
+                f"slope {straight.slope}, intercept {straight.intercept}, R² = {straight.explained:.4f}, "
+                f"largest residual {100 * residual:.1f}% of the mean",
+            )
         )
     return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
 
