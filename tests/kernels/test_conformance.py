@@ -1,6 +1,8 @@
-"""What every kernel object promises, held against a dense twin that another way made."""
+"""Every kind of kernel against the one contract."""
 
 import math
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,103 +10,195 @@ import torch
 from torch import nn
 
 import ntkscope as ntk
-from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
-from ntkscope.kernels.limiting.summed import limiting_terms
+from kernels.conformance import Case, Conformance
+from ntkscope.kernels.given import OperatorKernel
+from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.kernel import Kernel, place
+from ntkscope.kernels.limiting.terms import limiting_terms
+from ntkscope.kernels.matrix import MatrixKernel
+from ntkscope.kernels.module.holding.lazy import LazyKernel
+from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
+from ntkscope.kernels.module.making.build import prepare
+from ntkscope.kernels.summed import SummedKernel
 from oracles.jacobian import kernel as mlp_twin
 from oracles.module_ntk import jacobian
 from oracles.module_ntk import kernel as module_twin
 
-INF = math.inf
 N = 24
+X = ntk.data.gaussian(N, 6, seed=1)
+Z = ntk.data.gaussian(9, 6, seed=2)
 
 
 def _mlp():
+    model = ntk.Network([6, 30, 20, 1], "tanh", "he", bias_std=0.1).sample(0)
+    return Case.symmetric(ntk.empirical_ntk(model, X), mlp_twin(model, X))
+
+
+def _mlp_cross():
     model = ntk.Network([6, 30, 20, 1], "tanh", "he").sample(0)
-    X = ntk.data.gaussian(N, 6, seed=1)
-    return ntk.empirical_ntk(model, X), mlp_twin(model, X)
+    own = (mlp_twin(model, x).diagonal() for x in (X, Z))
+    return Case(ntk.empirical_ntk(model, X, Z), mlp_twin(model, X, Z), *own)
+
+
+def _one_term():
+    model = ntk.Network([30, 40, 1], "tanh", "he").sample(0)
+    kernel = ntk.empirical_ntk(model, ntk.data.gaussian(N, 30, seed=1)).terms[0]
+    F, B = kernel.features.rows, kernel.signals.rows
+    return Case.symmetric(kernel, kernel.scale * (F @ F.T) * (B @ B.T))
 
 
 def _convolution():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3)).double()
-    X = torch.randn(N, 2, 6, dtype=torch.float64)
-    return ntk.empirical_ntk(model, X), module_twin(jacobian(model, X))
+    return model, torch.randn(N, 2, 6, dtype=torch.float64)
+
+
+def _module():
+    model, X = _convolution()
+    kernel = ntk.empirical_ntk(model, X)
+    assert type(kernel) is ModuleKernel
+    return Case.symmetric(kernel, module_twin(jacobian(model, X)))
+
+
+def _lazy():
+    model, X = _convolution()
+    made = prepare(
+        model, X, None, reduce="trace", params=None, max_memory=1e6, chunk_size=8, general=False
+    )
+    kernel = LazyKernel(replace(made.recipe, limit=6e4, strict=False), made.rows, made.cols)
+    assert kernel.panel < N
+    return Case.symmetric(kernel, module_twin(jacobian(model, X)))
+
+
+def _limit_network():
+    return ntk.Network([6, 40, 40, 1], "relu", "he", bias_std=0.2)
 
 
 def _limit():
-    net = ntk.Network([6, INF, INF, 1], "tanh", "unit", parameterization="ntk")
-    X = ntk.data.gaussian(N, 6, seed=1)
-    return limiting_terms(net, X), ntk.limiting_ntk(net, X)
+    kernel = ntk.limiting_kernel(_limit_network(), X)
+    return Case.symmetric(kernel, _limit_twin(X, X))
 
 
-def _limit_by_tiles():
-    net = ntk.Network([6, 40, 40, 1], "relu", "he")
-    X = ntk.data.gaussian(N, 6, seed=1)
-    return limiting_kernel(net, X), ntk.limiting_ntk(net, X, tile=(range(N), range(N)))
+def _limit_twin(A, B):
+    """Entry by entry, each pair in a kernel of its own."""
+    net = _limit_network()
+    rows = [[float(ntk.limiting_ntk(net, torch.stack([a, b]))[0, 1]) for b in B] for a in A]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
-@pytest.fixture(scope="module", params=[_mlp, _convolution, _limit, _limit_by_tiles])
-def pair(request):
-    return request.param()
+def _limit_cross():
+    net = _limit_network()
+    own = (ntk.limiting_ntk(net, x).diagonal() for x in (X, Z))
+    return Case(ntk.limiting_kernel(net, X, Z), _limit_twin(X, Z), *own)
 
 
-@pytest.fixture(scope="module")
-def tolerance(pair):
-    # entries of at most a few hundred products each, relative to √(K_ii K_jj)
-    return 1000 * np.finfo(float).eps * float(pair[1].diagonal().max())
+def _limit_of_a_series():
+    net = ntk.Network([6, math.inf, math.inf, 1], "tanh", "unit", parameterization="ntk")
+    whole = ntk.limiting_ntk(net, X, get=("terms", "ntk"))[0]
+    return Case.symmetric(ntk.limiting_kernel(net, X), sum(whole))
 
 
-def test_dense_is_the_twin_symmetric_and_positive(pair, tolerance):
-    K, twin = pair
-    made = K.dense()
-    assert made.shape == K.shape == (N, N)
-    assert made.dtype == torch.float64
-    torch.testing.assert_close(made, twin, rtol=0, atol=tolerance)
-    assert torch.equal(made, made.T)
-    assert float(torch.linalg.eigvalsh(made)[0]) > -N * tolerance
-    assert torch.equal(made, K.dense())
+def _summed():
+    net = ntk.Network([6, math.inf, math.inf, 1], "tanh", "unit", parameterization="ntk")
+    kernel = limiting_terms(net, X)
+    assert type(kernel) is SummedKernel
+    return Case.symmetric(kernel, ntk.limiting_ntk(net, X))
 
 
-def test_parts_agree_with_the_whole(pair, tolerance):
-    K, twin = pair
-    torch.testing.assert_close(K.diagonal(), twin.diagonal(), rtol=0, atol=tolerance)
-    assert K.trace() == pytest.approx(float(twin.trace()), rel=1e-12)
-    for rows, cols in ((slice(3, 9), slice(0, N)), (slice(20, N), slice(2, 3))):
-        torch.testing.assert_close(K.tile(rows, cols), twin[rows, cols], rtol=0, atol=tolerance)
-    index = torch.tensor([5, 0, 17])
-    torch.testing.assert_close(
-        K.tile(index, slice(0, N)), twin[index], rtol=0, atol=tolerance
-    )  # fmt: skip
+def _matrix():
+    F = torch.randn(N, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return Case.symmetric(MatrixKernel((F @ F.T).numpy(), entry_error=40 * 2.0**-53), F @ F.T)
 
 
-def test_products(pair, tolerance):
-    K, twin = pair
-    V = torch.linspace(-1, 1, 2 * N, dtype=torch.float64).reshape(N, 2)
-    torch.testing.assert_close(K @ V, twin @ V, rtol=0, atol=N * tolerance)
-    torch.testing.assert_close(K @ V[:, 0], twin @ V[:, 0], rtol=0, atol=N * tolerance)
-    torch.testing.assert_close(K.T @ V, twin @ V, rtol=0, atol=N * tolerance)
-    applied = K.to_scipy() @ V.numpy()
-    np.testing.assert_allclose(applied, (twin @ V).numpy(), rtol=0, atol=N * tolerance)
-    with pytest.raises(ValueError, match="shape"):
-        K @ V[1:]
+def _matrix_cross():
+    F = torch.randn(N, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    G = F[:9] + 1.0
+    own = ((f * f).sum(1) for f in (F, G))
+    return Case(MatrixKernel(F @ G.T), F @ G.T, *own)
 
 
-def test_the_smallest_eigenvalue_encloses_the_twins(pair, tolerance):
-    K, twin = pair
-    found = ntk.smallest_eigenvalue(K if hasattr(K, "terms") else K.dense())
-    exact = float(torch.linalg.eigvalsh(twin)[0])
-    assert found.lower - N * tolerance <= exact <= found.upper + N * tolerance
+class Laplacian(Kernel):
+    """A user's kernel: nothing but what the contract asks."""
+
+    def __init__(self, points, others=None):
+        self.points, self.others = points, points if others is None else others
+
+    shape = property(lambda self: (len(self.points), len(self.others)))
+    dtype = property(lambda self: self.points.dtype)
+    device = property(lambda self: self.points.device)
+    symmetric = property(lambda self: self.others is self.points)
+
+    def tile(self, rows, cols):
+        r, c = (place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True))
+        return torch.exp(-torch.cdist(self.points[r], self.others[c], p=1.0))
 
 
-def test_terms_add_up(pair, tolerance):
-    K, twin = pair
-    if not hasattr(K, "terms"):
-        pytest.skip("a kernel of tiles has no terms")
-    total = sum(K.term(i).dense() for i in range(len(K.terms)))
-    torch.testing.assert_close(total, twin, rtol=0, atol=tolerance)
-    assert 0 < K.forming_error() < 1e-9 * K.trace()
-    single = K.to(torch.float32).dense()
-    assert single.dtype == torch.float32
-    torch.testing.assert_close(
-        single.double(), twin, rtol=0, atol=tolerance * 2.0**29
-    )  # the same in float32
+def _own():
+    return Case.symmetric(Laplacian(X), torch.exp(-(X[:, None] - X[None]).abs().sum(-1)))
+
+
+def _own_cross():
+    ones = (torch.ones(len(x), dtype=torch.float64) for x in (X, Z))
+    return Case(Laplacian(X, Z), torch.exp(-(X[:, None] - Z[None]).abs().sum(-1)), *ones)
+
+
+def _operator():
+    F = torch.randn(N, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return Case.symmetric(OperatorKernel(lambda V: (F @ F.T) @ V, N), F @ F.T)
+
+
+MAKERS = [
+    _mlp, _mlp_cross, _one_term, _module, _lazy, _limit, _limit_cross, _limit_of_a_series, _summed,
+    _matrix, _matrix_cross, _own, _own_cross, _operator,
+]  # fmt: skip
+
+
+made = cache(lambda make: make())
+
+
+class TestKernels(Conformance):
+    @pytest.fixture(params=MAKERS, ids=lambda make: make.__name__.strip("_"))
+    def case(self, request):
+        return made(request.param)
+
+
+def test_terms_of_both_signs_have_an_error_of_their_sizes():
+    """K = FFᵀ − (1 − η) FFᵀ is small beside what it was added up from."""
+    F = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    factor, eta = Factor.symmetric(F), 2.0**-20
+    K = HadamardKernel([Term("a", factor, None, 1.0), Term("b", factor, None, -(1 - eta))])
+    plain = HadamardKernel([Term("a", factor, None)])
+    assert K.entry_error() > 2.0**19 * plain.entry_error()
+    assert K.forming_error() > plain.forming_error()
+    assert not K.semidefinite
+
+
+def test_a_kernel_that_says_nothing_of_its_error_is_formed_once():
+    kernel = Laplacian(X)
+    with pytest.raises(ValueError, match="does not apply"):
+        ntk.smallest_eigenvalue(kernel, method="disk")
+    found = ntk.smallest_eigenvalue(kernel)
+    assert found.status is ntk.Status.OK
+    assert "tiles" in found.covers
+
+
+def test_a_matrix_may_be_nearly_symmetric_or_not_at_all():
+    K = torch.eye(4, dtype=torch.float64)
+    K[0, 1] = 1e-15
+    assert MatrixKernel(K).symmetric
+    K[0, 1] = 1e-3
+    assert not MatrixKernel(K).symmetric
+    with pytest.raises(ValueError, match="entry_error"):
+        MatrixKernel(K, entry_error=-1.0)
+    with pytest.raises(ValueError, match="one dtype"):
+        SummedKernel([MatrixKernel(K), MatrixKernel(K.float())])
+    assert MatrixKernel(np.eye(3, dtype=np.float32)).to(torch.float64).dtype == torch.float64
+
+
+def test_a_stated_error_widens_the_interval():
+    K = torch.diag(torch.linspace(1, 2, 12, dtype=torch.float64))
+    found = ntk.smallest_eigenvalue(MatrixKernel(K, entry_error=1e-6))
+    assert found.lower <= 1 - 1e-6 * 18
+    assert found.upper >= 1 + 1e-6 * 18
+    assert found.upper - found.lower < 1e-4
+    assert found.covers == "the kernel behind the matrix"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof.certify import Shifted, cholesky_bound, factor_error, rayleigh
-from ntkscope.spectra.proof.rounding import (
+from ntkscope.spectra.rounding import (
     accurate_product,
     exact_dot,
     slices,
@@ -18,8 +18,8 @@ from ntkscope.spectra.proof.rounding import (
     two_sum,
 )
 from ntkscope.spectra.solvers.dense import Engine
-from ntkscope.spectra.solvers.panels import Panels, shortfall
-from ntkscope.spectra.solvers.sources import as_source
+from ntkscope.spectra.storage.panels import Panels, shortfall
+from ntkscope.spectra.storage.source import as_source
 from oracles.inertia import at_least, at_most, count_below, exact, exact_kernel
 from spectra.matrices import KINDS, prescribed, random_kernel, random_matrix
 
@@ -48,7 +48,7 @@ def enclosed(seed, n, kind, single, afterwards, lanczos, k):
     engine = Engine(source, Panels.empty(n), afterwards=afterwards, small=1 if lanczos else 256)
     k = min(k, n)
     ends = engine.enclose(engine.pairs(k), k, certify=True)
-    assert at_least(truth, ends.lower[0]), (ends.lower[0], ends.letter)
+    assert at_least(truth, ends.lower[0]), (ends.lower[0], ends.bound)
     assert at_most(truth, ends.upper[0])
     for i in range(1, k):
         below, above = count_below(truth, ends.lower[i]), count_below(truth, ends.upper[i])
@@ -74,10 +74,10 @@ def test_no_certificate_is_violated_in_2500_cases(**case):
 @pytest.mark.parametrize("kind", ["graded", "cluster", "plain"])
 def test_each_bound_is_reached(kind, afterwards):
     """The cases above do exercise every bound: none is proved by a fallback alone."""
-    letters = {enclosed(seed, 6, kind, False, afterwards, False, 1).letter for seed in range(20)}
+    letters = {enclosed(seed, 6, kind, False, afterwards, False, 1).bound for seed in range(20)}
     assert "C" in letters
     ends = enclosed(3, 6, "cluster", False, afterwards, False, 1)
-    assert ends.letter in "ABC"
+    assert ends.bound in "ABC"
 
 
 @settings(max_examples=60, deadline=None)

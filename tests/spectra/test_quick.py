@@ -9,9 +9,9 @@ import torch
 import ntkscope as ntk
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.solvers.dense import Engine
-from ntkscope.spectra.solvers.panels import Panels
 from ntkscope.spectra.solvers.quick import single_start
-from ntkscope.spectra.solvers.sources import HalfSource, MatrixSource
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import LentSource, as_source
 from oracles.inertia import at_least, at_most, exact
 from spectra.matrices import prescribed
 
@@ -20,7 +20,7 @@ U = 2.0**-53
 
 
 def quick(K: torch.Tensor):
-    source = MatrixSource(K)
+    source = as_source(K)
     return Engine(source, Panels.empty(len(K))).quick(1)
 
 
@@ -31,7 +31,7 @@ def test_the_interval_holds_the_known_eigenvalue(exponent, seed):
     found = quick(prescribed(values, seed))
     assert found is not None, "float32 tells these eigenvalues apart"
     blur = 4 * N * U  # of the product that made the matrix
-    assert found.letter == "C"
+    assert found.bound == "C"
     assert found.lower[0] <= found.values[0] <= found.upper[0]
     assert found.lower[0] - blur <= values[0] <= found.upper[0] + blur
     assert found.upper[0] - found.lower[0] <= 1e-10 * values[0]
@@ -40,7 +40,7 @@ def test_the_interval_holds_the_known_eigenvalue(exponent, seed):
 
 def test_the_interval_holds_in_exact_arithmetic():
     K = prescribed(np.geomspace(1e-3, 1, 40))
-    engine = Engine(MatrixSource(K), Panels.empty(40), small=10)
+    engine = Engine(as_source(K), Panels.empty(40), small=10)
     found = engine.quick(1)
     assert found is not None
     assert at_least(exact(K), found.lower[0])
@@ -95,8 +95,8 @@ def test_in_place_gives_the_same_and_restores_the_matrix():
 def test_single_panels_live_in_the_memory_of_the_others():
     K = prescribed(np.geomspace(0.01, 1, N))
     for source, panels in (
-        (MatrixSource(K), Panels.empty(N)),
-        (HalfSource(MatrixSource(K)), None),
+        (as_source(K), Panels.empty(N)),
+        (LentSource(as_source(K)), None),
     ):
         panels = source.panels() if panels is None else panels
         low = panels.single()
@@ -108,7 +108,7 @@ def test_single_panels_live_in_the_memory_of_the_others():
 
 def test_a_missing_gap_is_seen():
     values = np.geomspace(0.1, 1, N)
-    source = MatrixSource(prescribed(values))
+    source = as_source(prescribed(values))
 
     def stage(name: str) -> Stage:
         return Stage(name, None)

@@ -15,8 +15,8 @@ from scipy.sparse.linalg import aslinearoperator
 import ntkscope as ntk
 from ntkscope import Status
 from ntkscope.spectra.solvers.dense import Engine
-from ntkscope.spectra.solvers.panels import Panels
-from ntkscope.spectra.solvers.sources import as_source
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import as_source
 from oracles.inertia import at_least, at_most, exact
 from spectra.matrices import prescribed
 

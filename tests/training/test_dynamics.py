@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkscope as ntk
-from ntkscope.kernels.empirical import backprop
+from ntkscope.kernels.mlp import backprop
 from ntkscope.training.checkpoints import load_model, save_model
 from ntkscope.training.dynamics import (
     Checkpoint,

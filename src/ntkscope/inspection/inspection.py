@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,10 @@ from ntkscope.inspection.meaning import (
     weakest,
 )
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
-from ntkscope.kernels.empirical import Reduce, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.limiting.summed import limiting_terms
+from ntkscope.kernels.limiting.terms import limiting_terms
+from ntkscope.kernels.mlp import Reduce
 from ntkscope.kernels.module.making.build import count_outputs
 from ntkscope.kernels.module.reading.subject import make_subject
 from ntkscope.networks.network import MLP, Network
@@ -255,7 +256,7 @@ def _kernel(model: Any, X: Any, reduce: Reduce, params: Any) -> HadamardKernel:
         return empirical_ntk(model, X, reduce=reduce, params=params)
     if params is not None:
         raise ValueError(f"params chooses weights, and {model} has none to choose: it is infinite")
-    return limiting_terms(model, X, reduce=reduce)
+    return cast(HadamardKernel, limiting_terms(model, X, reduce=reduce))
 
 
 def _count_outputs(model: Any, X: Any, params: Any) -> int:

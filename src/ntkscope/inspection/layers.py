@@ -67,8 +67,10 @@ def inspect_layers(
     vector = vector.to(dtype=K.dtype, device=K.device)
     whole = [float(vector @ (K.term(i) @ vector)) for i in range(len(K.terms))]
     layers = []
-    for index, term in enumerate(K.terms):
+    for index, summand in enumerate(K.terms):
         progress(index / len(K.terms))
+        # a summand without Gram factors has no bound that is read off factors
+        term = summand if isinstance(summand, Term) else Term(summand.name, None, None)
         alone = K.term(index)
         # its rank is at most the entries of its own parameter, once for each output summed
         size = math.prod(shapes[term.name]) * n_outputs

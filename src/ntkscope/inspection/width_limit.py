@@ -14,8 +14,9 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.empirical import Reduce, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
+from ntkscope.kernels.mlp import Reduce
 from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue

@@ -6,15 +6,14 @@ K = Σ_t s_t (F_t F_tᵀ) ∘ (B_t B_tᵀ), held as factors: N·Σ(n_F + n_B) nu
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base import memory
+from ntkscope.kernels.kernel import Index, Kernel, count, place
 
 _LEAF = 128  # rows of a diagonal block formed in full: the only flops spent twice
 _TILE = (512, 1024)  # rows and columns of an off-diagonal block: two Gram tiles stay in cache
@@ -41,76 +40,38 @@ class Factor:
         return Factor(rows, rows if same else self.columns.to(device=device, dtype=dtype))
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One summand: scale · (F Fᵀ) ∘ (B Bᵀ); a missing factor stands for the all-ones matrix."""
-
-    name: str
-    features: Factor | None
-    signals: Factor | None
-    scale: float = 1.0
-
-    @property
-    def factors(self) -> tuple[Factor, ...]:
-        return tuple(f for f in (self.features, self.signals) if f is not None)
-
-    @property
-    def inner(self) -> int:
-        """d_F + d_B, the length of the sums behind an entry."""
-        return sum(f.width for f in self.factors)
-
-
-class HadamardKernel:
-    """A kernel matrix of shape (N, M), held as its factors.
-
-    ``K.dense()`` forms it, ``K.tile(rows, cols)`` a part, ``K @ v`` applies it without forming it.
-    ``n_parameters`` bounds its rank; ``near_kinks`` counts pre-activations so close to a kink of
-    the activation that rounding may decide on which side they lie.
-    """
+class Factored(Kernel):
+    """What one term and a sum of them share: everything is read from the factors."""
 
     covers = "the exact kernel of the stored factors"
 
-    def __init__(
-        self,
-        terms: Sequence[Term],
-        *,
-        n_parameters: int | None = None,
-        near_kinks: int = 0,
-        labels: tuple[str, ...] = ("sample",),
-    ) -> None:
-        if not terms:
-            raise ValueError("a kernel needs at least one term")
-        if any(not t.factors for t in terms):
-            raise ValueError("every term needs features or signals")
-        self.terms = tuple(terms)
-        self.n_parameters = n_parameters
-        self.near_kinks = near_kinks
-        self.labels = labels
-        first = self.terms[0].factors[0]
-        self.shape = (int(first.rows.shape[0]), int(first.columns.shape[0]))
-        for term in self.terms:
-            for factor in term.factors:
-                got = (int(factor.rows.shape[0]), int(factor.columns.shape[0]))
-                if got != self.shape:
-                    raise ValueError(f"term {term.name!r} has shape {got}, the first {self.shape}")
+    @property
+    @abstractmethod
+    def terms(self) -> Sequence[Term]: ...
+
+    @property
+    def _first(self) -> Factor:
+        return self.terms[0].factors[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self._first.rows.shape[0]), int(self._first.columns.shape[0])
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.terms[0].factors[0].rows.dtype
+        return self._first.rows.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.terms[0].factors[0].rows.device
+        return self._first.rows.device
 
     @property
     def symmetric(self) -> bool:
-        """False for a cross kernel."""
         return all(f.rows is f.columns for t in self.terms for f in t.factors)
 
     @property
-    def nbytes_dense(self) -> int:
-        """Bytes of ``dense()``: itemsize · N · M."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+    def semidefinite(self) -> bool:
+        return self.symmetric and all(t.scale >= 0 for t in self.terms)
 
     @property
     def nbytes_factors(self) -> int:
@@ -118,71 +79,25 @@ class HadamardKernel:
         held = {id(m): m for t in self.terms for f in t.factors for m in (f.rows, f.columns)}
         return sum(m.numel() * m.element_size() for m in held.values())
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __repr__(self) -> str:
-        names = ", ".join(t.name for t in self.terms)
-        return f"HadamardKernel(shape={self.shape}, dtype={self.dtype}, terms=[{names}])"
-
-    def to(
-        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> HadamardKernel:
-        """The same kernel with its factors in another precision or on another device."""
-        moved: dict[int, Factor] = {}
-
-        def move(factor: Factor | None) -> Factor | None:
-            if factor is None:
-                return None
-            return moved.setdefault(id(factor), factor.to(dtype, device))
-
-        terms = [replace(t, features=move(t.features), signals=move(t.signals)) for t in self.terms]
-        return self._with(terms)
-
-    def _with(self, terms: Sequence[Term]) -> HadamardKernel:
-        return HadamardKernel(
-            terms, n_parameters=self.n_parameters, near_kinks=self.near_kinks, labels=self.labels
-        )
-
-    def term(self, index: int) -> HadamardKernel:
-        """The kernel of one term alone, e.g. Bombari's K_{L-2} is term L−2 of a network's NTK."""
-        return self._with([self.terms[index]])
-
-    def tile(self, rows: slice | Tensor, cols: slice | Tensor) -> Float[Tensor, "r c"]:
-        """The entries K[rows, cols]."""
-        (n_rows, n_cols) = (_count(rows, self.shape[0]), _count(cols, self.shape[1]))
-        out = torch.empty(n_rows, n_cols, dtype=self.dtype, device=self.device)
-        self._fill(out, rows, cols, _Scratch(n_rows * n_cols, self.dtype, self.device))
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        r, c = (place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True))
+        out = torch.empty(count(r), count(c), dtype=self.dtype, device=self.device)
+        self._write(out, r, c, _Scratch(out.numel(), self.dtype, self.device))
         return out
 
-    def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
-        """The matrix, symmetric halves computed once.
-
-        Needs ``nbytes_dense`` and a few MB of scratch; ``out`` reuses an (N, M) tensor.
-        Raises NotEnoughMemoryError when it does not fit.
-        """
+    def _fill(self, out: Tensor) -> None:
         N, M = self.shape
-        if out is None:
-            if self.device.type == "cpu":
-                memory.require(
-                    self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
-                    "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it",
-                )  # fmt: skip
-            out = torch.empty(N, M, dtype=self.dtype, device=self.device)
-        elif out.shape != self.shape or out.dtype != self.dtype:
-            raise ValueError(f"out must be {self.shape} {self.dtype}, got {out.shape} {out.dtype}")
         scratch = _Scratch(_TILE[0] * _TILE[1], self.dtype, self.device)
         if self.symmetric:
             self._fill_symmetric(out, 0, N, scratch)
         else:
             self._fill_rectangle(out, (0, N), (0, M), scratch, mirror=False)
-        return out
 
     def _fill_symmetric(self, out: Tensor, start: int, stop: int, scratch: _Scratch) -> None:
         if stop - start <= _LEAF:
             span = slice(start, stop)
             block = out[span, span]
-            self._fill(block, span, span, scratch)
+            self._write(block, span, span, scratch)
             # a product may round (i, j) and (j, i) apart; the stored matrix is symmetric in each bit
             block.copy_(torch.triu(block) + torch.triu(block, 1).T)
             return
@@ -202,11 +117,11 @@ class HadamardKernel:
         for i in range(rows[0], rows[1], _TILE[0]):
             for j in range(cols[0], cols[1], _TILE[1]):
                 r, c = slice(i, min(i + _TILE[0], rows[1])), slice(j, min(j + _TILE[1], cols[1]))
-                self._fill(out[r, c], r, c, scratch)
+                self._write(out[r, c], r, c, scratch)
                 if mirror:
                     out[c, r].copy_(scratch.transposed(out[r, c]))
 
-    def _fill(
+    def _write(
         self, out: Tensor, rows: slice | Tensor, cols: slice | Tensor, scratch: _Scratch
     ) -> None:
         """Write K[rows, cols]; terms that share a signal factor (weights and biases) share its Gram."""
@@ -226,9 +141,8 @@ class HadamardKernel:
                 _gram(term.features, rows, cols, term.scale, gram_f)
                 out.add_(gram_f) if term.signals is None else out.addcmul_(gram_f, gram_b)
 
-    def diagonal(self) -> Float[Tensor, N]:
-        """K_ii = Σ_t s_t ‖F_i‖² ‖B_i‖², without forming K. Needs a square kernel."""
-        self._require_square("diagonal")
+    def _diagonal(self) -> Tensor:
+        """K_ii = Σ_t s_t ‖F_i‖² ‖B_i‖²."""
         total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
         for term in self.terms:
             part = torch.full_like(total, term.scale)
@@ -237,33 +151,44 @@ class HadamardKernel:
             total += part
         return total
 
-    def trace(self) -> float:
-        """Σ_i K_ii."""
-        return float(self.diagonal().sum())
+    def _own(self, side: str, absolute: bool) -> Tensor:
+        """k(x, x) of every row ("rows") or column ("columns"), with |s_t| for ``absolute``."""
+        total = torch.zeros_like(getattr(self._first, side)[:, 0])
+        for term in self.terms:
+            part = torch.full_like(total, abs(term.scale) if absolute else term.scale)
+            for factor in term.factors:
+                part *= getattr(factor, side).square().sum(dim=1)
+            total += part
+        return total
 
-    def forming_error(self) -> float:
-        """A bound on ‖fl(K) − K‖₂ of ``dense()`` for the stored factors of a symmetric kernel.
-
-        u · max_t(d_F + d_B + T + 1) · tr K, u the unit roundoff: each entry is a sum of products
-        of two inner products, wrong by at most γ √(K_ii K_jj), and ‖·‖₂ ≤ trace for such a bound.
-        """
-        self._require_square("forming error")
+    def _gamma(self) -> float:
+        """γ of an entry's sum of T products of two inner products: d_F + d_B + T + 1 operations."""
         u = torch.finfo(self.dtype).eps / 2
         length = max(t.inner for t in self.terms) + len(self.terms) + 1
-        gamma = length * u / (1 - length * u)
-        return gamma * self.trace() * (1 + length * u)
+        return length * u / (1 - length * u)
 
-    def __matmul__(self, other: Tensor) -> Tensor:
-        """K v or K V, through the factors or by tiles, whichever takes fewer flops."""
-        if not isinstance(other, Tensor):
-            return NotImplemented
-        if other.shape[0] != self.shape[1] or other.ndim not in (1, 2):
-            raise ValueError(f"cannot apply a {self.shape} kernel to shape {tuple(other.shape)}")
-        V = (other[:, None] if other.ndim == 1 else other).to(self.dtype)
-        product = (
-            self._by_factors(V) if self._factors_are_cheaper(V.shape[1]) else self._by_tiles(V)
-        )
-        return product[:, 0] if other.ndim == 1 else product
+    def entry_error(self) -> float:
+        """γ, by Cauchy and Schwarz; times max Σ|s_t|…/Σ s_t… where the terms have both signs."""
+        gamma = self._gamma()
+        if all(t.scale >= 0 for t in self.terms):
+            return gamma
+        worst = 1.0
+        for side in {"rows"} if self.symmetric else {"rows", "columns"}:
+            own = self._own(side, absolute=False)
+            ratio = self._own(side, absolute=True) / own
+            worst = max(worst, float(ratio.max()) if bool((own > 0).all()) else math.inf)
+        return gamma * worst * (1 + 4 * gamma)
+
+    def forming_error(self) -> float:
+        self._require_symmetric("forming error")
+        if self.semidefinite:
+            return super().forming_error()
+        gamma = self._gamma()
+        return gamma * float(self._own("rows", absolute=True).double().sum()) * (1 + 4 * gamma)
+
+    def matmul(self, V: Tensor) -> Tensor:
+        """Through the factors or by tiles, whichever takes fewer flops."""
+        return self._by_factors(V) if self._factors_are_cheaper(V.shape[1]) else self._by_tiles(V)
 
     def _factors_are_cheaper(self, columns: int) -> bool:
         N, M = self.shape
@@ -286,44 +211,114 @@ class HadamardKernel:
         for i in range(0, N, step):
             rows = slice(i, min(i + step, N))
             part = panel[: rows.stop - rows.start]
-            self._fill(part, rows, slice(0, M), scratch)
+            self._write(part, rows, slice(0, M), scratch)
             torch.mm(part, V, out=out[rows])
         return out
 
-    def to_scipy(self) -> Any:
-        """A ``scipy.sparse.linalg.LinearOperator`` over the same factors (CPU copies in and out)."""
-        from scipy.sparse.linalg import LinearOperator
 
-        def apply(v: Any, kernel: HadamardKernel) -> Any:
-            tensor = torch.as_tensor(v, dtype=self.dtype, device=self.device)
-            return (kernel @ tensor).cpu().numpy()
+@dataclass(frozen=True, eq=False, repr=False)
+class Term(Factored):
+    """One summand: scale · (F Fᵀ) ∘ (B Bᵀ); a missing factor stands for the all-ones matrix."""
 
-        return LinearOperator(
-            dtype=torch.empty(0, dtype=self.dtype).numpy().dtype,
-            shape=self.shape,
-            matvec=lambda v: apply(v.reshape(-1), self),
-            rmatvec=lambda v: apply(v.reshape(-1), self.T),
-            matmat=lambda V: apply(V, self),
+    name: str = field()
+    features: Factor | None
+    signals: Factor | None
+    scale: float = 1.0
+
+    @property
+    def terms(self) -> Sequence[Term]:
+        return (self,)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        return tuple(f for f in (self.features, self.signals) if f is not None)
+
+    @property
+    def inner(self) -> int:
+        """d_F + d_B, the length of the sums behind an entry."""
+        return sum(f.width for f in self.factors)
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Term:
+        return moved([self], dtype, device)[0]
+
+    @property
+    def T(self) -> Term:
+        return replace(self, features=_swapped(self.features), signals=_swapped(self.signals))
+
+
+class HadamardKernel(Factored):
+    """A kernel matrix of shape (N, M), held as its factors.
+
+    ``K.dense()`` forms it, ``K.tile(rows, cols)`` a part, ``K @ v`` applies it without forming it.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        *,
+        n_parameters: int | None = None,
+        near_kinks: int = 0,
+        labels: tuple[str, ...] = ("sample",),
+    ) -> None:
+        if not terms:
+            raise ValueError("a kernel needs at least one term")
+        if any(not t.factors for t in terms):
+            raise ValueError("every term needs features or signals")
+        self._terms = tuple(terms)
+        self.n_parameters = n_parameters
+        self.near_kinks = near_kinks
+        self.labels = labels
+        for term in self.terms:
+            for factor in term.factors:
+                got = (int(factor.rows.shape[0]), int(factor.columns.shape[0]))
+                if got != self.shape:
+                    raise ValueError(f"term {term.name!r} has shape {got}, the first {self.shape}")
+
+    @property
+    def terms(self) -> Sequence[Term]:
+        return self._terms
+
+    def _with(self, terms: Sequence[Term]) -> HadamardKernel:
+        return HadamardKernel(
+            terms, n_parameters=self.n_parameters, near_kinks=self.near_kinks, labels=self.labels
         )
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> HadamardKernel:
+        """The same kernel with its factors in another precision or on another device."""
+        return self._with(moved(self.terms, dtype, device))
+
+    def term(self, which: int | str) -> HadamardKernel:
+        return self._with([self.terms[self._place_of(which)]])
 
     @property
     def T(self) -> HadamardKernel:
-        """The transpose: rows and columns exchanged."""
+        return self._with([t.T for t in self.terms])
 
-        def swap(factor: Factor | None) -> Factor | None:
-            if factor is None or factor.rows is factor.columns:
-                return factor
-            return Factor(factor.columns, factor.rows)
 
-        return self._with(
-            [replace(t, features=swap(t.features), signals=swap(t.signals)) for t in self.terms]
-        )
+def moved(
+    terms: Sequence[Term], dtype: torch.dtype | None, device: torch.device | str | None
+) -> list[Term]:
+    """Terms with their factors elsewhere; what they shared they still share."""
+    made: dict[int, Factor] = {}
 
-    def _require_square(self, what: str) -> None:
-        if not self.symmetric:
-            raise ValueError(
-                f"the {what} needs a symmetric kernel, this is a cross kernel {self.shape}"
-            )
+    def move(factor: Factor | None) -> Factor | None:
+        if factor is None:
+            return None
+        if id(factor) not in made:
+            made[id(factor)] = factor.to(dtype, device)
+        return made[id(factor)]
+
+    return [replace(t, features=move(t.features), signals=move(t.signals)) for t in terms]
+
+
+def _swapped(factor: Factor | None) -> Factor | None:
+    if factor is None or factor.rows is factor.columns:
+        return factor
+    return Factor(factor.columns, factor.rows)
 
 
 class _Scratch:
@@ -363,9 +358,3 @@ def _apply_term(term: Term, v: Tensor) -> Tensor:
         first, second = second, first
     core = (first.columns * v[:, None]).T @ second.columns
     return torch.linalg.vecdot(first.rows, second.rows @ core.T)
-
-
-def _count(index: slice | Tensor, size: int) -> int:
-    if isinstance(index, slice):
-        return len(range(*index.indices(size)))
-    return int(index.sum()) if index.dtype == torch.bool else int(index.shape[0])

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_seed
-from ntkscope.spectra.proof.rounding import U
-from ntkscope.spectra.solvers.sources import OperatorSource, Source, as_source
+from ntkscope.spectra.rounding import U
+from ntkscope.spectra.storage.source import Source, as_source
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def spectral_density(
 def _exact(source: Source) -> Density:
     n = source.n
     memory.require(2.1 * 8 * n * n, f"all eigenvalues at N = {n}", "pass exact=False")
-    values = torch.linalg.eigvalsh(source.block(0, n, 0, n))
+    matrix = source.matrix if source.matrix is not None else source.kernel.dense()
+    values = torch.linalg.eigvalsh(matrix.to(torch.float64))
     error = source.error + n * U * float(values.abs().max())
     weights = torch.full((1, n), 1 / n, dtype=torch.float64, device=values.device)
     return Density(n, values[None], weights, error, Estimate(float(values.sum()), 0.0), True)
@@ -164,7 +165,7 @@ def _lanczos(source: Source, p: int, steps: int, seed: int | torch.Generator) ->
         *(_quadrature(a, b) for a, b in zip(alpha, beta, strict=True)), strict=True
     )
     nodes_all, weights_all = torch.stack(nodes), torch.stack(weights)
-    if isinstance(source, OperatorSource):
+    if source.operator:
         each = n * (weights_all * nodes_all).sum(dim=1)
         trace = Estimate(float(each.mean()), float(each.std()) / math.sqrt(p))
     else:

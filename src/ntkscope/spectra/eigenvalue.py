@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from torch import Tensor
@@ -50,6 +50,34 @@ _ADVICE = {
     Status.NOT_CONVERGED: (
         "The iteration stopped before its tolerance: allow more products, or form the matrix."
     ),
+}
+
+
+class Bound(StrEnum):
+    """What proved a lower bound: a letter of the certificates, or something weaker."""
+
+    SHIFTED = "A"
+    MEASURED = "B"
+    DEFLATED = "C"
+    FACTORED = "floor"
+    NONE = ""
+
+    @property
+    def words(self) -> str:
+        return _BOUNDS[self]
+
+    @property
+    def letter(self) -> str:
+        """A, B or C of a certificate, empty for what is none."""
+        return self.value if self in (Bound.SHIFTED, Bound.MEASURED, Bound.DEFLATED) else ""
+
+
+_BOUNDS = {
+    Bound.SHIFTED: "lower bound A (Cholesky of K − sI)",
+    Bound.MEASURED: "lower bound B (Cholesky of K − sI, its error measured)",
+    Bound.DEFLATED: "lower bound C (Cholesky of K without its lowest eigenvectors, Lehmann)",
+    Bound.FACTORED: "lower bound of the factorisation alone",
+    Bound.NONE: "no lower bound",
 }
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.plan import plan_for
+from ntkscope.spectra.plan import Method, plan_for
 from ntkscope.spectra.progress import Callback
+from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import as_eigenvalue, require_scale, workspace
-from ntkscope.spectra.solvers.davidson import lowest_by_products
+from ntkscope.spectra.solvers.davidson import Found, as_ends, lowest_by_products
 from ntkscope.spectra.solvers.dense import Ends, Engine, Pairs
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
-from ntkscope.spectra.solvers.sources import Source, as_source
+from ntkscope.spectra.storage.source import Source, as_source
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ def extreme_eigenvalues(
         raise ValueError(f"k must be an integer from 1 to N = {source.n}, got {k!r}")
     require_scale(source)
     steps = plan_for(source, certify, False, method, memory)
-    if steps.method in ("float32", "products"):
+    if steps.method.by_products:
         low = lowest_by_products(
-            source, k, single=steps.method == "float32", tolerance=1e-6, callback=progress
+            source, k, single=steps.method is Method.FLOAT32, tolerance=1e-6, callback=progress
         )
-        high = _mirrored(_largest_by_products(source, k))
+        high = _mirrored(_largest_by_products(source, k, low.norm))
     else:
         read, panels, _ = workspace(source, steps)
         engine = Engine(read, panels, progress, afterwards=source.device.type != "cpu")
@@ -148,36 +149,19 @@ def _top_pairs(source: Source, k: int, rounding: float) -> Pairs:
     )
 
 
-def _largest_by_products(source: Source, k: int) -> Ends:
-    mirrored = _Negative(source)
-    return replace(
-        lowest_by_products(mirrored, k, single=False, tolerance=1e-6, callback=None),
-        lower=[-math.inf] * k,
-    )
-
-
-class _Negative(Source):
-    """−K, for its lower end."""
-
-    def __init__(self, source: Source) -> None:
-        self._source, self.n, self.error = source, source.n, source.error
-        self.covers, self.note = source.covers, source.note
-
-    @property
-    def device(self) -> torch.device:
-        return self._source.device
-
-    def block(self, i: int, i2: int, j: int, j2: int) -> Tensor:
-        return -self._source.block(i, i2, j, j2)
-
-    def diagonal(self) -> Tensor:
-        return -self._source.diagonal()
-
-    def matmul(self, V: Tensor) -> Tensor:
-        return -self._source.matmul(V)
-
-    def noise(self, v: Tensor) -> float:
-        return self._source.noise(v)
+def _largest_by_products(source: Source, k: int, norm: float) -> Ends:
+    """The lower end of −K from products alone: upper bounds and estimates."""
+    pairs = _top_pairs(source, k, 4 * math.sqrt(source.n) * U * norm)
+    errors = []
+    for i in range(k):
+        residual = pairs.residuals[i]
+        gap = pairs.values[k] - pairs.values[i] if len(pairs.values) > k else 0.0
+        errors.append(min(residual, residual**2 / gap) if gap > 0 else residual)
+    found = Found(
+        pairs.values[:k], pairs.vectors[:, :k], pairs.residuals[:k], errors, pairs.solves,
+        pairs.converged,
+    )  # fmt: skip
+    return as_ends(source, found, norm, "block Lanczos on products", sign=-1.0)
 
 
 def _mirrored(ends: Ends) -> Ends:

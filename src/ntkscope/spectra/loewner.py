@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import balls
-from ntkscope._base.inputs import as_data
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.given import as_kernel
+from ntkscope.kernels.hadamard import HadamardKernel, Term
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.matrix import MatrixKernel
+from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import smallest_eigenvalue
-
-U = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -59,28 +60,28 @@ class LoewnerResult:
         }  # fmt: skip
 
 
-def certify_loewner(
-    A: HadamardKernel | Tensor | Any, B: HadamardKernel | Tensor | Any | None = None
-) -> LoewnerResult:
+def certify_loewner(A: Any, B: Any = None) -> LoewnerResult:
     """Decide A ⪰ B for symmetric matrices or kernels; ``B=None`` stands for 0.
 
-    A kernel means the exact kernel of its stored factors, a matrix its stored entries (through
-    their quadratic form, so through (M + Mᵀ)/2). Yes is certified by a Cholesky factorisation
-    (Rump, BIT 46, 2006) or a tighter bound on top of it, with the rounding of the subtraction and
-    of forming kernels taken off; no by a vector whose quadratic form is negative in ball
-    arithmetic, which needs python-flint.
+    A kernel means what its ``covers`` says (the exact kernel of its stored factors, say), a matrix
+    its stored entries (through their quadratic form, so through (M + Mᵀ)/2). Yes is certified by a
+    Cholesky factorisation (Rump, BIT 46, 2006) or a tighter bound on top of it, with the rounding of
+    the subtraction and of forming kernels taken off. No is certified by a vector whose quadratic
+    form is negative: of factors and matrices in ball arithmetic, which needs python-flint, of other
+    kernels beyond the error of their tiles.
 
     Raises ValueError for shapes that differ or are not square, ImportError where a refutation
     cannot be verified because python-flint is missing.
     """
-    left, error_left = _dense(A, "A")
-    right, error_right = _dense(torch.zeros_like(left) if B is None else B, "B")
-    if left.shape != right.shape:
-        raise ValueError(f"A and B must have one shape, got {left.shape} and {right.shape}")
-    difference = left - right
+    left, right = as_kernel(A), None if B is None else as_kernel(B)
+    made, error_left = _dense(left, "A")
+    taken, error_right = _dense(right, "B") if right is not None else (torch.zeros_like(made), 0.0)
+    if made.shape != taken.shape:
+        raise ValueError(f"A and B must have one shape, got {left.shape} and {taken.shape}")
+    difference = made - taken
     difference = (difference + difference.T) / 2
     found = smallest_eigenvalue(difference)
-    frobenius = sum(float(torch.linalg.matrix_norm(m, "fro")) for m in (left, right, difference))
+    frobenius = sum(float(torch.linalg.matrix_norm(m, "fro")) for m in (made, taken, difference))
     slack = (error_left + error_right + 2 * U * frobenius) * (1 + 2.0**-20)
     lower, upper = found.lower - slack, found.upper + slack
     if lower >= 0:
@@ -89,23 +90,34 @@ def certify_loewner(
         vector = found.vector
         if vector is None:
             vector = torch.linalg.eigh(difference)[1][:, 0]
-        low, high = _enclose(A, B, vector)
+        if not all(_exact(M) for M in (left, right) if M is not None):
+            if upper < 0:
+                return LoewnerResult(False, lower, upper, found.method, vector, (lower, upper))
+            return LoewnerResult(None, lower, upper, found.method)
+        low, high = _enclose(left, right, vector)
         if high < 0:
             return LoewnerResult(False, lower, min(upper, high), "Rayleigh quotient in ball "
                                  f"arithmetic at {balls.PRECISION} bits", vector, (low, high))  # fmt: skip
     return LoewnerResult(None, lower, upper, found.method)
 
 
-def _dense(M: HadamardKernel | Tensor | Any, name: str) -> tuple[Tensor, float]:
-    if isinstance(M, HadamardKernel):
-        return M.to(torch.float64).dense(), M.to(torch.float64).forming_error()
-    matrix = as_data(M, name, torch.float64)
-    if matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
-    return matrix, 0.0
+def _dense(M: Kernel, name: str) -> tuple[Tensor, float]:
+    if M.shape[0] != M.shape[1]:
+        raise ValueError(f"{name} must be square, got shape {M.shape}")
+    if isinstance(M, MatrixKernel):
+        return M.matrix.to(torch.float64), M.entry_error() * float(M.matrix.diagonal().sum())
+    wide = M.to(torch.float64)
+    return wide.dense(), wide.forming_error()
 
 
-def _enclose(A: Any, B: Any, vector: Tensor) -> tuple[float, float]:
+def _exact(M: Kernel) -> bool:
+    """Whether the numbers that M stores are what it means."""
+    if isinstance(M, MatrixKernel):
+        return M.entry_error() == 0
+    return isinstance(M, HadamardKernel | Term) and all(isinstance(t, Term) for t in M.terms)
+
+
+def _enclose(A: Kernel, B: Kernel | None, vector: Tensor) -> tuple[float, float]:
     """Bounds on vᵀ(A − B)v/vᵀv."""
     with balls.precision():
         v = balls.matrix(vector)
@@ -115,10 +127,11 @@ def _enclose(A: Any, B: Any, vector: Tensor) -> tuple[float, float]:
         return balls.bounds(form / (v.transpose() * v)[0, 0])
 
 
-def _form(M: Any, v: Any) -> Any:
+def _form(M: Kernel, v: Any) -> Any:
     """vᵀMv as a ball; for a kernel Σ_t s_t ‖Fᵀ diag(v) B‖_F² from its stored factors."""
-    if not isinstance(M, HadamardKernel):
-        return balls.quadratic(balls.matrix(as_data(M, "M", torch.float64)), v)
+    if isinstance(M, MatrixKernel):
+        return balls.quadratic(balls.matrix(M.matrix.to(torch.float64)), v)
+    assert isinstance(M, HadamardKernel | Term)
     module = balls.flint()
     total = module.arb(0)
     for term in M.terms:

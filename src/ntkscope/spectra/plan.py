@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -13,26 +14,37 @@ import torch
 
 from ntkscope._base.memory import NotEnoughMemoryError, available, human
 from ntkscope._base.specs import unknown
-from ntkscope.spectra.solvers.panels import Panels, panel_width
-from ntkscope.spectra.solvers.sources import (
-    HalfSource,
-    KernelSource,
-    MatrixSource,
-    Source,
-    as_source,
-)
+from ntkscope.spectra.storage.panels import Panels, panel_width
+from ntkscope.spectra.storage.source import Source, as_source
+
+
+class Method(StrEnum):
+    """A way to λ_min."""
+
+    DENSE = "dense"
+    IN_PLACE = "in place"
+    PACKED = "packed"
+    FLOAT32 = "float32"
+    DISK = "disk"
+    PRODUCTS = "products"
+
+    @property
+    def by_products(self) -> bool:
+        """Whether it iterates with products and certifies nothing."""
+        return self in (Method.FLOAT32, Method.PRODUCTS)
+
 
 _WHAT = {
-    "dense": "K in memory, its Cholesky factor beside it",
-    "in place": "the factor overwrites the lower triangle of K, which is restored at the end",
-    "packed": "only the factor's triangle in memory, K formed again from its factors when needed",
-    "float32": "a float32 Cholesky factor preconditions float64 products with K",
-    "disk": "the factor's triangle in an unnamed temporary file, K formed again when needed",
-    "products": "products with K alone",
+    Method.DENSE: "K in memory, its Cholesky factor beside it",
+    Method.IN_PLACE: "the factor overwrites the lower triangle of K, which is restored at the end",
+    Method.PACKED: "only the factor's triangle in memory, K formed again when needed",
+    Method.FLOAT32: "a float32 Cholesky factor preconditions float64 products with K",
+    Method.DISK: "the factor's triangle in an unnamed temporary file, K formed again when needed",
+    Method.PRODUCTS: "products with K alone",
 }
-_CERTIFIED = ("dense", "in place", "packed", "disk")
 _BASIS = 120  # columns of a Krylov basis, as a rule
 _SOLVES = 70
+_UNKNOWN_INNER = 500  # flops of an entry of a kernel without factors, about a limiting one's
 _BANDWIDTH = 8e9  # bytes a second of a solve, cautious
 _DISK_BANDWIDTH = 4e8
 
@@ -51,7 +63,7 @@ class Plan:
     reason: why not a method further up the list.
     """
 
-    method: str
+    method: Method
     n: int
     nbytes: int
     nbytes_disk: int
@@ -95,12 +107,12 @@ def plan_for(
     if method not in ("auto", *_WHAT):
         raise ValueError(unknown("method", method, ("auto", *_WHAT)))
     budget = 0.9 * available() if memory is None else float(memory)
-    wanted = "in place" if in_place and method == "auto" else method
     applicable = _applicable(source)
-    if wanted != "auto":
+    if in_place or method != "auto":
+        wanted = Method.IN_PLACE if method == "auto" else Method(method)
         if wanted not in applicable:
             raise ValueError(
-                f"method {wanted!r} does not apply to this input; "
+                f"method {wanted.value!r} does not apply to this input; "
                 f"it can be done by {', '.join(applicable)}"
             )
         made = _made(source, wanted, certify, "asked for")
@@ -108,7 +120,7 @@ def plan_for(
         return made
     reason = ""
     for name in applicable:
-        if name == "in place":
+        if name is Method.IN_PLACE:
             continue  # it writes into the caller's matrix: only when asked for
         made = _made(source, name, certify, reason)
         if made.nbytes <= budget and made.nbytes_disk <= 0.9 * _disk_free():
@@ -124,7 +136,7 @@ def plan_for(
 def _require(made: Plan, budget: float) -> None:
     if made.nbytes > budget:
         raise NotEnoughMemoryError(
-            f"λ_min of an N = {made.n} matrix by {made.method!r} needs "
+            f"λ_min of an N = {made.n} matrix by {made.method.value!r} needs "
             f"{human(made.nbytes)} beyond what is held, and {human(budget)} may be "
             "taken; " + _remedy(made.method)
         )
@@ -135,8 +147,8 @@ def _require(made: Plan, budget: float) -> None:
         )
 
 
-def _remedy(method: str) -> str:
-    if method == "dense":
+def _remedy(method: Method) -> str:
+    if method is Method.DENSE:
         return (
             "pass in_place=True, or the HadamardKernel of ntk.empirical_ntk in place of its dense "
             "matrix (its factors take N·Σ n_l numbers)"
@@ -144,27 +156,29 @@ def _remedy(method: str) -> str:
     return "use fewer samples, or method='disk' or 'products'"
 
 
-def _applicable(source: Source) -> tuple[str, ...]:
-    if isinstance(source, KernelSource):
-        return ("dense", "packed", "float32", "disk", "products")
-    if isinstance(source, (MatrixSource, HalfSource)):
-        return ("dense", "in place", "disk", "products")
-    return ("products",)
+def _applicable(source: Source) -> tuple[Method, ...]:
+    if source.operator:
+        return (Method.PRODUCTS,)
+    if source.matrix is not None:
+        return (Method.DENSE, Method.IN_PLACE, Method.DISK, Method.PRODUCTS)
+    if not source.repeatable:
+        return (Method.DENSE, Method.PRODUCTS)
+    return (Method.DENSE, Method.PACKED, Method.FLOAT32, Method.DISK, Method.PRODUCTS)
 
 
-def _made(source: Source, method: str, certify: bool, reason: str) -> Plan:
+def _made(source: Source, method: Method, certify: bool, reason: str) -> Plan:
     n = source.n
     inner = _inner(source)
     # a Krylov basis, its product, and row blocks
     working = 8 * n * (_BASIS + 40) + (1 << 26)
     packed = Panels.nbytes(n)
     held, disk = {
-        "dense": (packed + (8 * n * n if inner else 0), 0),
-        "in place": (8 * n * panel_width(n), 0),
-        "packed": (packed, 0),
-        "float32": (Panels.nbytes(n, 4), 0),
-        "disk": (0, packed),
-        "products": (0, 0),
+        Method.DENSE: (packed + (8 * n * n if source.matrix is None else 0), 0),
+        Method.IN_PLACE: (8 * n * panel_width(n), 0),
+        Method.PACKED: (packed, 0),
+        Method.FLOAT32: (Panels.nbytes(n, 4), 0),
+        Method.DISK: (0, packed),
+        Method.PRODUCTS: (0, 0),
     }[method]
     return Plan(
         method=method,
@@ -172,30 +186,32 @@ def _made(source: Source, method: str, certify: bool, reason: str) -> Plan:
         nbytes=held + working,
         nbytes_disk=disk,
         seconds=_seconds(n, inner, method, certify),
-        certified=certify and method in _CERTIFIED,
+        certified=certify and not method.by_products,
         reason=reason,
     )
 
 
 def _inner(source: Source) -> int:
-    """Multiplications behind an entry of a kernel that is formed from factors."""
-    return sum(t.inner for t in source.kernel.terms) if isinstance(source, KernelSource) else 0
+    """Multiplications behind an entry that has to be formed, as far as the terms say."""
+    if source.matrix is not None or source.operator:
+        return 0
+    return sum(getattr(t, "inner", _UNKNOWN_INNER) for t in source.kernel.terms)
 
 
-def _seconds(n: int, inner: int, method: str, certify: bool) -> float:
+def _seconds(n: int, inner: int, method: Method, certify: bool) -> float:
     rate = _gemm_rate()
     forming = n * n * inner / rate
-    if method == "products":
+    if method is Method.PRODUCTS:
         return 200 * n * min(n, 100 * max(inner, 1)) / rate + 200 * 8 * n * n / _BANDWIDTH
     factorings = 2 if certify else 1
-    if method == "float32":
+    if method is Method.FLOAT32:
         return (n**3 / 3 / 1.5 + 20 * 200 * n * max(inner, 1)) / rate + forming
     cholesky = factorings * n**3 / 3 / rate
     solving = _SOLVES * 8 * n * n / _BANDWIDTH
-    if method == "dense":
+    if method is Method.DENSE:
         return cholesky + solving + forming
     formed = (factorings + 3) * forming
-    if method == "disk":
+    if method is Method.DISK:
         bands = n / panel_width(n) / 3
         moved = 4 * n * n * (factorings * bands + 2 * _SOLVES)
         return cholesky + formed + moved / _DISK_BANDWIDTH

@@ -14,10 +14,10 @@ from ntkscope._base.inputs import as_data
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof.certify import Shifted, cholesky_bound
-from ntkscope.spectra.proof.rounding import TINY, U, accurate_product, down_to, gamma, up, up_to
-from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
-from ntkscope.spectra.solvers.panels import Panels
-from ntkscope.spectra.solvers.sources import MatrixSource
+from ntkscope.spectra.rounding import TINY, U, accurate_product, down_to, gamma, up, up_to
+from ntkscope.spectra.solvers.krylov import block_lanczos, norm_estimate, random_block
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import as_source
 
 _GRAM_LIMIT = 1e5  # condition number up to which the Gram matrix keeps five digits of σ_min
 _BLOCK = 8192
@@ -181,8 +181,8 @@ def _norm_above(X: Tensor) -> float | None:
     gram = X.T @ X
     gram = (gram + gram.T) / 2
     lost = up(gamma(n + 4) * float(torch.linalg.vector_norm(X)) ** 2 * 1.001)
-    top = float(torch.linalg.matrix_norm(gram, 2)) if n <= 256 else float(_power(gram))
-    source = MatrixSource(gram)
+    top = _largest(gram)
+    source = as_source(gram)
     for margin in (1e-10, 1e-6, 1e-2, 1.0):
         shifted = Shifted(source, -top * (1 + margin), -1.0)
         bound = cholesky_bound(shifted, Panels.empty(n), lambda name: Stage(name, None))
@@ -191,12 +191,7 @@ def _norm_above(X: Tensor) -> float | None:
     return None
 
 
-def _power(gram: Tensor) -> float:
-    def done(values: Tensor, residuals: Tensor) -> bool:
-        return bool(residuals[0] <= 1e-8 * values[0])
-
-    n = len(gram)
-    found = block_lanczos(
-        lambda V: gram @ V, random_block(n, 2, gram), done, keep=1, max_columns=min(n, 300)
-    )
-    return float(found.values[0])
+def _largest(gram: Tensor) -> float:
+    if len(gram) <= 256:
+        return float(torch.linalg.matrix_norm(gram, 2))
+    return norm_estimate(lambda V: gram @ V, len(gram), gram.device, steps=300, tolerance=1e-8)

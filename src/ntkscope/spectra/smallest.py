@@ -9,28 +9,12 @@ from typing import Any
 import torch
 
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.plan import Plan, plan_for
+from ntkscope.spectra.plan import Method, Plan, plan_for
 from ntkscope.spectra.progress import Callback
 from ntkscope.spectra.solvers.davidson import lowest_by_products
 from ntkscope.spectra.solvers.dense import Ends, Engine
-from ntkscope.spectra.solvers.panels import Panels
-from ntkscope.spectra.solvers.sources import (
-    FormedSource,
-    HalfSource,
-    KernelSource,
-    MatrixSource,
-    OperatorSource,
-    Source,
-    as_source,
-)
-
-_BOUNDS = {
-    "A": "lower bound A (Cholesky of K − sI)",
-    "B": "lower bound B (Cholesky of K − sI, its error measured)",
-    "C": "lower bound C (Cholesky of K without its lowest eigenvectors, Lehmann)",
-    "floor": "lower bound of the factorisation alone",
-    "": "no lower bound",
-}
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import LentSource, Source, as_source
 
 
 def smallest_eigenvalue(
@@ -47,7 +31,7 @@ def smallest_eigenvalue(
 
     Parameters
     ----------
-    K: a :class:`HadamardKernel`, an (N, N) tensor or array, a scipy ``LinearOperator``, or
+    K: a :class:`Kernel` of any kind, an (N, N) tensor or array, a scipy ``LinearOperator``, or
         ``(apply, N)``, a function of an (N,) tensor with its size.
     certify: prove a lower bound, at the cost of a second Cholesky factorisation.
     method: see :func:`plan`, which shows what ``"auto"`` would choose.
@@ -69,7 +53,7 @@ def smallest_eigenvalue(
     source = as_source(K)
     require_scale(source)
     steps = plan_for(source, certify, in_place, method, memory)
-    if isinstance(source, MatrixSource) and not bool(source.matrix.any()):
+    if source.matrix is not None and source.error == 0 and not bool(source.matrix.any()):
         return _of_zero(source, time.perf_counter() - begin)
     exact_zero = source.semidefinite and source.max_rank is not None and source.n > source.max_rank
     ends = _run(source, steps, certify and not exact_zero, tolerance, progress)
@@ -86,36 +70,37 @@ def smallest_eigenvalue(
 def _run(
     source: Source, steps: Plan, certify: bool, tolerance: float, progress: Callback | None
 ) -> Ends:
-    if steps.method in ("float32", "products"):
+    if steps.method.by_products:
         return lowest_by_products(
-            source, 1, single=steps.method == "float32", tolerance=tolerance, callback=progress
+            source, 1, single=steps.method is Method.FLOAT32, tolerance=tolerance, callback=progress
         )
     source, panels, restore = workspace(source, steps)
     try:
         engine = Engine(source, panels, progress, afterwards=source.device.type != "cpu")
-        ends = engine.quick(1) if certify and steps.method in ("dense", "in place") else None
+        ends = (
+            engine.quick(1) if certify and steps.method in (Method.DENSE, Method.IN_PLACE) else None
+        )
         return ends if ends is not None else engine.enclose(engine.pairs(1), 1, certify=certify)
     finally:
         if restore is not None:
             restore.restore()
 
 
-def workspace(source: Source, steps: Plan) -> tuple[Source, Panels, HalfSource | None]:
+def workspace(source: Source, steps: Plan) -> tuple[Source, Panels, LentSource | None]:
     """What to read K from, where to factor it, and what must be restored at the end."""
-    if steps.method == "in place":
-        assert isinstance(source, MatrixSource)
-        half = HalfSource(source)
-        return half, half.panels(), half
-    if steps.method == "disk":
+    if steps.method is Method.IN_PLACE:
+        lent = LentSource(source)
+        return lent, lent.panels(), lent
+    if steps.method is Method.DISK:
         return source, Panels.on_disk(source.n), None
-    if steps.method == "dense" and isinstance(source, KernelSource):
-        source = FormedSource(source)
+    if steps.method is Method.DENSE:
+        source = source.formed()
     return source, Panels.empty(source.n, device=source.device), None
 
 
 def require_scale(source: Source) -> None:
     """Raise ValueError where entries are so large or small that products leave float64."""
-    if isinstance(source, OperatorSource):
+    if source.operator:
         return
     largest = float(source.diagonal().abs().max())
     if largest > 1e100 or 0 < largest < 1e-100:
@@ -151,10 +136,10 @@ def as_eigenvalue(
         notes.append(f"estimated relative error {relative:.1g}")
     return Eigenvalue(
         value=value, lower=lower, upper=upper, status=status,
-        method=f"{ends.method}; {_BOUNDS[ends.letter]}",
+        method=f"{ends.method}; {ends.bound.words}",
         covers=source.covers, seconds=seconds, vector=vector, residual=ends.residuals[index],
         matvecs=ends.solves, multiplicity=ends.multiplicity if index == 0 else 1,
-        note="; ".join(notes), certificate=ends.letter if ends.letter in "ABC" else "",
+        note="; ".join(notes), certificate=ends.bound.letter,
         norm=ends.norm,
     )  # fmt: skip
 

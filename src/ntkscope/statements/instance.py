@@ -17,8 +17,9 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
 from ntkscope.data import Distribution, Gaussian, Sphere
-from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue

@@ -21,7 +21,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
 from ntkscope._base.records import Record
-from ntkscope.kernels.empirical import backprop
+from ntkscope.kernels.mlp import backprop
 from ntkscope.networks.network import MLP, Network
 
 Parts = Sequence[Tensor]  # a layer's coordinates: a, b, and c for its biases

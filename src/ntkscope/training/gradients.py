@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope.kernels.empirical import Backprop
+from ntkscope.kernels.mlp import Backprop
 from ntkscope.networks.network import MLP
 
 _aten = torch.ops.aten

@@ -22,7 +22,8 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.records import Record
-from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
+from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.networks.network import MLP, Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.records import Record
-from ntkscope.kernels.empirical import Backprop, backprop, empirical_ntk
+from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.networks.network import MLP
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import status_of

@@ -228,3 +228,90 @@ def test_too_large_names_the_tiled_way(monkeypatch):
     monkeypatch.setattr("ntkscope._base.memory.available", lambda: 1000)
     with pytest.raises(MemoryError, match="tile="):
         ntk.limiting_ntk(ntk.Network([3, 10, 1], "relu"), _rows(0, 40, 3))
+
+
+def _oracle(net, X, dual):
+    """The kernel matrix entry by entry in mpmath, for a plain network in the "ntk" form."""
+    rows = [[mp.mpf(v) for v in row] for row in X.tolist()]
+    gram = [[mp.fdot(x, y) for y in rows] for x in rows]
+    n, sizes = len(rows), [1] * (net.depth - 1)
+    out = mp.matrix(n, n)
+    for i in range(n):
+        for j in range(n):
+            out[i, j] = ntk_entry(gram[i][i], gram[j][j], gram[i][j], dual, sizes, net.betas,
+                                  mp.mpf(1) / net.dim, net.bias_std)  # fmt: skip
+    return out
+
+
+def _erf_dual(a, b, c):
+    """Williams 1997."""
+    gap = (1 + 2 * a) * (1 + 2 * b)
+    return 2 / mp.pi * mp.asin(2 * c / mp.sqrt(gap)), 4 / mp.pi / mp.sqrt(gap - 4 * c * c)
+
+
+def _sin_dual(a, b, c):
+    decay = mp.exp(-(a + b) / 2)
+    return decay * mp.sinh(c), decay * mp.cosh(c)
+
+
+ERRORS = {"relu": relu_dual, "erf": _erf_dual, "sin": _sin_dual}
+
+
+def _hard_rows(d):
+    X, step = _rows(11, 4, d), _rows(12, 1, d)[0]
+    return torch.cat([X, X[:1] + 1e-9 * step, -X[1:2] + 1e-7 * step, 1e-3 * X[2:3], 20.0 * X[3:4]])
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("bias", [None, 0.4])
+@pytest.mark.parametrize("depth", [2, 3, 6])
+def test_the_entry_error_covers_every_entry_and_is_not_idle(name, bias, depth):
+    """Against mpmath on near, opposite, short and long rows; and within 300 times what is seen."""
+    d = 5
+    X = _hard_rows(d)
+    net = ntk.Network([d, *[math.inf] * (depth - 1), 1], name, "lecun", "ntk", bias_std=bias)
+    with mp.workdps(60):
+        exact = _oracle(net, X, ERRORS[name])
+    kernel = ntk.limiting_kernel(net, X)
+    worst = _worst(kernel.dense(), exact)
+    assert worst <= kernel.entry_error()
+    if name == "relu":
+        assert kernel.entry_error() <= 300 * max(worst, U)
+
+
+def test_the_entry_error_follows_a_truncation_that_was_asked_for():
+    """A series cut at 1e-6 is off by more than rounding, and the interval knows it."""
+    X = _hard_rows(4)[:4]
+    net = ntk.Network([4, math.inf, 1], "tanh", "lecun", "ntk")
+    fine, rough = (ntk.limiting_kernel(net, X, accuracy=a) for a in (1e-14, 1e-3))
+    scale = torch.sqrt(fine.diagonal()[:, None] * fine.diagonal()[None, :])
+    off = float(((rough.dense() - fine.dense()).abs() / scale).max())
+    assert 100 * fine.entry_error() < off <= rough.entry_error() + fine.entry_error()
+    found = ntk.smallest_eigenvalue(rough)
+    exact = float(torch.linalg.eigvalsh(fine.dense())[0])
+    assert found.lower <= exact <= found.upper
+    assert found.upper - found.lower >= 2e-3 * rough.trace()
+
+
+def test_a_slope_that_amplifies_is_charged_for():
+    """sin at a large variance turns an angle's rounding into many times as much: γ grows with it."""
+    d = 5
+    X = _hard_rows(d)[:4]
+    calm, steep = (
+        ntk.limiting_kernel(ntk.Network([d, math.inf, math.inf, 1], "sin", beta, "ntk"), X)
+        for beta in ([1.0, 1.0, 1.0], [5.0, 5.0, 5.0])
+    )
+    assert steep.entry_error() > 10 * calm.entry_error()
+
+
+def test_the_smallest_eigenvalue_of_a_limit_is_certified():
+    X = ntk.data.gaussian(60, 8, seed=3)
+    net = ntk.Network([8, math.inf, math.inf, 1], "relu", "unit")
+    kernel = ntk.limiting_kernel(net, X)
+    found = ntk.smallest_eigenvalue(kernel)
+    assert found.status is ntk.Status.OK
+    assert found.covers == "the exact limiting kernel of these inputs"
+    assert found.upper - found.lower >= 2 * kernel.forming_error()
+    for method in ("packed", "disk"):
+        other = ntk.smallest_eigenvalue(kernel, method=method)
+        assert max(found.lower, other.lower) <= min(found.upper, other.upper)

@@ -21,7 +21,7 @@ SMALL = 2e-3  # below it sin θ − θ cos θ comes from its series: above, canc
 _SERIES = (-1.0 / 45360.0, 1.0 / 840.0, -1.0 / 30.0, 1.0 / 3.0)
 
 
-def bend(p: float, q: float) -> float:
+def bending(p: float, q: float) -> float:
     """g = 2q²/(p² + q²), how far φ is from linear."""
     return 2.0 * q * q / (p * p + q * q)
 
@@ -78,7 +78,7 @@ def homogeneous_dual(
 ) -> tuple[Tensor, Tensor]:
     """(E[φφ], E[φ′φ′]) of φ = pz + q|z|; ``at_zero`` is φ′(0), for inputs of variance 0."""
     p, q = parts
-    g, c = bend(p, q), p * p + q * q
+    g, c = bending(p, q), p * p + q * q
     after, slope = step(delta, g)
     far = delta > 1.9
     if bool(far.any()):

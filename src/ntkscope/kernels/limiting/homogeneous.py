@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import homogeneous_parts
-from ntkscope.kernels.limiting.angles import bend, slope_at_zero, step, step_opposite
+from ntkscope.kernels.limiting.angles import bending, slope_at_zero, step, step_opposite
 from ntkscope.kernels.limiting.directions import Angles, Rows, angles
+from ntkscope.kernels.limiting.error import LayerError, U
 from ntkscope.kernels.limiting.recursion import Layer, Scales
 
 Index = slice | Tensor
@@ -110,7 +111,7 @@ class HomogeneousChain:
 
     def _through(self, seen: Angles) -> tuple[Tensor, Tensor]:
         """(δ after φ, E[φ′φ′]/(p² + q²))."""
-        g = bend(self.p, self.q)
+        g = bending(self.p, self.q)
         after, slope = step(seen.delta, g)
         if len(seen.opposite):
             after = after.clone() if after is seen.delta else after
@@ -137,6 +138,34 @@ class HomogeneousChain:
             else:
                 value = grown
             yield Layer(value, slope)
+
+    def errors(self) -> Iterator[LayerError]:
+        """What the layers of :meth:`tile` are wrong by, with the angle θ carried along.
+
+        The inputs' θ is wrong by 3.21 (d + 4) u: 1 − ρ by a product is off by (d + 4) u where it
+        exceeds ``NEAR`` (and 1 + ρ likewise), sin θ ≥ 1/3.21 there, and below it comes from
+        differences. A layer never widens an error of θ: dθ′/dθ = (1 − gθ/π) sin θ / sin θ′ lies in
+        [−1, 1]; nor does a bias, which only adds a common coordinate to both vectors. It adds 12 u
+        of its own (1 − ρ′ to 10 u, of relative accuracy where it is small). ρ is wrong by no more
+        than θ, the derivative's 1 − (g/π)θ by g/π times as much.
+
+        With skip connections centred and mean parts are joined. The wedge product of two joined
+        vectors is at least each part's, so two inexact parts widen θ by √2; centring divides 1 − ρ′
+        by Var φ/E φ², and so widens θ by at most the root of that.
+        """
+        scales, d = self.scales, self.left.matrix.shape[1]
+        g = bending(self.p, self.q)
+        angle, norm = 3.21 * (d + 4) * U, (d + 6) * U
+        growth = 1.0
+        if scales.residual:
+            growth = math.sqrt(2 * self.c / (self.c - self._mean_factor**2))
+            angle, norm = 2 * angle, 3 * norm  # of centred rows, and of their means
+        yield LayerError(norm + angle, 0.0)
+        for _ in scales.sizes:
+            slope = g / math.pi * angle + 6 * U
+            angle = growth * angle + 12 * U
+            norm += (2 * d + 10) * U if scales.residual else 4 * U
+            yield LayerError(norm + angle, slope)
 
     @property
     def _mean_factor(self) -> float:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
 from ntkscope.activations.hermite import homogeneous_parts
+from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.limiting.directions import Angles
 from ntkscope.kernels.limiting.dual import ACCURACY
+from ntkscope.kernels.limiting.error import kernel_error
 from ntkscope.kernels.limiting.homogeneous import Gram, HomogeneousChain
 from ntkscope.kernels.limiting.recursion import (
     assemble,
@@ -27,8 +28,6 @@ from ntkscope.kernels.limiting.univariate import Outside, Univariate
 from ntkscope.networks.network import Network
 
 _TILE = (256, 512)  # rows and columns of a tile: a few of them stay in a core's cache
-
-Index = slice | Sequence[int] | Tensor
 
 
 def limiting_ntk(
@@ -114,12 +113,14 @@ def _outputs(net: Network, reduce: str | int) -> int:
     return 1
 
 
-class LimitingKernel:
+class LimitingKernel(Kernel):
     """A limiting kernel of shape (N, M), formed tile by tile.
 
-    ``K.dense()``, ``K.tile(rows, cols)``, ``K.diagonal()``, ``K @ v``, ``K.to_scipy()`` speak of the
-    first kernel of ``get``; :func:`limiting_ntk` returns all of them.
+    What a kernel can, it does for the first matrix that ``get`` names, "ntk" or "nngp";
+    :meth:`parts` and :meth:`whole` give everything that is named.
     """
+
+    covers = "the exact limiting kernel of these inputs"
 
     def __init__(
         self,
@@ -130,6 +131,7 @@ class LimitingKernel:
         reduce: str | int,
         accuracy: float,
     ) -> None:
+        self._arguments = (X, X2, reduce, accuracy)
         self.network, self.get = net, get
         self.names = check_get(get)
         if net.paired and "nngp" in self.names:
@@ -138,9 +140,6 @@ class LimitingKernel:
                 'nngp kernel; use get="G" for the covariances of its layers'
             )
         self.scales = scales_of(net, _outputs(net, reduce))
-        self.symmetric = X2 is None
-        self.shape = (len(X), len(X if X2 is None else X2))
-        self.dtype, self.device = X.dtype, X.device
         width = effective_width(net)
         self.chain: HomogeneousChain | SmoothChain
         if homogeneous_parts(net.activation) is not None:
@@ -151,16 +150,38 @@ class LimitingKernel:
         self._exact = self._diagonals() if self.symmetric else {}
         self._require_finite()
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    @property
+    def shape(self) -> tuple[int, int]:
+        X, X2 = self._arguments[:2]
+        return len(X), len(X if X2 is None else X2)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._arguments[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._arguments[0].device
+
+    @property
+    def symmetric(self) -> bool:
+        return self._arguments[1] is None
+
+    @property
+    def semidefinite(self) -> bool:
+        return self.symmetric
 
     def __repr__(self) -> str:
         return f"LimitingKernel(shape={self.shape}, get={self.get!r}, network={self.network})"
 
-    @property
-    def nbytes_dense(self) -> int:
-        """Bytes of ``dense()``: 8 N M."""
-        return 8 * self.shape[0] * self.shape[1]
+    def entry_error(self) -> float:
+        """Truncation and rounding, relative to √(K_ii K_jj); derived in ``limiting/error.py``."""
+        return self._entry_error
+
+    @cached_property
+    def _entry_error(self) -> float:
+        polynomial = self._fast.error if self._fast is not None else 0.0
+        return kernel_error(self.chain.errors()) + polynomial
 
     def _univariate(self) -> Univariate | None:
         """The whole chain as one function of ρ, where there is one."""
@@ -243,12 +264,13 @@ class LimitingKernel:
 
     def parts(self, rows: Index, cols: Index) -> Any:
         """K[rows, cols] of everything that ``get`` names, in its form."""
-        r, c = (_index(x, n, self.device) for x, n in zip((rows, cols), self.shape, strict=True))
-        made: dict[str, list[Tensor]] = {}
-        n_rows, n_cols = len(_numbers(r, self.device)), len(_numbers(c, self.device))
-        self._require(n_rows, n_cols)
-        for name in self.names:
-            made[name] = [self._empty(n_rows, n_cols) for _ in range(self._count(name))]
+        r, c = (place(x, n, self.device) for x, n in zip((rows, cols), self.shape, strict=True))
+        made = self._empty(count(r), count(c))
+        self._write(made, r, c)
+        return self._answer(made)
+
+    def _write(self, made: dict[str, list[Tensor]], r: slice | Tensor, c: slice | Tensor) -> None:
+        n_rows, n_cols = count(r), count(c)
         later: list[Outside] = []
         for i in range(0, n_rows, _TILE[0]):
             for j in range(0, n_cols, _TILE[1]):
@@ -257,18 +279,18 @@ class LimitingKernel:
                 )
                 self._place(made, block, i, j, mirror=False)
         self._finish(made, later, mirror=False)
+
+    def whole(self) -> Any:
+        """Everything that ``get`` names, the halves of a symmetric kernel computed once."""
+        made = self._empty(*self.shape)
+        self._write_all(made)
         return self._answer(made)
 
-    def whole(self, out: Tensor | None = None) -> Any:
-        """Everything that ``get`` names, the halves of a symmetric kernel computed once."""
+    def _write_all(self, made: dict[str, list[Tensor]]) -> None:
         N, M = self.shape
         if not self.symmetric:
-            return self.parts(slice(0, N), slice(0, M))
-        if out is None:
-            self._require(N, M)
-            made = {n: [self._empty(N, N) for _ in range(self._count(n))] for n in self.names}
-        else:
-            made = {self.names[0]: [out]}
+            self._write(made, slice(0, N), slice(0, M))
+            return
         later: list[Outside] = []
         for i in range(0, N, _TILE[0]):
             rows = slice(i, min(i + _TILE[0], N))
@@ -282,7 +304,6 @@ class LimitingKernel:
                 block = self._layers(rows, slice(j, min(j + _TILE[1], N)), (i, j), later)
                 self._place(made, block, i, j, mirror=True)
         self._finish(made, later, mirror=True)
-        return self._answer(made)
 
     def _place(
         self,
@@ -303,108 +324,54 @@ class LimitingKernel:
     def _count(self, name: str) -> int:
         return {"ntk": 1, "nngp": 1, "G_dot": self.scales.depth - 1}.get(name, self.scales.depth)
 
-    def _empty(self, n: int, m: int) -> Tensor:
-        return torch.empty(n, m, dtype=self.dtype, device=self.device)
-
-    def _require(self, n: int, m: int) -> None:
+    def _empty(self, n: int, m: int) -> dict[str, list[Tensor]]:
+        """Room for everything. Raises NotEnoughMemoryError where there is none."""
+        counts = {name: self._count(name) for name in self.names}
+        total = sum(counts.values())
         if self.device.type == "cpu":
-            count = sum(self._count(name) for name in self.names)
             memory.require(
-                8.0 * n * m * count,
-                f"forming {count} limiting kernel{'s' * (count > 1)} of {n}×{m} in float64",
+                8.0 * n * m * total,
+                f"forming {total} limiting kernel{'s' * (total > 1)} of {n}×{m} in float64",
                 "use limiting_ntk(..., tile=(rows, cols)) for parts, or "
                 "limiting_kernel(net, X) @ v, which keeps one panel at a time",
             )
+        return {
+            name: [torch.empty(n, m, dtype=self.dtype, device=self.device) for _ in range(number)]
+            for name, number in counts.items()
+        }
 
     def _answer(self, made: dict[str, list[Tensor]]) -> Any:
         values = [made[n][0] if n in ("ntk", "nngp") else made[n] for n in self.names]
         return values[0] if isinstance(self.get, str) else tuple(values)
 
-    def _first(self, value: Any) -> Tensor:
-        first = value if isinstance(self.get, str) else value[0]
-        if not isinstance(first, Tensor):
+    def _require_matrix(self) -> None:
+        if self.names[0] not in ("ntk", "nngp"):
             raise ValueError(f'a matrix needs get="ntk" or "nngp" (first), got {self.get!r}')
+
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        self._require_matrix()
+        made = self.parts(rows, cols)
+        first: Tensor = made if isinstance(self.get, str) else made[0]
         return first
 
-    def tile(self, rows: Index, cols: Index) -> Float[Tensor, "r c"]:
-        """The entries K[rows, cols]."""
-        return self._first(self.parts(rows, cols))
+    def _fill(self, out: Tensor) -> None:
+        self._require_matrix()
+        if len(self.names) == 1:
+            self._write_all({self.names[0]: [out]})
+        else:
+            out.copy_(self.whole()[0])
 
-    def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
-        """The matrix; ``out`` reuses an (N, N) float64 tensor of a symmetric kernel.
-
-        Raises NotEnoughMemoryError when it does not fit.
-        """
-        if out is not None:
-            if not self.symmetric or self.names not in (("ntk",), ("nngp",)):
-                raise ValueError('out= is for one symmetric kernel, get="ntk" or "nngp"')
-            if out.shape != self.shape or out.dtype != self.dtype:
-                raise ValueError(
-                    f"out must be {self.shape} {self.dtype}, got {out.shape} {out.dtype}"
-                )
-        return self._first(self.whole(out))
-
-    def diagonal(self) -> Float[Tensor, N]:
-        """K_ii, without forming K, from one-dimensional integrals."""
-        if not self.symmetric:
-            raise ValueError(f"the diagonal needs a symmetric kernel, this one is {self.shape}")
+    def _diagonal(self) -> Tensor:
+        """From one-dimensional integrals."""
+        self._require_matrix()
         return self._exact[self.names[0]][0].clone()
-
-    def trace(self) -> float:
-        """Σ_i K_ii."""
-        return float(self.diagonal().sum())
-
-    def __matmul__(self, other: Tensor) -> Tensor:
-        """K v or K V, one panel of rows at a time."""
-        if not isinstance(other, Tensor):
-            return NotImplemented
-        if other.ndim not in (1, 2) or other.shape[0] != self.shape[1]:
-            raise ValueError(f"cannot apply a {self.shape} kernel to shape {tuple(other.shape)}")
-        V = (other[:, None] if other.ndim == 1 else other).to(self.dtype)
-        out = torch.empty(self.shape[0], V.shape[1], dtype=self.dtype, device=self.device)
-        panel = max(_TILE[0], min(self.shape[0], (1 << 25) // self.shape[1]))
-        for i in range(0, self.shape[0], panel):
-            rows = slice(i, min(i + panel, self.shape[0]))
-            torch.mm(self.tile(rows, slice(0, self.shape[1])), V, out=out[rows])
-        return out[:, 0] if other.ndim == 1 else out
 
     @property
     def T(self) -> LimitingKernel:
-        """The transpose; a symmetric kernel is its own."""
-        if not self.symmetric:
-            raise ValueError("build the transposed cross kernel as limiting_kernel(net, X2, X)")
-        return self
-
-    def to_scipy(self) -> Any:
-        """A ``scipy.sparse.linalg.LinearOperator`` that applies the symmetric kernel."""
-        from scipy.sparse.linalg import LinearOperator
-
-        symmetric = self.T
-
-        def apply(v: Any) -> Any:
-            tensor = torch.as_tensor(v, dtype=self.dtype, device=self.device)
-            return (symmetric @ tensor).cpu().numpy()
-
-        return LinearOperator(
-            dtype=float, shape=self.shape, matvec=lambda v: apply(v.reshape(-1)),
-            rmatvec=lambda v: apply(v.reshape(-1)), matmat=apply,
-        )  # fmt: skip
-
-
-def _index(index: Index, size: int, device: torch.device) -> slice | Tensor:
-    """A slice of step 1, or sample numbers. Raises IndexError outside 0 … size−1."""
-    if isinstance(index, slice):
-        start, stop, step = index.indices(size)
-        if step == 1:
-            return slice(start, max(start, stop))
-        return torch.arange(start, stop, step, device=device)
-    numbers = torch.as_tensor(index, device=device)
-    if numbers.dtype == torch.bool:
-        numbers = torch.nonzero(numbers)[:, 0]
-    numbers = numbers.to(torch.long)
-    if len(numbers) and not bool(((numbers >= -size) & (numbers < size)).all()):
-        raise IndexError(f"tile indices must be within 0 … {size - 1}")
-    return torch.where(numbers < 0, numbers + size, numbers)
+        X, X2, reduce, accuracy = self._arguments
+        if X2 is None:
+            return self
+        return LimitingKernel(self.network, X2, X, self.get, reduce, accuracy)
 
 
 def _numbers(index: slice | Tensor, device: torch.device) -> Tensor:

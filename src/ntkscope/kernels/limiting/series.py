@@ -45,6 +45,7 @@ class Expansion:
         )
         self._tails = torch.zeros(0, dtype=variances.dtype)
         self._sizes = self._tails
+        self._coefficient_error = 0.0
         self._values: Tensor | None = None
         self._quadrature = Quadrature(phi, derivative)
 
@@ -69,6 +70,17 @@ class Expansion:
                     "use an activation with a closed form or without kinks"
                 )
 
+    def error(self) -> float:
+        """A bound on the error of a pair, relative to √(E f(u)² E f(v)²), but for Horner's rounding.
+
+        The truncation, a hundredth of it for terms left out, and a coefficient error e that enters
+        as Σ_r 2e|α_r|; doubled, since sizes are taken at quantiles of the variances.
+        """
+        self.order(0.0)
+        rest = math.sqrt(MAX_ORDER * float(self._tails[-1].clamp_min(0.0)))
+        mass = float(self._sizes.sqrt().sum()) + rest
+        return 1.01 * self.accuracy + 4.0 * self._coefficient_error * mass
+
     def _coefficients(self, a: Tensor, order: int) -> Coefficients:
         closed = closed_coefficients(self.phi, order, a, self.derivative)
         return self._quadrature.coefficients(a, order) if closed is None else closed
@@ -83,6 +95,7 @@ class Expansion:
                 "them in activations.custom(..., kinks=...)"
             )
         moment = table.second_moment.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
+        self._coefficient_error = table.error / math.sqrt(float(table.second_moment.max()))
         self._tails = (table.tails / moment).amax(0)
         self._sizes = (table.values**2 / moment).amax(0)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import Quadrature
 from ntkscope.kernels.limiting.directions import positions
 from ntkscope.kernels.limiting.dual import Closed, closed_form
+from ntkscope.kernels.limiting.error import LayerError, U
 from ntkscope.kernels.limiting.recursion import Layer, Scales
-from ntkscope.kernels.limiting.series import Expansion
+from ntkscope.kernels.limiting.series import MAX_ORDER, Expansion
 
 Index = slice | Tensor
 
@@ -27,8 +29,9 @@ class _Level:
     moment: Tensor
     slope: Tensor
     mean: Tensor | None
-    value: Expansion | None
-    derivative: Expansion | None
+    error: float = 0.0  # relative, of the moments by quadrature
+    value: Expansion | None = None
+    derivative: Expansion | None = None
 
 
 class SmoothChain:
@@ -79,9 +82,7 @@ class SmoothChain:
             mean = Quadrature(self.phi).coefficients(variance, 0).values[:, 0]
         if self.closed is not None:
             dual = self.closed(variance, variance, torch.zeros_like(variance))
-            return _Level(
-                variance, torch.sqrt(variance), dual.value, dual.derivative, mean, None, None
-            )
+            return _Level(variance, torch.sqrt(variance), dual.value, dual.derivative, mean)
         moments = [Quadrature(self.phi, d).moments(variance) for d in (False, True)]
         for _, error in moments:
             if error > self.accuracy and error > 1e-14:
@@ -90,8 +91,9 @@ class SmoothChain:
                     f"in activations.custom(..., kinks=...), or ask for accuracy={2 * error:.1g}"
                 )
         expansions = [Expansion(self.phi, variance, d, self.accuracy) for d in (False, True)]
+        worst = max(error for _, error in moments)
         return _Level(
-            variance, torch.sqrt(variance), moments[0][0], moments[1][0], mean, *expansions
+            variance, torch.sqrt(variance), moments[0][0], moments[1][0], mean, worst, *expansions
         )
 
     def tile(self, rows: Index, cols: Index) -> Iterator[Layer]:
@@ -138,6 +140,69 @@ class SmoothChain:
         yield Layer(self.features[0][:n], None)
         for level, value in zip(self.levels, self.features[1:], strict=True):
             yield Layer(value[:n], level.slope[:n])
+
+    def errors(self) -> Iterator[LayerError]:
+        """What the layers of :meth:`tile` and :meth:`diagonal` are wrong by.
+
+        A covariance that is wrong by τ √(C_ii C_jj) moves E φφ by Price's theorem by at most
+        τ (G + √(GH)) √(E φ² E φ²), G = C E φ′²/E φ² and H = C E φ″²/E φ′², and E φ′φ′ by
+        τ (H + √B), B = E (uφ″(u))²/E φ′²: its derivatives are C E φ′φ′, C E φ″φ and so on, each
+        bounded by Cauchy and Schwarz. On top come the truncation, the coefficients and Horner's
+        rule, or the rounding of the closed form.
+        """
+        scales, d = self.scales, self.left.shape[1]
+        tau = (d + 6) * U
+        yield LayerError(tau, 0.0)
+        for index, level in enumerate(self.levels):
+            value, slope, spread = self._sensitivities(level)
+            seen = tau + 8 * U
+            own = (self._series_error(level, False, value), self._series_error(level, True, slope))
+            tau = seen * (value + math.sqrt(value * slope)) + own[0]
+            if scales.residual:
+                # A + α² n E φφ + α(M μᵀ + μ Mᵀ) may be smaller than its parts
+                tau = self._cancellation(index) * 2 * (max(tau, seen) + (d + 4) * U)
+            yield LayerError(tau, seen * (slope + spread) + own[1])
+
+    def _sensitivities(self, level: _Level) -> tuple[float, float, float]:
+        """The largest G, H and √B of a layer's samples."""
+        a = level.variance
+        alive = a > 0
+        if not bool(alive.any()):
+            return 0.0, 0.0, 0.0
+        a, slope = a[alive], level.slope[alive]
+        value = float((a * slope / level.moment[alive]).max())
+        if self.phi.kinks:
+            # φ″ has no second moment; a series of R terms changes by R times as much at most
+            return value, float(MAX_ORDER), float(MAX_ORDER)
+        second = self.phi.second
+        bent, spread = (
+            Quadrature(replace(self.phi, phi=f)).moments(a)[0] / slope
+            for f in (second, lambda z: z * second(z))
+        )
+        return value, float((a * bent).max()), math.sqrt(float(spread.max()))
+
+    def _series_error(self, level: _Level, derivative: bool, sensitivity: float) -> float:
+        """Of the sum itself: Horner's rule costs 2 r u at the r-th term, and Σ r α_r² is G (or H)."""
+        expansion = level.derivative if derivative else level.value
+        if expansion is None:
+            # erf, GELU: a few tens of operations; sin: exponents of the size of the variance
+            return (64 + 16 * float(level.variance.max())) * U
+        rounding = (4 * min(sensitivity, MAX_ORDER) + 16) * U
+        return expansion.error() + level.error + rounding
+
+    def _cancellation(self, index: int) -> float:
+        """max (A + α² n E φ² + 2|α| M |μ|) / A_l, M the sum of what the means are added up from."""
+        level, before, after = self.levels[index], self.features[index], self.features[index + 1]
+        assert level.mean is not None
+        alpha, n = abs(self.scales.residual), self.scales.sizes[index]
+        samples = self.left if self.offset == 0 else torch.cat([self.left, self.right])
+        mass = samples.abs().sum(1) * self.scales.input
+        for earlier in self.levels[:index]:
+            assert earlier.mean is not None
+            mass = mass + alpha * self.width * earlier.mean.abs()
+        parts = before + alpha**2 * n * level.moment + 2 * alpha * mass * level.mean.abs()
+        alive = after > 0
+        return float((parts[alive] / after[alive]).max()) if bool(alive.any()) else 1.0
 
 
 def _count(index: Index, samples: Tensor) -> Tensor:

@@ -87,6 +87,11 @@ class Univariate:
         self._last: Window | None = None
         self._windows: dict[tuple[int, int], Window | None] = {}
 
+    @property
+    def error(self) -> float:
+        """Of the polynomials, relative to F(1): four times what a window's check points allow."""
+        return 4 * self._agree
+
     def tile(
         self, rows: Index, cols: Index, own: Tensor | None
     ) -> tuple[dict[str, list[Tensor]], Outside | None] | None:

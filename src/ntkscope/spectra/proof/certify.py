@@ -2,7 +2,7 @@
 
 Upper: the Rayleigh quotient, evaluated with about twice the digits.
 A: a Cholesky factorisation of K − sI that completes proves λ_min ≥ s − c, with c from the error
-   analysis of Cholesky (Rump, BIT 46, 2006): :func:`ntkscope.spectra.solvers.panels.shortfall`.
+   analysis of Cholesky (Rump, BIT 46, 2006): :func:`ntkscope.spectra.storage.panels.shortfall`.
 B: the same with ‖K − sI − LLᵀ‖ bounded afterwards from an error-free splitting of L, whatever
    routine made L.
 C: A or B on K + σXXᵀ − νI, which proves λ_{k+1}(K) ≥ ν since XXᵀ has rank k; then Lehmann's
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.spectra.progress import Stage
-from ntkscope.spectra.proof.rounding import (
+from ntkscope.spectra.rounding import (
     TINY,
     U,
     accurate_product,
@@ -39,8 +39,8 @@ from ntkscope.spectra.proof.rounding import (
     up,
     up_to,
 )
-from ntkscope.spectra.solvers.panels import Panels, shortfall
-from ntkscope.spectra.solvers.sources import Source
+from ntkscope.spectra.storage.panels import Panels, shortfall
+from ntkscope.spectra.storage.source import Source
 
 Array = npt.NDArray[np.float64]
 

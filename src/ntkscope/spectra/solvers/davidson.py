@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.spectra.eigenvalue import Bound
 from ntkscope.spectra.progress import Callback, Stage
 from ntkscope.spectra.proof.certify import rayleigh
-from ntkscope.spectra.proof.rounding import U, up, up_to
-from ntkscope.spectra.solvers.blas import transposed_product
+from ntkscope.spectra.rounding import U, up, up_to
 from ntkscope.spectra.solvers.dense import Ends
 from ntkscope.spectra.solvers.krylov import block_lanczos, norm_estimate, random_block
-from ntkscope.spectra.solvers.panels import Panels
-from ntkscope.spectra.solvers.sources import KernelSource, OperatorSource, Source
+from ntkscope.spectra.storage.blas import transposed_product
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import Source
 
 Solve = Callable[[Tensor], Tensor]
 
@@ -143,7 +144,6 @@ def lowest_by_products(
     precondition, shift, method = None, 0.0, "block Lanczos on products"
     start = random_block(n, max(2, k + 1) if n > 1 else 1, device)[:, :n]
     if single:
-        assert isinstance(source, KernelSource)
         panels, shift = _single_factor(source.kernel, callback)
         method = "Davidson with a float32 Cholesky preconditioner"
         if shift > 0:
@@ -159,26 +159,27 @@ def lowest_by_products(
         noise=4 * math.sqrt(n) * U * norm, max_products=max_products or max(2000, 2 * n),
         stage=Stage("Davidson" if single else "block Lanczos", callback), shift=shift,
     )  # fmt: skip
-    return _as_ends(source, found, norm, method)
+    return as_ends(source, found, norm, method)
 
 
-def _as_ends(source: Source, found: Found, norm: float, method: str) -> Ends:
+def as_ends(source: Source, found: Found, norm: float, method: str, sign: float = 1.0) -> Ends:
+    """Pairs of ±K that products gave, with the upper bounds of their Rayleigh quotients."""
     k = len(found.values)
     values, residuals, upper = found.values, found.residuals, []
-    if isinstance(source, OperatorSource):
+    if source.operator or not source.repeatable:
         upper = [v + up(8 * source.n * U * norm) for v in values]
     else:
-        exact = rayleigh(source, found.vectors)
+        exact = rayleigh(source, found.vectors, sign)
         assert exact is not None, "the basis is orthonormal to rounding"
         values, residuals = exact.values, exact.residuals
         upper = [up_to(v + up(e + source.error)) for v, e in zip(values, exact.errors, strict=True)]
     return Ends(
         values=values,
-        lower=[0.0 if source.semidefinite else -math.inf] * k,
+        lower=[0.0 if source.semidefinite and sign > 0 else -math.inf] * k,
         upper=upper,
         vectors=found.vectors / torch.linalg.vector_norm(found.vectors, dim=0),
         residuals=residuals,
-        letter="",
+        bound=Bound.NONE,
         multiplicity=1,
         solves=found.products,
         converged=found.converged,
@@ -210,7 +211,7 @@ def _lowest_of_factor(
     return found.vectors.to(torch.float64)
 
 
-def _single_factor(kernel: HadamardKernel, callback: Callback | None) -> tuple[Panels, float]:
+def _single_factor(kernel: Kernel, callback: Callback | None) -> tuple[Panels, float]:
     """The float32 Cholesky factor of K + τI, τ = 0 or the first of a ladder that completes."""
     low = kernel.to(torch.float32)
     panels = Panels.empty(len(kernel), torch.float32, kernel.device)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ntkscope.spectra.eigenvalue import Bound
 from ntkscope.spectra.progress import Callback, Stage
 from ntkscope.spectra.proof.certify import (
     Deflation,
@@ -17,11 +19,11 @@ from ntkscope.spectra.proof.certify import (
     lehmann,
     rayleigh,
 )
-from ntkscope.spectra.proof.rounding import U, down_to, up, up_to
+from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.spectra.solvers.krylov import Ritz, block_lanczos, norm_estimate, random_block
-from ntkscope.spectra.solvers.panels import Panels, shortfall
 from ntkscope.spectra.solvers.quick import finished, single_start
-from ntkscope.spectra.solvers.sources import Source
+from ntkscope.spectra.storage.panels import Panels, shortfall
+from ntkscope.spectra.storage.source import Source
 
 SMALL = 256
 """Up to this size all eigenpairs are computed at once (LAPACK)."""
@@ -49,7 +51,7 @@ class Pairs:
 class Ends:
     """Enclosed eigenvalues at the lower end of S·K.
 
-    values, lower, upper: of the k smallest; ``letter``: which bound gave ``lower``;
+    values, lower, upper: of the k smallest; ``bound``: what gave ``lower``;
     ``estimates``: of the errors of the values, where nothing is proved.
     """
 
@@ -58,7 +60,7 @@ class Ends:
     upper: list[float]
     vectors: Tensor
     residuals: list[float]
-    letter: str
+    bound: Bound
     multiplicity: int
     solves: int
     converged: bool
@@ -80,12 +82,16 @@ class Engine:
     callback: Callback | None = None
     afterwards: bool = False
     small: int = SMALL
-    norm: float = field(init=False)
-    slack: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.norm = norm_estimate(self.source.matmul, self.source.n, self.source.device)
-        self.slack = shortfall(self.source.diagonal())
+    @cached_property
+    def norm(self) -> float:
+        """‖K‖₂ from below, within a few percent."""
+        return norm_estimate(self.source.matmul, self.source.n, self.source.device)
+
+    @cached_property
+    def slack(self) -> float:
+        """What a completed Cholesky factorisation of K may hide."""
+        return shortfall(self.source.diagonal())
 
     @property
     def rounding(self) -> float:
@@ -244,7 +250,7 @@ class Engine:
             made[0] + values[m:], made[1], made[2] + start.residuals[m:], start.solves + made[3],
             True, method="float32 Cholesky + inverse Lanczos, finished in float64",
         )  # fmt: skip
-        return self._ends(pairs, found, k, bounds, "C")
+        return self._ends(pairs, found, k, bounds, Bound.DEFLATED)
 
     # -- enclosures -----------------------------------------------------------------------------
 
@@ -258,18 +264,18 @@ class Engine:
             raise ArithmeticError("the computed eigenvectors are not orthonormal to half a digit")
         error = self.source.error
         bounds: list[float] | None = None
-        letter = "C"
+        bound = Bound.DEFLATED
         if orders:
             bounds = self._deflated(pairs, found, size, slack, sign)
         if bounds is None and certify:
-            bounds, letter = self._shifted(found, k, slack, sign)
+            bounds, bound = self._shifted(found, k, slack, sign)
         if bounds is None:
-            letter = "floor" if pairs.floor > -math.inf else ""
+            bound = Bound.FACTORED if pairs.floor > -math.inf else Bound.NONE
             bounds = [down_to(pairs.floor - error)] * k
-        return self._ends(pairs, found, k, bounds, letter)
+        return self._ends(pairs, found, k, bounds, bound)
 
     def _ends(
-        self, pairs: Pairs, found: Rayleigh, k: int, bounds: list[float], letter: str
+        self, pairs: Pairs, found: Rayleigh, k: int, bounds: list[float], bound: Bound
     ) -> Ends:
         error = self.source.error
         upper = [up_to(found.values[i] + up(found.errors[i] + error)) for i in range(k)]
@@ -281,7 +287,7 @@ class Engine:
             upper=upper,
             vectors=vectors / torch.linalg.vector_norm(vectors, dim=0),
             residuals=found.residuals[:k],
-            letter=letter,
+            bound=bound,
             multiplicity=self.multiplicity(pairs),
             solves=pairs.solves,
             converged=pairs.converged,
@@ -329,13 +335,14 @@ class Engine:
 
     def _shifted(
         self, found: Rayleigh, k: int, slack: float, sign: float
-    ) -> tuple[list[float] | None, str]:
+    ) -> tuple[list[float] | None, Bound]:
         """Bounds A and B: K − sI is positive definite up to the error of its factorisation."""
         value = min(found.values)
-        letter = "B" if self.afterwards else "A"
         for margin in (1.1 * slack, 4 * slack, 4 * slack + 2 * found.residuals[0]):
             shifted = Shifted(self.source, value - margin - 8 * U * self.norm, sign)
             bound = cholesky_bound(shifted, self.panels, self.stage, afterwards=self.afterwards)
             if bound is not None:
-                return [down_to(bound - self.source.error)] * k, letter
-        return None, ""
+                return [down_to(bound - self.source.error)] * k, (
+                    Bound.MEASURED if self.afterwards else Bound.SHIFTED
+                )
+        return None, Bound.NONE

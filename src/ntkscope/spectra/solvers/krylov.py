@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntkscope.spectra.solvers.blas import transposed_product
+from ntkscope.spectra.storage.blas import transposed_product
 
 Apply = Callable[[Tensor], Tensor]
 
@@ -104,11 +104,13 @@ def random_block(n: int, p: int, like: Tensor | torch.device, seed: int = 0) -> 
     return block.to(like.device if isinstance(like, Tensor) else like)
 
 
-def norm_estimate(apply: Apply, n: int, device: torch.device, steps: int = 10) -> float:
-    """‖K‖₂ from below, within a few percent for a kernel: Lanczos with ``steps`` products."""
+def norm_estimate(
+    apply: Apply, n: int, device: torch.device, *, steps: int = 10, tolerance: float = 0.01
+) -> float:
+    """‖K‖₂ from below: Lanczos with at most ``steps`` products, within a few percent for a kernel."""
 
     def done(values: Tensor, residuals: Tensor) -> bool:
-        return bool(residuals[0] <= 0.01 * values[0].abs())
+        return bool(residuals[0] <= tolerance * values[0].abs())
 
     found = block_lanczos(
         apply, random_block(n, 1, device), done, keep=1, max_columns=min(steps, n)

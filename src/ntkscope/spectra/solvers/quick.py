@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
-from ntkscope.spectra.solvers.panels import Panels
-from ntkscope.spectra.solvers.sources import Source
+from ntkscope.spectra.storage.panels import Panels
+from ntkscope.spectra.storage.source import Source
 
 _BLOCK = 8
 _MOST = 4  # vectors deflated at most
@@ -57,22 +57,22 @@ def single_start(
     low.fill(source.block, callback("forming in float32"))
     if not low.factor(callback("float32 Cholesky"), _ABOVE_NOISE * noise):
         return None
-    stage, hopeless = callback("inverse Lanczos in float32"), False
+    stage, lost_in_noise = callback("inverse Lanczos in float32"), False
 
     def done(values: Tensor, residuals: Tensor) -> bool:
-        nonlocal hopeless
+        nonlocal lost_in_noise
         usable = values > 0
         lam = (1 / values[usable]).tolist()
         res = (residuals[usable] / values[usable] ** 2).tolist()
-        hopeless = not lam or lam[0] < _ABOVE_NOISE * noise
-        return hopeless or _gapped(lam, res, k, 8 * slack) is not None
+        lost_in_noise = not lam or lam[0] < _ABOVE_NOISE * noise
+        return lost_in_noise or _gapped(lam, res, k, 8 * slack) is not None
 
     ritz = block_lanczos(
         low.solve, random_block(source.n, _BLOCK, source.device).to(torch.float32), done,
         keep=_BLOCK, max_columns=min(_COLUMNS, source.n),
         report=lambda residual: stage(0.5, residual),
     )  # fmt: skip
-    if hopeless or not ritz.converged:
+    if lost_in_noise or not ritz.converged:
         return None
     X = torch.linalg.qr(ritz.vectors.to(torch.float64))[0]
     values, X, R = _rayleigh_ritz(X, source.matmul(X))

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Index
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.module_kernel import require_within
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.collect import numbers_held
 from ntkscope.kernels.module.reading.subject import Inputs, take
-
-Index = slice | Tensor
 
 
 class LazyTerm:
@@ -39,8 +38,6 @@ class LazyKernel(HadamardKernel):
     backward and a forward derivative (vjp, jvp) of the model, in chunks.
     """
 
-    terms: tuple[LazyTerm, ...]  # type: ignore[assignment]  # named, not held
-
     def __init__(
         self, recipe: Recipe, rows: Inputs, cols: Inputs | None, names: Sequence[str] | None = None
     ) -> None:
@@ -54,10 +51,18 @@ class LazyKernel(HadamardKernel):
         self.near_kinks = 0
         self.labels = ("sample", "output") if recipe.full else ("sample",)
         other = rows if cols is None else cols
-        self.shape = (len(rows[0]) * self._lead, len(other[0]) * self._lead)
+        self._shape = (len(rows[0]) * self._lead, len(other[0]) * self._lead)
         C = 1 if recipe.full else len(recipe.outputs)
         sizes = {n: recipe.subject.parameters[n].numel() * C for n in self._names}
-        self.terms = tuple(LazyTerm(n, sizes[n]) for n in self._names)
+        self._held = tuple(LazyTerm(n, sizes[n]) for n in self._names)
+
+    @property
+    def terms(self) -> tuple[LazyTerm, ...]:  # type: ignore[override]  # named, not held
+        return self._held
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._shape
 
     @property
     def dtype(self) -> torch.dtype:
@@ -163,7 +168,7 @@ class LazyKernel(HadamardKernel):
         return out
 
     def diagonal(self) -> Tensor:
-        self._require_square("diagonal")
+        self._require_symmetric("diagonal")
         return self._over_panels(lambda kernel: kernel.diagonal())
 
     def _over_panels(self, measure: Callable[[HadamardKernel], Tensor]) -> Tensor:
@@ -176,7 +181,7 @@ class LazyKernel(HadamardKernel):
 
     def forming_error(self) -> float:
         """As of the kernel that this stands for: the panels' bounds add up, being traces."""
-        self._require_square("forming error")
+        self._require_symmetric("forming error")
         errors = self._over_panels(lambda k: torch.tensor([k.forming_error()], dtype=torch.float64))
         return float(errors.sum())
 

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.kernel import Index, count, place
 from ntkscope.kernels.module.holding.blocks import WeightBlock, mirror
 from ntkscope.kernels.module.holding.general import General
-
-Index = slice | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +53,6 @@ class ModuleKernel(HadamardKernel):
     less than one 64th of the memory.
     """
 
-    terms: tuple[Summand, ...]  # type: ignore[assignment]  # more kinds than the base's
-
     def __init__(
         self,
         terms: Sequence[Summand],
@@ -70,11 +67,11 @@ class ModuleKernel(HadamardKernel):
     ) -> None:
         if not terms:
             raise ValueError("a kernel needs at least one term")
-        self.terms = tuple(terms)
+        self._summands = tuple(terms)
         self.n_parameters = n_parameters
         self.near_kinks = near_kinks
         self.labels = labels
-        self.shape = _shape(self.terms[0])
+        self._shape = _shape(self.terms[0])
         for term in self.terms:
             if _shape(term) != self.shape:
                 raise ValueError(f"term {term.name!r} has shape {_shape(term)}, not {self.shape}")
@@ -88,6 +85,14 @@ class ModuleKernel(HadamardKernel):
         self._general = general[0].source if general else None
         self._general_names = [t.name for t in general]
         self._general_dense: Tensor | None = None
+
+    @property
+    def terms(self) -> tuple[Summand, ...]:  # type: ignore[override]  # more kinds than the base's
+        return self._summands
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._shape
 
     @property
     def dtype(self) -> torch.dtype:
@@ -169,10 +174,13 @@ class ModuleKernel(HadamardKernel):
         return self._with(terms)
 
     def tile(self, rows: Index, cols: Index) -> Tensor:
+        rows, cols = (
+            place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True)
+        )
         if self._gram is not None:
             out = self._gram.tile(rows, cols)
         else:
-            shape = (_count(rows, self.shape[0]), _count(cols, self.shape[1]))
+            shape = (count(rows), count(cols))
             out = torch.zeros(shape, dtype=self.dtype, device=self.device)
         for block in self._blocks:
             out += block.tile(rows, cols)
@@ -180,7 +188,7 @@ class ModuleKernel(HadamardKernel):
             out += self._general_tile(rows, cols)
         return out
 
-    def _general_tile(self, rows: Index, cols: Index) -> Tensor:
+    def _general_tile(self, rows: slice | Tensor, cols: slice | Tensor) -> Tensor:
         if self._general_dense is not None:
             return self._general_dense[rows][:, cols]
         source, C = self._source, self._source.lead
@@ -242,7 +250,7 @@ class ModuleKernel(HadamardKernel):
         return self._general_dense
 
     def diagonal(self) -> Tensor:
-        self._require_square("diagonal")
+        self._require_symmetric("diagonal")
         total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
         if self._gram is not None:
             total += self._gram.diagonal()
@@ -262,7 +270,7 @@ class ModuleKernel(HadamardKernel):
         bound is taken with norms, u · length · Σ_i (Σ_t ‖x_it‖ ‖g_it‖)². For general terms it
         covers the product of the per-sample gradients as torch computed them, not their own error.
         """
-        self._require_square("forming error")
+        self._require_symmetric("forming error")
         u = torch.finfo(self.dtype).eps / 2
         extra = len(self.terms) + 1
         # ``size`` bounds the trace: a block's magnitude is at least its own, and costs no gradients
@@ -332,9 +340,3 @@ def _shape(term: Summand) -> tuple[int, int]:
         first = term.factors[0]
         return int(first.rows.shape[0]), int(first.columns.shape[0])
     return term.shape
-
-
-def _count(index: Index, size: int) -> int:
-    if isinstance(index, slice):
-        return len(range(*index.indices(size)))
-    return int(index.sum()) if index.dtype == torch.bool else int(index.shape[0])

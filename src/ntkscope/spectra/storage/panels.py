@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ntkscope.spectra.progress import Stage
-from ntkscope.spectra.proof.rounding import U, up
-from ntkscope.spectra.solvers.blas import transposed_product
+from ntkscope.spectra.rounding import U, up
+from ntkscope.spectra.storage.blas import transposed_product
 
 _WIDTH = 512  # columns of a panel
 _CHUNK = 2048  # rows that a triangular solve copies at once
