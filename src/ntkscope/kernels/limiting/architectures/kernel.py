@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,17 @@ class ArchitectureKernel(Kernel):
         if not self._all_seen:
             self._every_tile(self._tile)
         return kernel_error(self.graph, self._seen, self.names[0] == "nngp")
+
+    def seconds(self) -> float:
+        """The expected time of :meth:`whole`, from one tile."""
+        N, M = self.shape
+        spans = self._spans(N, self.budget.rows), self._spans(M, self.budget.rows)
+        started = time.perf_counter()
+        self._tile(spans[0][0], spans[1][-1])
+        one = time.perf_counter() - started
+        entries = (spans[0][0][1]) * (spans[1][-1][1] - spans[1][-1][0])
+        wanted = N * (N + self.budget.rows) / 2 if self.symmetric else N * M
+        return one * wanted / entries / min(torch.get_num_threads(), len(spans[0]) * len(spans[1]))
 
     # -- how it is made --------------------------------------------------------------------------
 

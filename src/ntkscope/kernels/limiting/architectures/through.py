@@ -171,12 +171,11 @@ class _Bounded(Through):
         return value, float((V * bent).max()), math.sqrt(float(spread.max()))
 
 
-@dataclass(eq=False)
 class Smooth(_Bounded):
     """φ with a closed form that is smooth in the covariance."""
 
-    closed: Closed
-    phi: Activation
+    def __init__(self, closed: Closed, phi: Activation) -> None:
+        self.closed, self.phi = closed, phi
 
     def moment(self, V: Tensor) -> Tensor:
         return self.closed(V, V, torch.zeros_like(V)).value

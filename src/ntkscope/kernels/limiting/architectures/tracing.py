@@ -236,7 +236,8 @@ class _Watcher(TorchFunctionMode):
         if not any(True for _ in tensors_in(out)):
             return out
         call = Call(name, self.where(), func, args, kwargs, out, self, bound)
-        made = self._unread(call, live, owned) if reading is None else reading.read(call)
+        plain = reading is not None and id(bound.get("input")) not in self._parameters
+        made = reading.read(call) if reading and plain else self._unread(call, live, owned)
         self._add(call, made)
         return out
 

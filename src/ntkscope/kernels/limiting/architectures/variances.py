@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ntkscope._base.specs import unknown
 
-Variances = Literal["measured", "nominal"] | Mapping[str, float]
+Variances = str | Mapping[str, float]  # "measured", "nominal", or by name
 
 
 @dataclass(frozen=True)
