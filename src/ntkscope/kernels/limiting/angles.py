@@ -37,11 +37,12 @@ def lift(delta: Tensor, theta: Tensor) -> Tensor:
     out.addcmul_(theta, 1.0 - delta, value=-1.0)
     small = delta < SMALL
     if bool(small.any()):
-        out[small] = _lift_series(theta[small])
+        out[small] = lift_series(theta[small])
     return out
 
 
-def _lift_series(theta: Tensor) -> Tensor:
+def lift_series(theta: Tensor) -> Tensor:
+    """The same for 1 − cos θ below ``SMALL``."""
     x = theta * theta
     total = torch.full_like(x, _SERIES[0])
     for c in _SERIES[1:]:

@@ -14,9 +14,10 @@ _HELD = 6  # covariances at once: D and T of an operation's inputs and outputs, 
 
 @dataclass(frozen=True)
 class Budget:
-    """rows: samples along each side of a tile. entries: pairs of positions of the largest node."""
+    """rows, cols: samples along the sides of a tile, wide since columns are contiguous. entries: pairs of positions of the largest node."""
 
     rows: int
+    cols: int
     entries: int
     tile_bytes: int
     passes: float
@@ -32,10 +33,11 @@ def budget_of(graph: Graph) -> Budget:
             largest = max(largest, sizes)
             if i == node.index:
                 passes += sizes * node.operation.passes
-    rows = max(1, min(_LARGEST, int((_ENTRIES / largest) ** 0.5)))
-    nbytes = 8 * largest * rows * rows * _HELD
+    side = (_ENTRIES / largest) ** 0.5
+    rows, cols = (max(1, min(_LARGEST, int(n))) for n in (side / 2, side * 2))
+    nbytes = 8 * largest * rows * cols * _HELD
     memory.require(
-        nbytes, f"a tile of {rows}×{rows} samples with {largest} pairs of positions",
+        nbytes, f"a tile of {rows}×{cols} samples with {largest} pairs of positions",
         "use smaller images, or flatten in place of pooling",
     )  # fmt: skip
-    return Budget(rows, largest, nbytes, passes, any(n.operation.mixes for n in graph))
+    return Budget(rows, cols, largest, nbytes, passes, any(n.operation.mixes for n in graph))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.kernel import Index, Kernel, place
 from ntkscope.kernels.limiting.architectures.budget import Budget, budget_of
 from ntkscope.kernels.limiting.architectures.error import joined, kernel_error
 from ntkscope.kernels.limiting.architectures.operation import Seen, State
@@ -148,13 +148,13 @@ class ArchitectureKernel(Kernel):
     def seconds(self) -> float:
         """The expected time of :meth:`whole`, from one tile."""
         N, M = self.shape
-        spans = self._spans(N, self.budget.rows), self._spans(M, self.budget.rows)
+        rows, cols = _spans(N, self.budget.rows), _spans(M, self.budget.cols)
         started = time.perf_counter()
-        self._tile(spans[0][0], spans[1][-1])
+        self._tile(rows[0], cols[0])
         one = time.perf_counter() - started
-        entries = (spans[0][0][1]) * (spans[1][-1][1] - spans[1][-1][0])
-        wanted = N * (N + self.budget.rows) / 2 if self.symmetric else N * M
-        return one * wanted / entries / min(torch.get_num_threads(), len(spans[0]) * len(spans[1]))
+        wanted = N * (N + self.budget.cols) / 2 if self.symmetric else N * M
+        threads = min(torch.get_num_threads(), len(rows) * len(cols))
+        return one * max(1.0, wanted / (rows[0][1] * cols[0][1])) / threads
 
     # -- how it is made --------------------------------------------------------------------------
 
@@ -226,34 +226,28 @@ class ArchitectureKernel(Kernel):
         _, state = self._side(True, *span)
         return self._read(name, state, listed=True).reshape(-1)
 
-    def _spans(self, size: int, step: int) -> list[tuple[int, int]]:
-        return [(i, min(i + step, size)) for i in range(0, size, step)]
-
     def _write_all(self, made: dict[str, Tensor]) -> None:
         def write(left: tuple[int, int], right: tuple[int, int]) -> None:
             for name, tile in self._tile(left, right).items():
-                if name not in made:
-                    continue
-                if self.symmetric and left == right:
-                    tile = torch.triu(tile) + torch.triu(tile, 1).T
-                made[name][slice(*left), slice(*right)] = tile
-                if self.symmetric and left != right:
-                    made[name][slice(*right), slice(*left)] = tile.T
+                if name in made:
+                    made[name][slice(*left), slice(*right)] = tile
 
         self._every_tile(write)
+        if self.symmetric:
+            for out in made.values():
+                _mirror(out)
 
     def _every_tile(self, use: Callable[[tuple[int, int], tuple[int, int]], object]) -> None:
-        """``use`` the spans of every tile, one half of a symmetric kernel's.
+        """``use`` the spans of every tile; of a symmetric kernel's, those that reach i ≤ j.
 
         A thread takes a tile: its operations are too small to be shared among threads.
         """
         N, M = self.shape
-        step = self.budget.rows
         jobs = [
             (left, right)
-            for left in self._spans(N, step)
-            for right in self._spans(M, step)
-            if not (self.symmetric and right[0] < left[0])
+            for left in _spans(N, self.budget.rows)
+            for right in _spans(M, self.budget.cols)
+            if not (self.symmetric and right[1] <= left[0])
         ]
         workers = min(torch.get_num_threads(), len(jobs))
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -263,27 +257,25 @@ class ArchitectureKernel(Kernel):
 
     def _parts(self, rows: Index, cols: Index) -> dict[str, Tensor]:
         """Tiles on the grid of the whole, so that they agree with it in each bit."""
-        r, c = (place(x, n, self.device) for x, n in zip((rows, cols), self.shape, strict=True))
-        i, j = (_numbers(x) for x in (r, c))
-        made = {name: torch.empty(count(r), count(c), dtype=self.dtype) for name in self.names}
-        step = self.budget.rows
-        for a in torch.unique(i // step).tolist():
-            for b in torch.unique(j // step).tolist():
-                mirror = self.symmetric and b < a
-                one, two = (b, a) if mirror else (a, b)
-                spans = [
-                    (k * step, min((k + 1) * step, n))
-                    for k, n in zip((one, two), self.shape, strict=True)
-                ]
-                found = self._tile(spans[0], spans[1])
-                inside = torch.nonzero(i // step == a)[:, 0], torch.nonzero(j // step == b)[:, 0]
-                for name, tile in found.items():
-                    if self.symmetric and a == b:
-                        tile = torch.triu(tile) + torch.triu(tile, 1).T
-                    tile = tile.T if mirror else tile
-                    part = tile[i[inside[0]] - a * step][:, j[inside[1]] - b * step]
-                    made[name][inside[0][:, None], inside[1][None, :]] = part
-        return made
+        places = (place(x, n, self.device) for x, n in zip((rows, cols), self.shape, strict=True))
+        i, j = torch.meshgrid(*(_numbers(x) for x in places), indexing="ij")
+        shape = i.shape
+        if self.symmetric:
+            i, j = torch.minimum(i, j), torch.maximum(i, j)
+        i, j = i.reshape(-1), j.reshape(-1)
+        made = {name: torch.empty(i.numel(), dtype=self.dtype) for name in self.names}
+        step = self.budget.rows, self.budget.cols
+        keys = torch.stack([i // step[0], j // step[1]], 1)
+        grid, which = torch.unique(keys, dim=0, return_inverse=True)
+        for number, (a, b) in enumerate(grid.tolist()):
+            left, right = (
+                (k * s, min((k + 1) * s, n))
+                for k, s, n in zip((a, b), step, self.shape, strict=True)
+            )
+            inside = torch.nonzero(which == number)[:, 0]
+            for name, tile in self._tile(left, right).items():
+                made[name][inside] = tile[i[inside] - left[0], j[inside] - right[0]]
+        return {name: values.reshape(shape) for name, values in made.items()}
 
     def _answer(self, made: dict[str, Tensor]) -> Any:
         values = tuple(made[n] for n in self.names)
@@ -315,6 +307,19 @@ def _outputs(channels: int, reduce: str | int) -> int:
     if isinstance(reduce, bool) or not 0 <= reduce < channels:
         raise ValueError(f"reduce={reduce} names no output: the model has {channels}")
     return 1
+
+
+def _spans(size: int, step: int) -> list[tuple[int, int]]:
+    return [(i, min(i + step, size)) for i in range(0, size, step)]
+
+
+def _mirror(K: Tensor, step: int = 256) -> None:
+    """Copy the upper half of K over the lower, block by block."""
+    for i in range(0, len(K), step):
+        s = slice(i, i + step)
+        corner = K[s, s]
+        corner.copy_(torch.triu(corner) + torch.triu(corner, 1).T)
+        K[s, :i] = K[:i, s].T
 
 
 def _numbers(index: slice | Tensor) -> Tensor:

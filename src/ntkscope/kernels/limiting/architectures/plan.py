@@ -41,20 +41,20 @@ class LimitPlan(Record):
     Attributes
     ----------
     steps: the operations in the order of the pass.
-    n_samples: N. tile: samples along each side of a tile.
+    n_samples: N. tile: samples along the sides of a tile.
     result_bytes: of the kernel. tile_bytes: beyond it, for one tile on each thread.
     seconds: expected for the whole kernel here, from one tile; None where none was asked for.
     """
 
     steps: tuple[Step, ...]
     n_samples: int
-    tile: int
+    tile: tuple[int, int]
     result_bytes: int
     tile_bytes: int
     seconds: float | None
 
     def __repr__(self) -> str:
-        return f"LimitPlan({len(self.steps)} operations, N = {self.n_samples}, tile {self.tile})"
+        return f"LimitPlan({len(self.steps)} operations, N = {self.n_samples}, tile {self.tile[0]}×{self.tile[1]})"
 
     def __str__(self) -> str:
         heads = ("", "module", "operation", "reads", "channels", "positions", "carried")
@@ -73,7 +73,7 @@ class LimitPlan(Record):
         time = "" if self.seconds is None else f", about {self.seconds:.2g} s"
         lines.append(
             f"N = {self.n_samples}: {memory.human(self.result_bytes)} of kernel, "
-            f"{memory.human(self.tile_bytes)} for a tile of {self.tile}×{self.tile} samples{time}"
+            f"{memory.human(self.tile_bytes)} for a tile of {self.tile[0]}×{self.tile[1]} samples{time}"
         )
         return "\n".join(lines)
 
@@ -106,7 +106,7 @@ def plan_limit(
         for node in kernel.graph
     )  # fmt: skip
     return LimitPlan(
-        steps, len(kernel), kernel.budget.rows, kernel.nbytes_dense, kernel.budget.tile_bytes,
+        steps, len(kernel), (kernel.budget.rows, kernel.budget.cols), kernel.nbytes_dense, kernel.budget.tile_bytes,
         kernel.seconds() if time else None,
     )  # fmt: skip
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import Quadrature, homogeneous_parts
-from ntkscope.kernels.limiting.angles import angle, bending, lift, slope_at_zero
+from ntkscope.kernels.limiting.angles import SMALL, bending, lift_series, slope_at_zero
 from ntkscope.kernels.limiting.architectures.operation import Error, Seen, U
 from ntkscope.kernels.limiting.dual import ACCURACY, Closed, closed_form
 from ntkscope.kernels.limiting.series import MAX_ORDER, Expansion
 
 _NEAR = 1e-2  # angles below it are looked at one by one
-_CHUNK = 1 << 15  # entries of a chunk: a handful of them stay in a core's cache
+_CHUNK = 1 << 14  # entries of a chunk: a handful of them stay in a core's cache
 
 
 class Through(ABC):
@@ -34,9 +34,9 @@ class Through(ABC):
 
     @abstractmethod
     def chunk(
-        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """(D, T) behind φ, from those before it and variances that broadcast to them."""
+        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
+    ) -> None:
+        """Write D and T behind φ ``to``, from those before it and variances that broadcast."""
 
     @abstractmethod
     def error(self, before: Error, seen: Seen) -> Error:
@@ -46,16 +46,14 @@ class Through(ABC):
         self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """The same for any size, in chunks along the first axis."""
-        out = torch.empty_like(D)
-        tangent = None if T is None else torch.empty_like(D)
+        out = torch.empty_like(D, memory_format=torch.contiguous_format)
+        tangent = None if T is None else torch.empty_like(out)
         step = max(1, _CHUNK // max(1, D[0].numel()))
         for i in range(0, len(D), step):
             s = slice(i, i + step)
             left, right = (v[s] if len(v) > 1 else v for v in (a, b))
-            distance, made = self.chunk(D[s], None if T is None else T[s], left, right)
-            out[s] = distance
-            if tangent is not None and made is not None:
-                tangent[s] = made
+            part, to = (None, None) if T is None or tangent is None else (T[s], tangent[s])
+            self.chunk(D[s], part, left, right, (out[s], to))
         return out, tangent
 
 
@@ -92,47 +90,59 @@ class Homogeneous(Through):
         tangent = before.tangent + slope * (1 + before.tangent)
         return Error(before.relative + 110 * U, before.absolute, tangent)
 
-    def _note(self, theta: Tensor, delta: Tensor, D: Tensor, norm: Tensor) -> None:
-        low, high = (float(x) for x in torch.aminmax(theta))
-        self.farthest = max(self.farthest, high)
-        if low >= min(self.nearest, _NEAR):
-            return
-        near = (theta < _NEAR) & (D > 0)
-        if bool(near.any()):
-            self.nearest = min(self.nearest, float(theta[near].min()))
-            uneven = (D[near] / norm[near] - delta[near]).max()
-            self.uneven = max(self.uneven, float(uneven))
-
     def moment(self, V: Tensor) -> Tensor:
         return V * (self.p**2 + self.q**2)
 
     def chunk(
-        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
+    ) -> None:
         c = self.p**2 + self.q**2
         g = bending(self.p, self.q) if c else 0.0
+        out, tangent = to
+        torch.mul(D, c, out=out)
+        if T is not None and tangent is not None:
+            torch.mul(T, c, out=tangent)
         if g == 0.0:
-            return D * c, None if T is None else T * c
+            return
         left, right = torch.sqrt(a), torch.sqrt(b)
         norm = left * right
-        delta = torch.sub(left, right).square_().mul_(-0.5).add_(D).div_(norm)
+        half = torch.sub(left, right)
+        half = torch.addcmul(D, half, half, value=-0.5, out=half).div_(norm).mul_(0.5)  # δ/2
         dead = bool((a == 0).any()) or bool((b == 0).any())
         if dead:
-            delta[norm == 0] = 1.0
-        delta.clamp_(0.0, 2.0)  # rounding at equal or opposite directions
-        theta = angle(delta)
-        self._note(theta, delta, D, norm)
-        bent = lift(delta, theta).mul_(norm)
-        out = torch.add(D, bent, alpha=-g / math.pi)
-        if c != 1.0:
-            out.mul_(c)
-        if T is None:
-            return out, None
-        slope = theta.mul_(-c * g / math.pi).add_(c)
+            half[norm == 0] = 0.5
+        low, high = (float(x) for x in torch.aminmax(half))
+        if low < 0.0 or high > 1.0:
+            half.clamp_(0.0, 1.0)  # rounding at equal or opposite directions
+        turn = torch.sqrt(half).asin_()  # θ/2
+        self._note(low, high, turn, half, D, norm)
+        bent = torch.addcmul(half, half, half, value=-1.0).sqrt_()  # sin θ/2
+        bent.sub_(turn).addcmul_(turn, half, value=2.0)  # (sin θ − θ cos θ)/2
+        if low < 0.5 * SMALL:
+            near = half < 0.5 * SMALL
+            bent[near] = 0.5 * lift_series(2.0 * turn[near])
+        out.addcmul_(bent, norm, value=-2.0 * c * g / math.pi)
+        if T is None or tangent is None:
+            return
         if dead:
+            slope = turn.mul_(-2.0 * c * g / math.pi).add_(c)
             a, b = (v.expand_as(slope) for v in (a, b))
-            slope = slope_at_zero(slope, a, b, self.p, self.at_zero)
-        return out, slope.mul_(T)
+            torch.mul(T, slope_at_zero(slope, a, b, self.p, self.at_zero), out=tangent)
+        else:
+            tangent.addcmul_(T, turn, value=-2.0 * c * g / math.pi)
+
+    def _note(
+        self, low: float, high: float, turn: Tensor, half: Tensor, D: Tensor, norm: Tensor
+    ) -> None:
+        """What :meth:`error` wants of near and opposite pairs; low, high of ``half`` = δ/2."""
+        self.farthest = max(self.farthest, 2.0 * math.asin(math.sqrt(min(max(high, 0.0), 1.0))))
+        if low >= _NEAR**2 / 4:
+            return
+        near = (turn < 0.5 * _NEAR) & (D > 0)
+        if bool(near.any()):
+            self.nearest = min(self.nearest, 2.0 * float(turn[near].min()))
+            uneven = (D[near] / norm[near] - 2.0 * half[near]).max()
+            self.uneven = max(self.uneven, float(uneven))
 
 
 class _Bounded(Through):
@@ -178,15 +188,16 @@ class Smooth(_Bounded):
         self.closed, self.phi = closed, phi
 
     def moment(self, V: Tensor) -> Tensor:
-        return self.closed(V, V, torch.zeros_like(V)).value
+        value: Tensor = self.closed(V, V, torch.zeros_like(V)).value
+        return value
 
     def chunk(
-        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
+    ) -> None:
         value, slope = self.closed(*torch.broadcast_tensors(a, b), _delta(D, a, b))
-        return _distance(value, self.moment(a), self.moment(b), D), (
-            None if T is None else slope * T
-        )
+        to[0].copy_(_distance(value, self.moment(a), self.moment(b), D))
+        if T is not None and to[1] is not None:
+            torch.mul(slope, T, out=to[1])
 
 
 class Series(_Bounded):
@@ -209,19 +220,18 @@ class Series(_Bounded):
         return values.reshape(V.shape)
 
     def chunk(
-        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
+    ) -> None:
         rho = 1.0 - _delta(D, a, b)
         same = D <= 0
         rho[same] = 0.0
         value = self._sum(False, rho, a, b)
-        distance = _distance(value, self.moment(a), self.moment(b), D)
-        if T is None:
-            return distance, None
+        to[0].copy_(_distance(value, self.moment(a), self.moment(b), D))
+        if T is None or to[1] is None:
+            return
         slope = self._sum(True, rho, a, b)
         roots = [self._moment(self._slope, v).sqrt().expand_as(slope) for v in (a, b)]
-        slope = torch.where(same, roots[0] * roots[1], slope)
-        return distance, slope.mul_(T)
+        torch.mul(torch.where(same, roots[0] * roots[1], slope), T, out=to[1])
 
     def _sum(self, derivative: bool, rho: Tensor, a: Tensor, b: Tensor) -> Tensor:
         variances = torch.cat([a.reshape(-1), b.reshape(-1)])

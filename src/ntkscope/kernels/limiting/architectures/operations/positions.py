@@ -52,21 +52,17 @@ class Pooling(Operation):
         )
 
     def _apply(self, x: Tensor, k: int, pairs: bool) -> Tensor:
-        gone: list[int] = []
-        for axis, matrix in self.matrices.items():
-            where = dims(axis, k, pairs)
+        # the left side's axes come first: sums over leading axes are the fast ones
+        steps = sorted((d, a) for a in self.matrices for d in dims(a, k, pairs))
+        for d, axis in steps:
+            matrix = self.matrices[axis]
             if len(matrix) == 1 and bool((matrix == matrix[0, 0]).all()):
-                weight = float(matrix[0, 0])
-                x = x.sum(where, keepdim=True)
-                if weight != 1.0:
-                    x = x * weight ** len(where)
+                x = x.sum(d, keepdim=True).mul_(float(matrix[0, 0]))
             else:
-                for d in where:
-                    x = torch.tensordot(matrix, x, dims=([1], [d])).movedim(0, d)
+                x = torch.tensordot(matrix, x, dims=([1], [d])).movedim(0, d)
+        for d, axis in reversed(steps):
             if axis in self.dropped:
-                gone += where
-        for d in sorted(gone, reverse=True):
-            x = x.squeeze(d)
+                x = x.squeeze(d)
         return x
 
     def row_sums(self, V: Tensor) -> Tensor:
