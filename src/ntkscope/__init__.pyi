@@ -16,6 +16,7 @@ from ntkscope.inspection.width_limit import (
 )
 from ntkscope.kernels.empirical import empirical_ntk as empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel as HadamardKernel
+from ntkscope.kernels.kernel import Kernel as Kernel
 from ntkscope.kernels.limiting.architectures.plan import LimitPlan as LimitPlan
 from ntkscope.kernels.limiting.architectures.plan import plan_limit as plan_limit
 from ntkscope.kernels.limiting.dual import dual_activation as dual_activation
@@ -24,22 +25,26 @@ from ntkscope.kernels.limiting.limiting_kernel import (
     limiting_kernel as limiting_kernel,
     limiting_ntk as limiting_ntk,
 )
-from ntkscope.kernels.module.holding.outputs import OutputKernels as OutputKernels
+from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
+from ntkscope.kernels.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
     KernelPlan as KernelPlan,
     plan_kernel as plan_kernel,
 )
-from ntkscope.kernels.module.making.selfcheck import SelfCheckError as SelfCheckError
+from ntkscope.kernels.module.making.invariant import SelfCheckError as SelfCheckError
 from ntkscope.lipschitz import (
     LipschitzInterval as LipschitzInterval,
     lipschitz_interval as lipschitz_interval,
 )
-from ntkscope.networks.network import MLP as MLP, Network as Network
-from ntkscope.prediction.smallest import (
-    Prediction as Prediction,
-    SpectrumPrediction as SpectrumPrediction,
+from ntkscope.networks.mlp import MLP as MLP
+from ntkscope.networks.network import Network as Network
+from ntkscope.prediction.predict import (
     predict_smallest_eigenvalue as predict_smallest_eigenvalue,
     predict_spectrum as predict_spectrum,
+)
+from ntkscope.prediction.result import (
+    Prediction as Prediction,
+    SpectrumPrediction as SpectrumPrediction,
 )
 from ntkscope.spectra.density import Density as Density, spectral_density as spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue as Eigenvalue, Status as Status

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ntkscope import activations
-from ntkscope.activations.activation import activation, custom
+from ntkscope.activations import activation, custom
 
 NAMES = (*activations.NAMES, "leaky_relu:alpha=0.3", "leaky_relu:alpha=-2", "softplus:beta=3")
 GRID = torch.arange(-12000, 12001, dtype=torch.float64) / 1000

@@ -3,6 +3,7 @@
 import math
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,10 +39,9 @@ def test_polynomials_are_scipys_and_orthogonal():
 
 
 def test_functions_stay_bounded_at_high_order():
-    z = torch.linspace(-30, 30, 301, dtype=torch.float64)
-    table = hermite_functions(3000, z)
-    assert bool(torch.isfinite(table).all())
-    assert float(table.abs().max()) <= 1.0 + 1e-12
+    table = hermite_functions(3000, np.linspace(-30, 30, 301))
+    assert bool(np.isfinite(table).all())
+    assert float(np.abs(table).max()) <= 1.0 + 1e-12
 
 
 def test_relu_is_equation_8_of_nguyen():

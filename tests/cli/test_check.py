@@ -100,7 +100,7 @@ def test_inspect_shows_the_statements_that_apply(capsys, tmp_path):
 
 
 def test_ids_are_whole_in_eighty_columns_and_options_have_their_help(capsys, monkeypatch):
-    from ntkscope.statements.statement import statements
+    from ntkscope.statements.registry import statements
 
     monkeypatch.setenv("COLUMNS", "80")
     _, out, _ = run(capsys, "--paper", "banerjee2023", *SMALL)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ntkscope.data import load
-from ntkscope.data.loaders import distribution
+from ntkscope.data.registry import distribution
 
 
 def test_real_sets():

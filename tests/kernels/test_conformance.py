@@ -16,9 +16,11 @@ from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel, place
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
-from ntkscope.kernels.module.holding.lazy import LazyKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
-from ntkscope.kernels.module.making.build import prepare
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
+from ntkscope.kernels.module.making.lazy import LazyKernel
+from ntkscope.kernels.module.making.prepare import PreparedModule
+from ntkscope.kernels.prepared import Options
 from ntkscope.kernels.summed import SummedKernel
 from oracles.jacobian import kernel as mlp_twin
 from oracles.module_ntk import jacobian
@@ -53,21 +55,78 @@ def _convolution():
     return model, torch.randn(N, 2, 6, dtype=torch.float64)
 
 
+class _Mixed(nn.Module):
+    """Gram terms, a convolution's block and a general parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv1d(2, 4, 3), nn.Linear(16, 3)
+        self.power = nn.Parameter(torch.full((4, 1), 2.0))
+
+    def forward(self, x):
+        return self.out((torch.sigmoid(self.conv(x)) ** self.power).flatten(1))
+
+
+def _mixed():
+    torch.manual_seed(0)
+    return _Mixed().double(), torch.randn(N, 2, 6, dtype=torch.float64)
+
+
+def _case(model, X, X2=None, kind=ModuleKernel, reduce="trace", **options):
+    kernel = ntk.empirical_ntk(model, X, X2, reduce=reduce, **options)
+    assert type(kernel) is kind
+    J = jacobian(model, X)
+    if X2 is None:
+        return Case.symmetric(kernel, module_twin(J, reduce=reduce))
+    own = (module_twin(jacobian(model, x), reduce=reduce).diagonal() for x in (X, X2))
+    return Case(kernel, module_twin(J, jacobian(model, X2), reduce=reduce), *own)
+
+
 def _module():
+    return _case(*_convolution())
+
+
+def _module_mixed():
+    return _case(*_mixed())
+
+
+def _module_cross():
+    model, X = _mixed()
+    return _case(model, X, X[:9] + 1.0)
+
+
+def _module_full():
+    model, X = _mixed()
+    return _case(model, X[:8], reduce="full")
+
+
+def _module_general():
+    return _case(*_mixed(), general=True)
+
+
+def _one_block():
+    kernel = ntk.empirical_ntk(*_convolution()).terms[0]
+    assert type(kernel) is WeightBlock
     model, X = _convolution()
-    kernel = ntk.empirical_ntk(model, X)
-    assert type(kernel) is ModuleKernel
-    return Case.symmetric(kernel, module_twin(jacobian(model, X)))
+    return Case.symmetric(kernel, module_twin(jacobian(model, X)[..., : model[0].weight.numel()]))
+
+
+def _on_demand(X2=None):
+    model, X = _mixed()
+    made = PreparedModule(model, X, Options(chunk_size=8), X2)
+    return LazyKernel(replace(made.recipe("trace"), limit=6e4), made.rows, made.cols), model, X
 
 
 def _lazy():
-    model, X = _convolution()
-    made = prepare(
-        model, X, None, reduce="trace", params=None, max_memory=1e6, chunk_size=8, general=False
-    )
-    kernel = LazyKernel(replace(made.recipe, limit=6e4, strict=False), made.rows, made.cols)
+    kernel, model, X = _on_demand()
     assert kernel.panel < N
     return Case.symmetric(kernel, module_twin(jacobian(model, X)))
+
+
+def _lazy_cross():
+    model, X = _mixed()
+    twin = _case(model, X, X[:9] + 1.0)
+    return replace(twin, kernel=_on_demand(X[:9] + 1.0)[0])
 
 
 def _limit_network():
@@ -148,7 +207,8 @@ def _operator():
 
 
 MAKERS = [
-    _mlp, _mlp_cross, _one_term, _module, _lazy, _limit, _limit_cross, _limit_of_a_series, _summed,
+    _mlp, _mlp_cross, _one_term, _module, _module_mixed, _module_cross, _module_full,
+    _module_general, _one_block, _lazy, _lazy_cross, _limit, _limit_cross, _limit_of_a_series, _summed,
     _matrix, _matrix_cross, _own, _own_cross, _operator,
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scipy.optimize import linprog
 import ntkscope as ntk
 from ntkscope.lipschitz import feature_map, slope_range, theorem_scaling
 from ntkscope.lipschitz.upper import upper_bounds
+from oracles.sectors import largest_square
 
 ACTIVATIONS = ["relu", "leaky_relu:alpha=0.2", "abs", "tanh", "sigmoid", "gelu", "softplus", "sin"]
 
@@ -75,6 +77,73 @@ def test_arcs_contain_every_jacobian_of_the_circle(hidden, activation, seed):
     assert max(norms) <= found.upper
     # the arcs are visited, not merely bounded: a search starting everywhere comes as high
     assert max(norms) >= 0.2 * found.lower
+
+
+@pytest.mark.parametrize(("widths", "seed"), [((2, 1, 1, 1), 269), ((2, 2, 5, 1), 43)])
+def test_slivers_that_rounding_opens_are_no_cells(widths, seed):
+    """One active neuron: the next layer vanishes on its own kink, where rounding puts a sliver."""
+    model = ntk.Network(widths, "relu", "he").sample(seed)
+    found = ntk.lipschitz_interval(model)
+    truth = math.sqrt(largest_square([w.detach() for w in model.weights], 0, 1))
+    assert found.exact
+    assert found.lower <= truth * (1 + 1e-14)
+    assert truth * (1 - 1e-14) <= found.upper
+    assert found.upper < 0.221
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hidden=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    activation=st.sampled_from(["relu", "leaky_relu:alpha=-0.4", "leaky_relu:alpha=0.3", "abs"]),
+    seed=st.integers(0, 10_000),
+    grid=st.booleans(),
+)
+def test_sectors_match_fractions(hidden, activation, seed, grid):
+    model = ntk.Network([2, *hidden, 2], activation).sample(seed)
+    weights = [w.detach() for w in model.weights]
+    if grid:  # small whole numbers: many rays coincide exactly
+        weights = [(2 * w).round() for w in weights]
+        model = ntk.MLP.from_weights([w.numpy() for w in weights], activation)
+    found = ntk.lipschitz_interval(model)
+    slopes = model.network.activation.derivative(torch.tensor([-1.0, 1.0]).double()).tolist()
+    truth = math.sqrt(largest_square(weights, *slopes))
+    assert found.exact
+    assert found.lower <= truth * (1 + 1e-14)
+    assert truth * (1 - 1e-14) <= found.upper
+    assert found.upper - found.lower <= 1e-12 * found.uppers["product"]
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_one_layer_with_vertices_that_rounding_cannot_tell_apart(above):
+    """Three lines that miss a common point by less than a unit in the last place.
+
+    x > −0.1 and y > −0.2 with x + y > −c: the cell in which the last neuron is active alone exists
+    exactly if c > 0.1 + 0.2 as stored; there ‖J‖ = 3√2, elsewhere √13 at most.
+    """
+    exact = Fraction(0.1) + Fraction(0.2)
+    c = 0.1 + 0.2
+    while (Fraction(c) > exact) != above or Fraction(c) == exact:
+        c = math.nextafter(c, 1.0 if above else 0.0)
+    model = ntk.MLP.from_weights(
+        [np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.array([[1.0], [1.0], [-3.0]])],
+        "relu", biases=[np.array([0.1, 0.2, c]), np.zeros(1)],
+    )  # fmt: skip
+    found = ntk.lipschitz_interval(model)
+    truth = 3 * math.sqrt(2.0) if above else math.sqrt(13.0)
+    assert found.exact
+    assert found.lower <= truth <= found.upper
+    assert found.pieces == 7
+
+
+def test_one_layer_without_general_position_is_enclosed_by_bounds():
+    model = ntk.MLP.from_weights(
+        [np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.array([[1.0], [1.0], [-3.0]])],
+        "relu", biases=[np.array([0.25, 0.5, 0.75]), np.zeros(1)],
+    )  # fmt: skip
+    found = ntk.lipschitz_interval(model)  # the three lines meet in a point
+    assert not found.exact
+    assert found.lower <= math.sqrt(13.0) * (1 + 1e-14)
+    assert math.sqrt(13.0) <= found.upper
 
 
 @settings(deadline=None, max_examples=12)

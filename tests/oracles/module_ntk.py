@@ -17,6 +17,8 @@ def jacobian(model: torch.nn.Module, *X: Tensor) -> Tensor:
 
 
 def _flat(output: Tensor, parameters: list[Tensor]) -> Tensor:
+    if not output.requires_grad:
+        return torch.cat([torch.zeros_like(p).reshape(-1) for p in parameters])
     found = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
     return torch.cat(
         [

@@ -7,10 +7,11 @@ import torch
 from scipy.stats import chi2
 
 import ntkscope as ntk
-from ntkscope.papers.banerjee2023.setting import Setting, square_spread
+from ntkscope.papers.banerjee2023.hypotheses import Setting
+from ntkscope.papers.banerjee2023.layers import square_spread
 from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.registry import find, statements
 from ntkscope.statements.shared.expected import dual_matrix
-from ntkscope.statements.statement import find, statements
 
 IDS = {
     "assumption-1", "assumption-2", "definition-4.1", "lambda-1", "theorem-4.1", "theorem-4.2",

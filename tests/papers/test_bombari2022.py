@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import ntkscope as ntk
-from ntkscope.papers.bombari2022.centering import centred, psi1
+from ntkscope.papers.bombari2022.centred import centred
+from ntkscope.papers.bombari2022.conditioning import psi1
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import find, statements
+from ntkscope.statements.registry import find, statements
 
 # what the statements of the paper are called here
 IDS = {

@@ -9,8 +9,8 @@ import torch
 import ntkscope as ntk
 from ntkscope.kernels.limiting.zonal import zonal_ntk
 from ntkscope.prediction import gegenbauer
-from ntkscope.prediction import smallest as prediction
 from ntkscope.prediction.finite_width import _Solver, finite_width, outside
+from ntkscope.prediction.model import model_of
 from ntkscope.prediction.random_features import layer_parts, parts_of, sum_values
 from ntkscope.prediction.resolvent import TRACY_WIDOM_MEAN
 
@@ -81,15 +81,14 @@ def test_its_limit_is_the_limiting_prediction():
     net = ntk.Network([80, 10**7, 10**7, 1], "tanh", "he")
     law = finite_width(net, 300)
     # without what near neighbours move it by, which the finite-width law leaves out
-    edge = prediction._kernel(net, 300, None, "sphere").resolvent.edge()
+    edge = model_of(net, 300, None, "sphere").resolvent.edge()
     assert law.limit == pytest.approx(edge.value + TRACY_WIDOM_MEAN * edge.scale, rel=1e-3)
 
 
 def test_the_parts_of_a_kernel_add_up_to_its_limit():
     net = ntk.Network([80, 200, 150, 100, 1], "gelu", "he")
     theta = gegenbauer.nodes(80, 300)[:-1]
-    size = torch.tensor([80.0], dtype=torch.float64)
-    whole = zonal_ntk(net, size, torch.from_numpy(theta))[0].numpy()
+    whole = zonal_ntk(net, np.array([80.0]), theta)[0]
     total = sum_values(parts_of(net, 300.0, 80.0))[:-1]
     assert np.allclose(total, whole, rtol=1e-10)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ntkscope as ntk
 from ntkscope.prediction import gegenbauer
-from ntkscope.prediction.smallest import zonal
+from ntkscope.prediction.model import zonal
 from oracles import gegenbauer as oracle
 
 INF = float("inf")

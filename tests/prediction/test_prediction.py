@@ -1,19 +1,23 @@
 """The predictor against the eigenvalues it predicts, and against what is known exactly."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.special import betainc
 
 import ntkscope as ntk
-from ntkscope.prediction import closest_pair
+from ntkscope.prediction import caps, gegenbauer, resolvent
 from ntkscope.prediction.isotropy import isotropy
+from ntkscope.prediction.model import model_of, zonal
 from ntkscope.prediction.norms import resolve
 from ntkscope.prediction.resolvent import Resolvent
+from ntkscope.prediction.roots import find_root
 
 INF = math.inf
 
@@ -139,7 +143,7 @@ def test_spectrum_of_the_sphere():
 @given(dim=st.integers(2, 300), theta=st.floats(1e-5, math.pi / 2))
 @settings(deadline=None, max_examples=60)
 def test_cap_is_the_incomplete_beta(dim, theta):
-    got = float(closest_pair.log_cap(dim, np.array([theta]))[0])
+    got = float(caps.log_cap(dim, np.array([theta]))[0])
     want = 0.5 * betainc((dim - 1) / 2, 0.5, math.sin(theta) ** 2)
     if want > 1e-250:
         assert math.exp(got) == pytest.approx(want, rel=1e-6)
@@ -147,7 +151,7 @@ def test_cap_is_the_incomplete_beta(dim, theta):
 
 def test_expected_angle_on_the_circle():
     # N(N−1)/2 pairs, P(angle ≤ θ) = θ/π: the median of the smallest is ln 2 · 2π/(N(N−1))
-    got = closest_pair.expected_angle(2, 1000)
+    got = caps.expected_angle(2, 1000)
     assert got == pytest.approx(math.log(2) * 2 * math.pi / (1000 * 999), rel=1e-3)
 
 
@@ -257,3 +261,68 @@ def test_pairs_of_a_smooth_kernel_do_not_make_the_bulk_unreliable(data):
     found = ntk.predict_smallest_eigenvalue(net, 1000, data=data)
     assert found.regime == "bulk"
     assert found.reliable
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5, 8, 12])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_ordinary_settings_in_low_dimension_have_an_answer(dim, activation):
+    net = ntk.Network([dim, INF, INF, 1], activation, "lecun", "ntk")
+    for data in ("sphere", "gaussian"):
+        for n_samples in (100, 1000):
+            found = ntk.predict_smallest_eigenvalue(net, n_samples, data=data)
+            assert 0.0 <= found.lower <= found.value <= found.upper
+            assert math.isfinite(found.error)
+
+
+@pytest.mark.parametrize(("dim", "activation"), [(3, "tanh"), (5, "gelu"), (12, "softplus")])
+def test_coefficients_of_unequal_rows_are_a_gram_matrix_s(dim, activation):
+    # each c_r(t) by interpolation against the expansion at that norm
+    net = ntk.Network([dim, INF, INF, 1], activation, "lecun", "ntk")
+    made = model_of(net, 1000, None, "gaussian")
+    assert bool(np.all(made.resolvent.c >= 0.0))
+    for row in (0, 5, 20, len(made.norms.t) - 1):
+        own = gegenbauer.expand(zonal(net, float(made.norms.t[row]) * dim), dim, 1000)
+        want = np.append(own.coefficients, own.tail)
+        assert np.max(np.abs(made.resolvent.c[row] - want)) < 1e-3 * own.total
+
+
+def test_what_does_not_settle_is_said(monkeypatch):
+    c = np.array([[1.0, 2.0, 0.5], [0.3, 0.1, 0.2]])
+    solver = Resolvent(100.0, np.array([5.0, 0.3, 0.0]), c, np.array([0.5, 0.5]))
+    assert solver.state(1.0).z < 0.6
+    grid = np.linspace(0.1, 5.0, 20)
+    assert np.all(solver.density(grid, 0.01) > 0)
+    for name, call in (
+        ("_STATE_STEPS", lambda: solver.state(1.0)),
+        ("_Z_STEPS", lambda: solver.state(1.0)),
+        ("_DENSITY_STEPS", lambda: solver.density(grid, 0.01)),
+        ("_NEWTON_STEPS", lambda: ntk.predict_spectrum(NET, 30)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(resolvent, name, 1)
+            with pytest.raises(resolvent.NotConvergedError, match="did not settle in 1 steps"):
+                call()
+
+
+@given(shift=st.floats(-3, 3), power=st.sampled_from([1, 3, 5]))
+@settings(deadline=None, max_examples=60)
+def test_roots_are_scipys(shift, power):
+    def f(x):
+        return math.copysign(abs(x - shift) ** power, x - shift) + 0.5 * (x - shift)
+
+    found = find_root(f, -4.0, 5.0, 1e-13)
+    assert found == pytest.approx(brentq(f, -4.0, 5.0, xtol=1e-13), abs=4e-13)
+    with pytest.raises(ValueError, match="no root"):
+        find_root(f, shift + 1.0, shift + 2.0, 1e-13)
+
+
+def test_an_even_activation_gives_one_answer():
+    # θ and π − θ have one correlation after |z|; a slope between the two would be rounding over rounding
+    net = ntk.Network([100, 400, 300, 1], "abs", "lecun", "ntk")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = [
+            ntk.predict_smallest_eigenvalue(net, n, kernel="empirical").value
+            for n in (1000, 1001, 1002)
+        ]
+    assert np.ptp(values) < 2e-3 * values[0]

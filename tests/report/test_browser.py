@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import ntkscope as ntk
-from ntkscope.report import verdicts
+from ntkscope.report import check_page
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +44,7 @@ def checked(tmp_path_factory):
     )
     records = [v.to_dict() for v in ntk.check_all(instance, settings={"data": "gaussian"})]
     path = tmp_path_factory.mktemp("check") / "check.html"
-    path.write_text(verdicts.page(records, records[0]["settings"]))
+    path.write_text(check_page.page(records, records[0]["settings"]))
     return path
 
 

@@ -12,9 +12,10 @@ import ntkscope as ntk
 from ntkscope._base import balls
 from ntkscope.statements.balls.ball_instance import BallInstance
 from ntkscope.statements.balls.confirm import Unproved, confirm
-from ntkscope.statements.falsify import Trial, falsify
+from ntkscope.statements.falsification import Trial
+from ntkscope.statements.falsify import falsify
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.statement import find
+from ntkscope.statements.registry import find
 
 
 @pytest.mark.slow

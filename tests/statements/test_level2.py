@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from theory.random_instances import instances, violations
+from statements.random_instances import instances, violations
 
 HEALTH = (HealthCheck.too_slow, HealthCheck.data_too_large)
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking a network costs minutes

@@ -3,6 +3,9 @@
 import pytest
 
 import ntkscope as ntk
+from ntkscope.statements.balls.shared_claims import CONFIRMERS
+from ntkscope.statements.paper import SHARED
+from ntkscope.statements.registry import papers
 
 NGUYEN = (
     ["assumption-2.1", "assumption-2.2", "eq-4", "eq-5", "eq-8"]
@@ -24,9 +27,30 @@ def test_every_nguyen_statement_names_its_inequality():
     assert all(s.level2 for s in ntk.statements("nguyen2021"))
 
 
-def test_three_papers_make_seventy_nine_statements():
-    # the other two lists stand in tests/test_bombari2022.py and tests/test_banerjee2023.py
-    assert len({s.id for s in ntk.statements()}) == len(ntk.statements()) == 79
+def test_ids_are_distinct_and_stand_in_the_papers_order():
+    # the other two lists stand in tests/papers
+    ids = [s.id for s in ntk.statements()]
+    assert len(set(ids)) == len(ids)
+    assert ids == [s.id for p in papers() for s in p.statements.values()]
+    assert [p.order for p in papers()] == sorted(p.order for p in papers())
+
+
+def test_every_claim_has_a_key_of_its_own(verdicts):
+    for found in verdicts.values():
+        for verdict in found:
+            for items in (verdict.claims, verdict.scalings):
+                named = [(x.key, tuple(x.at.items())) for x in items]
+                assert len(set(named)) == len(named), (verdict.id, named)
+                assert not any(x.key == x.name for x in items), verdict.id
+
+
+def test_confirmers_are_of_claims_that_are_made(verdicts):
+    for paper in papers():
+        for number, key in paper.confirmers:
+            made = {c.key for v in verdicts[f"{paper.key}.{number}"] for c in v.claims}
+            assert key in made, (paper.key, number, key)
+    made = {c.key for found in verdicts.values() for v in found for c in v.claims}
+    assert set(CONFIRMERS) == {key for key in made if key.startswith(SHARED)}
 
 
 # the reference instances of docs/papers, an order of magnitude smaller

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 import ntkscope as ntk
+from ntkscope.statements.findings import Findings
+from ntkscope.statements.instance import NotComputable
+from ntkscope.statements.paper import Paper
 from ntkscope.statements.quantity import Quantity, quantity, rounded
-from ntkscope.statements.statement import Findings, NotComputable, Statement, find, statement
+from ntkscope.statements.registry import find
+from ntkscope.statements.statement import Statement
 from ntkscope.statements.verdict import Claim, Rate
 
 
@@ -24,10 +28,16 @@ def test_unknown_id_suggests_the_nearest():
 
 
 def test_an_id_is_registered_once():
-    with pytest.raises(ValueError, match="twice"):
-        statement("nguyen2021.eq-5", title="", source="", sentence="", latex="")(
-            lambda _i, _out: None
-        )
+    paper = Paper("once", short="Once", title="")
+    about = {"title": "", "section": "", "sentence": "", "latex": ""}
+    paper.statement("eq-5", **about)(lambda _i, _out: None)
+    with pytest.raises(ValueError, match=r"'once.eq-5' is registered twice"):
+        paper.statement("eq-5", **about)(lambda _i, _out: None)
+    paper.confirmer("eq-5", "bound")(lambda _b: (0, 1))
+    with pytest.raises(ValueError, match="has a confirmer already"):
+        paper.confirmer("eq-5", "bound")(lambda _b: (0, 1))
+    with pytest.raises(ValueError, match="for all papers alike"):
+        paper.confirmer("eq-5", "shared.schur-sum")
 
 
 def test_verdict_prints_and_serialises():

@@ -98,3 +98,35 @@ def test_a_module_of_several_outputs_counts_by_its_trace():
     assert tracker.history[-1]["lambda_min"] == pytest.approx(float(expected[0]), rel=1e-9)
     assert tracker.history[-1]["lambda_max"] == pytest.approx(float(expected[-1]), rel=1e-12)
     assert all(p.grad is not None for p in torch_model.parameters())
+
+
+def test_the_modes_are_those_of_the_beginning():
+    """A loop in train() with dropout and batch statistics is measured in eval(), and goes on."""
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 9), torch.nn.BatchNorm1d(9), torch.nn.Tanh(), torch.nn.Dropout(0.5),
+        torch.nn.Linear(9, 1),
+    ).double()  # fmt: skip
+    X = ntk.data.gaussian(n_samples=6, dim=4, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    with pytest.raises(ValueError, match="eval"):
+        Tracker(model.train(), X)
+    with Tracker(model.eval(), X, every=1, optimizer=optimizer) as tracker:
+        model.train()
+        steps(model, X, torch.zeros(6, 1), optimizer, 2)
+        assert all(part.training for part in model.modules())
+    assert tracker.column("step") == [0, 1, 2]
+    expected = torch.linalg.eigvalsh(kernel(model.eval(), X))
+    # a kernel is measured when the statistics have moved with the steps
+    assert tracker.history[-1]["lambda_max"] == pytest.approx(float(expected[-1]), rel=1e-10)
+
+
+def test_options_reach_the_kernel():
+    model, X, _ = setting()
+    module = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.Tanh(), torch.nn.Linear(9, 1))
+    tracker = Tracker(module.double(), X, params="0.*", general=True)
+    expected = ntk.empirical_ntk(module, X, params="0.*").dense()
+    assert tracker.history[0]["lambda_max"] == pytest.approx(
+        float(torch.linalg.eigvalsh(expected)[-1]), rel=1e-10
+    )
+    with pytest.raises(ValueError, match="max_memory"):
+        Tracker(model, X, max_memory=3)

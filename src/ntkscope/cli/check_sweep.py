@@ -18,7 +18,7 @@ def check_over_sweep(
     Raises ValueError for data that are no distribution: a sweep draws them at several sizes.
     """
     from ntkscope._base.specs import parse_spec
-    from ntkscope.data.loaders import distribution
+    from ntkscope.data.registry import distribution
     from ntkscope.experiments.growing import check_sweep
     from ntkscope.report.files import to_json, write_all
 

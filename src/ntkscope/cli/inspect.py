@@ -113,7 +113,7 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
 
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
     """The statements whose hypotheses on the network hold, run on it."""
-    from ntkscope.networks.network import MLP
+    from ntkscope.networks.mlp import MLP
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
     from ntkscope.statements.registry import statements as all_statements

@@ -12,7 +12,7 @@ from ntkscope.cli import options
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
-    from ntkscope.prediction.smallest import Prediction
+    from ntkscope.prediction.result import Prediction
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,7 +62,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
-    from ntkscope.prediction.smallest import predict_smallest_eigenvalue
+    from ntkscope.prediction.predict import predict_smallest_eigenvalue
     from ntkscope.report import files
 
     if dim is not None and dim < 2:
@@ -139,11 +139,11 @@ def _law(data: str) -> Any:
         raise ValueError(f"--data norms:FILE needs a file, such as norms:norms.npy, got {data!r}")
     from ntkscope.data.loaders import load_vector
 
-    return load_vector(file).numpy()
+    return load_vector(file)
 
 
 def _at(net: Network, n_samples: int, data: Any, axis: str, value: int) -> Prediction:
-    from ntkscope.prediction.smallest import predict_smallest_eigenvalue
+    from ntkscope.prediction.predict import predict_smallest_eigenvalue
 
     if axis == "samples":
         return predict_smallest_eigenvalue(net, value, net.dim, data)

@@ -4,16 +4,20 @@ A sampling function (``gaussian``) returns the tensor; the :class:`Distribution`
 (``Gaussian``) also knows what the theory asks about the distribution.
 """
 
+from ntkscope.data.distribution import Distribution, Moments
 from ntkscope.data.distributions import (
     BinaryCube,
     Circle,
     Cube,
-    Distribution,
     EquispacedCircle,
     Gaussian,
     GeneratedImage,
-    Moments,
     Sphere,
+)
+from ntkscope.data.loaders import Dataset, load
+from ntkscope.data.preprocessing import center, scale_rows
+from ntkscope.data.registry import distribution, register_distribution
+from ntkscope.data.sampling import (
     binary_cube,
     circle,
     cube,
@@ -22,8 +26,6 @@ from ntkscope.data.distributions import (
     generated,
     sphere,
 )
-from ntkscope.data.loaders import Dataset, load
-from ntkscope.data.preprocessing import center, scale_rows
 from ntkscope.data.summary import DataSummary, summarize
 
 __all__ = [
@@ -42,10 +44,12 @@ __all__ = [
     "center",
     "circle",
     "cube",
+    "distribution",
     "equispaced_circle",
     "gaussian",
     "generated",
     "load",
+    "register_distribution",
     "scale_rows",
     "sphere",
     "summarize",

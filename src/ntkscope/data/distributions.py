@@ -6,66 +6,18 @@ Nguyen et al. 2021, Assumptions 2.1 and 2.2; Bombari et al. 2022, Assumptions 2.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
-from ntkscope._base.inputs import as_dtype, as_seed
+from ntkscope._base.arrays import Array
+from ntkscope.data.distribution import Distribution, Moments
 
-
-@dataclass(frozen=True)
-class Moments:
-    """E‖x‖², E‖x − Ex‖² and whether Ex = 0; ``error`` is a standard error where one was estimated."""
-
-    norm_sq: float
-    centered_norm_sq: float
-    centered: bool
-    error: float = 0.0
-
-
-class Distribution(ABC):
-    """A law of x in R^d: sampling, moments, and what is known of its concentration."""
-
-    dim: int
-
-    @abstractmethod
-    def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        """(N, d) float64 samples."""
-
-    @abstractmethod
-    def mean(self) -> Float[Tensor, d]:
-        """Ex."""
-
-    @abstractmethod
-    def moments(self) -> Moments:
-        """Second moments, in closed form where there is one."""
-
-    @property
-    @abstractmethod
-    def lipschitz_concentration(self) -> bool | None:
-        """Whether every 1-Lipschitz function concentrates at a dimension-free rate; None: unknown."""
-
-    @property
-    @abstractmethod
-    def concentration_note(self) -> str:
-        """Why, in a sentence."""
-
-    def sample(
-        self,
-        n_samples: int,
-        seed: int | torch.Generator,
-        dtype: torch.dtype | str = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Float[Tensor, "N d"]:
-        """``n_samples`` independent rows; the numbers depend on the seed alone."""
-        if isinstance(n_samples, bool) or not isinstance(n_samples, int):
-            raise TypeError(f"n_samples must be an integer, got {n_samples!r}")
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
-        return self._draw(n_samples, as_seed(seed, "data")).to(device=device, dtype=as_dtype(dtype))
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 def _check_dim(dim: int, least: int = 1) -> None:
@@ -85,10 +37,9 @@ class Gaussian(Distribution):
         _check_dim(self.dim)
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n_samples, self.dim, generator=generator, dtype=torch.float64)
+        import torch
 
-    def mean(self) -> Float[Tensor, d]:
-        return torch.zeros(self.dim, dtype=torch.float64)
+        return torch.randn(n_samples, self.dim, generator=generator, dtype=torch.float64)
 
     def moments(self) -> Moments:
         return Moments(float(self.dim), float(self.dim), True)
@@ -100,6 +51,19 @@ class Gaussian(Distribution):
     @property
     def concentration_note(self) -> str:
         return "Gaussian concentration: a 1-Lipschitz function is subgaussian with constant 1."
+
+    @property
+    def poincare(self) -> float:
+        return 1.0
+
+    @property
+    def norm_note(self) -> str:
+        return f"gaussian, ‖x‖² ~ χ² of {self.dim} degrees"
+
+    def norm_sq_quantile(self, q: Array) -> Array:
+        from scipy.special import gammaincinv
+
+        return np.asarray(2.0 * gammaincinv(0.5 * self.dim, q))
 
 
 @dataclass(frozen=True)
@@ -119,11 +83,10 @@ class Sphere(Distribution):
         return math.sqrt(self.dim) if self.radius is None else self.radius
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         z = torch.randn(n_samples, self.dim, generator=generator, dtype=torch.float64)
         return z * (self._radius / torch.linalg.vector_norm(z, dim=1, keepdim=True))
-
-    def mean(self) -> Float[Tensor, d]:
-        return torch.zeros(self.dim, dtype=torch.float64)
 
     def moments(self) -> Moments:
         return Moments(self._radius**2, self._radius**2, True)
@@ -137,6 +100,18 @@ class Sphere(Distribution):
     def concentration_note(self) -> str:
         return "Lévy: on the sphere of radius √d a 1-Lipschitz function is subgaussian."
 
+    @property
+    def poincare(self) -> float | None:
+        # its spectral gap, chords being shorter than arcs
+        return self._radius**2 / (self.dim - 1) if self.dim > 1 else None
+
+    @property
+    def norm_note(self) -> str:
+        return f"sphere of radius {self._radius:.6g}"
+
+    def norm_sq_quantile(self, q: Array) -> Array:
+        return np.full_like(q, self._radius * self._radius)
+
 
 @dataclass(frozen=True)
 class _Box(Distribution):
@@ -147,6 +122,8 @@ class _Box(Distribution):
         _check_dim(self.dim)
 
     def mean(self) -> Float[Tensor, d]:
+        import torch
+
         return torch.full((self.dim,), 0.0 if self.centered else 0.5, dtype=torch.float64)
 
 
@@ -155,6 +132,8 @@ class Cube(_Box):
     """Uniform on [−√3, √3]^d, so that E‖x‖² = d; ``centered=False``: on [0, 1]^d."""
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         unit = torch.rand(n_samples, self.dim, generator=generator, dtype=torch.float64)
         return (2.0 * unit - 1.0) * math.sqrt(3.0) if self.centered else unit
 
@@ -171,12 +150,19 @@ class Cube(_Box):
     def concentration_note(self) -> str:
         return "The uniform law on a cube is a Lipschitz image of a Gaussian, coordinate by coordinate."
 
+    @property
+    def poincare(self) -> float:
+        # (side/π)²: the constant of an interval tensorises
+        return ((2.0 * math.sqrt(3.0) if self.centered else 1.0) / math.pi) ** 2
+
 
 @dataclass(frozen=True)
 class BinaryCube(_Box):
     """Uniform on {−1, 1}^d, so that E‖x‖² = d; ``centered=False``: on {0, 1}^d."""
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         bits = torch.randint(0, 2, (n_samples, self.dim), generator=generator).double()
         return 2.0 * bits - 1.0 if self.centered else bits
 
@@ -216,6 +202,8 @@ class GeneratedImage(Distribution):
         _check_dim(self.latent)
 
     def _layers(self) -> tuple[Tensor, Tensor]:
+        from ntkscope._base.inputs import as_seed
+
         generator = as_seed(self.generator_seed, "image")
         hidden = max(self.latent, self.dim)
         return (
@@ -224,10 +212,16 @@ class GeneratedImage(Distribution):
         )
 
     def _raw(self, z: Tensor) -> Tensor:
+        import torch
+
         first, second = self._layers()
         return torch.tanh(z @ first) @ second
 
     def _estimate(self, n_samples: int = 4096) -> tuple[float, float]:
+        import torch
+
+        from ntkscope._base.inputs import as_seed
+
         z = torch.randn(
             n_samples,
             self.latent,
@@ -248,11 +242,10 @@ class GeneratedImage(Distribution):
         return self.scale
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         z = torch.randn(n_samples, self.latent, generator=generator, dtype=torch.float64)
         return self.scale * self._raw(z)
-
-    def mean(self) -> Float[Tensor, d]:
-        return torch.zeros(self.dim, dtype=torch.float64)
 
     def moments(self) -> Moments:
         value, error = self._estimate()
@@ -269,6 +262,10 @@ class GeneratedImage(Distribution):
             "a 1-Lipschitz function of x is subgaussian with that constant."
         )
 
+    @property
+    def poincare(self) -> float:
+        return self.lipschitz_constant**2
+
 
 @dataclass(frozen=True)
 class _OnCircle(Distribution):
@@ -277,9 +274,6 @@ class _OnCircle(Distribution):
     def __post_init__(self) -> None:
         if self.dim != 2:
             raise ValueError(f"the circle lies in R^2, got dim={self.dim}")
-
-    def mean(self) -> Float[Tensor, d]:
-        return torch.zeros(2, dtype=torch.float64)
 
     def moments(self) -> Moments:
         return Moments(2.0, 2.0, True)
@@ -297,7 +291,16 @@ class _OnCircle(Distribution):
 class Circle(_OnCircle):
     """Uniform on the circle of radius √2 in R²."""
 
+    @property
+    def poincare(self) -> float:
+        return 2.0
+
+    def norm_sq_quantile(self, q: Array) -> Array:
+        return np.full_like(q, 2.0)
+
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
+        import torch
+
         return _on_circle(torch.rand(n_samples, generator=generator, dtype=torch.float64))
 
 
@@ -309,57 +312,22 @@ class EquispacedCircle(_OnCircle):
     """
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        import torch
+
         return _on_circle(torch.arange(n_samples, dtype=torch.float64) / n_samples)
 
 
 def _on_circle(turns: Tensor) -> Tensor:
+    import torch
+
     angle = 2.0 * math.pi * turns
     return math.sqrt(2.0) * torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)
 
 
 def _isometry(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """A (rows, columns) matrix with all singular values 1."""
+    import torch
+
     tall = (max(rows, columns), min(rows, columns))
     q, _ = torch.linalg.qr(torch.randn(tall, generator=generator, dtype=torch.float64))
     return q if rows >= columns else q.T
-
-
-def gaussian(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
-    """Samples of N(0, I_d)."""
-    return Gaussian(dim).sample(n_samples, seed)
-
-
-def sphere(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
-    """Samples of the uniform law on the sphere of radius √d."""
-    return Sphere(dim).sample(n_samples, seed)
-
-
-def cube(
-    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
-) -> Float[Tensor, "N d"]:
-    """Samples of the uniform law on [−√3, √3]^d, or on [0, 1]^d."""
-    return Cube(dim, centered).sample(n_samples, seed)
-
-
-def binary_cube(
-    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
-) -> Float[Tensor, "N d"]:
-    """Samples of the uniform law on {−1, 1}^d, or on {0, 1}^d."""
-    return BinaryCube(dim, centered).sample(n_samples, seed)
-
-
-def generated(
-    n_samples: int, dim: int, seed: int | torch.Generator = 0, latent: int = 0
-) -> Float[Tensor, "N d"]:
-    """Samples of a random generator's Lipschitz image of a Gaussian."""
-    return GeneratedImage(dim, latent).sample(n_samples, seed)
-
-
-def circle(n_samples: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
-    """Random points on the circle of radius √2."""
-    return Circle().sample(n_samples, seed)
-
-
-def equispaced_circle(n_samples: int) -> Float[Tensor, "N d"]:
-    """Equispaced points on the circle of radius √2."""
-    return EquispacedCircle().sample(n_samples, 0)

@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from ntkscope._base.arrays import Array
 from ntkscope._base.extras import needs
-from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unknown
-from ntkscope.data.distributions import (
-    BinaryCube,
-    Circle,
-    Cube,
-    Distribution,
-    EquispacedCircle,
-    Gaussian,
-    GeneratedImage,
-    Sphere,
-)
+from ntkscope.data import registry
+from ntkscope.data.distribution import Distribution
 from ntkscope.data.preprocessing import center, scale_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +34,6 @@ class Dataset:
     source: str
 
 
-_DISTRIBUTIONS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = {
-    "gaussian": (Gaussian, ()),
-    "sphere": (Sphere, ("radius",)),
-    "cube": (Cube, ("centered",)),
-    "binary": (BinaryCube, ("centered",)),
-    "generated": (GeneratedImage, ("latent", "generator_seed")),
-    "circle": (Circle, ()),
-    "equispaced": (EquispacedCircle, ()),
-}
 _REAL = ("digits", "breast_cancer", "diabetes", "wine", "iris")
 _SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".pt")
 
@@ -76,83 +60,64 @@ def load(spec: str, *, seed: int = 0, centered: bool = False, scaled: bool = Fal
     return Dataset(X, dataset.y, distribution, source)
 
 
-def load_vector(spec: str) -> Tensor:
-    """One number a sample, (N,) float64, from a file as in :func:`load`: an array of one axis or one
-    column.
+def load_vector(spec: str) -> Array:
+    """One number a sample, (N,), from a file as in :func:`load`: an array of one axis or one column.
 
     Raises ValueError for another shape, unusable content or what is no data file, FileNotFoundError
     for a missing file.
     """
-    path, _, key = _split_path(spec)
+    path, key = _split_path(spec)
     if path is None:
         raise ValueError(f"expected a file ending in {', '.join(_SUFFIXES)}, got {spec!r}")
-    values, _ = _read(path, key)
-    array = np.asarray(values)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.shape[1] != 1:
+    array = np.asarray(_read(path, key)[0])
+    if array.ndim not in (1, 2) or array.size != len(array):
         raise ValueError(
             f"{str(path)!r} must hold one number a sample, got shape {tuple(array.shape)}; "
             "save one axis or one column"
         )
-    return as_data(array, str(path), torch.float64)[:, 0]
-
-
-def distribution(spec: str) -> Distribution:
-    """The distribution of ``"gaussian:d=100"`` and its kin, without sampling it."""
-    parsed = parse_spec(spec)
-    if parsed.name not in _DISTRIBUTIONS:
-        raise ValueError(unknown("distribution", parsed.name, _DISTRIBUTIONS))
-    return _make_distribution(parsed)[0]
+    if array.dtype.kind not in "biuf" or not bool(np.isfinite(array).all()):
+        raise ValueError(
+            f"{str(path)!r} must hold finite real numbers, got dtype {array.dtype}; "
+            "remove what is NaN, infinite or text"
+        )
+    return array.reshape(-1).astype(np.float64)
 
 
 def _from_source(spec: str, seed: int) -> Dataset:
-    path, _, key = _split_path(spec)
+    path, key = _split_path(spec)
     if path is not None:
         return _load_file(path, key)
     parsed = parse_spec(spec)
-    if parsed.name in _DISTRIBUTIONS:
+    if parsed.name in registry.names():
         return _sample(parsed, seed)
     if parsed.name in _REAL:
         return _load_real(parsed)
     raise ValueError(
-        unknown("data", parsed.name, (*_DISTRIBUTIONS, *_REAL))
+        unknown("data", parsed.name, (*registry.names(), *_REAL))
         + f"; or a file ending in {', '.join(_SUFFIXES)}"
     )
 
 
-def _split_path(spec: str) -> tuple[Path | None, str, str]:
+def _split_path(spec: str) -> tuple[Path | None, str]:
     for suffix in _SUFFIXES:
         head, mark, tail = spec.partition(suffix)
         if mark and (not tail or tail.startswith(":")):
-            return Path(head + mark), ":", tail[1:]
-    return None, "", ""
-
-
-def _make_distribution(spec: Spec) -> tuple[Distribution, dict[str, Any]]:
-    factory, extra = _DISTRIBUTIONS[spec.name]
-    flat = spec.name in ("circle", "equispaced")
-    reject_unknown_options("data", spec, ("N", "seed", *(() if flat else ("d",)), *extra))
-    if spec.positional:
-        raise ValueError(f"write {spec.name}:N=…,d=…, got {','.join(spec.positional)!r}")
-    options = dict(spec.options)
-    drawing: dict[str, Any] = {key: options.pop(key) for key in ("N", "seed") if key in options}
-    if not flat:
-        if "d" not in options:
-            raise ValueError(f"data {spec.name!r} needs d, e.g. {spec.name}:N=1000,d=100")
-        options["dim"] = options.pop("d")
-    return factory(**options), drawing
+            return Path(head + mark), tail[1:]
+    return None, ""
 
 
 def _sample(spec: Spec, seed: int) -> Dataset:
-    law, drawing = _make_distribution(spec)
-    if "N" not in drawing:
+    law = registry.distribution(spec)
+    if "N" not in spec.options:
         raise ValueError(f"data {spec.name!r} needs N, e.g. {spec.name}:N=1000,d=100")
-    X = law.sample(drawing["N"], drawing.get("seed", seed))
-    return Dataset(X, None, law, str(spec))
+    # what is no integer is refused where the sample is drawn
+    options: dict[str, Any] = dict(spec.options)
+    return Dataset(law.sample(options["N"], options.get("seed", seed)), None, law, str(spec))
 
 
 def _load_real(spec: Spec) -> Dataset:
+    import torch
+
     with needs("data"):
         import sklearn.datasets
 
@@ -188,6 +153,10 @@ def _read(path: Path, key: str) -> tuple[Any, Any]:
 
 
 def _load_file(path: Path, key: str) -> Dataset:
+    import torch
+
+    from ntkscope._base.inputs import as_data
+
     X, y = _read(path, key)
     source = f"{path}:{key}" if key else str(path)
     labels = None if y is None else torch.from_numpy(np.asarray(y))
@@ -269,6 +238,8 @@ def _take_labels(table: Any, columns: list[str], key: str, path: Path) -> tuple[
 
 
 def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
+    import torch
+
     loaded = _open(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
     if isinstance(loaded, dict):
         if not key:

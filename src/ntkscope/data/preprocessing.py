@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 def center(X: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
@@ -19,6 +20,8 @@ def scale_rows(X: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
 
     Raises ValueError naming the first row that is zero.
     """
+    import torch
+
     norms = torch.linalg.vector_norm(X, dim=1)
     if bool((norms == 0).any()):
         row = int((norms == 0).nonzero()[0])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from ntkscope._base.records import Record
 
-from ntkscope._base.inputs import as_data
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class DataSummary:
+class DataSummary(Record):
     """N, d, the rows' norms, groups of equal rows, and the two rows with the smallest angle.
 
     ``nearest_angle`` is in radians between the closest two distinct directions' rows; it is
@@ -34,12 +34,13 @@ class DataSummary:
     nearest_angle: float | None
     nearest_distance: float | None
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def summarize(X: Any) -> DataSummary:
     """Summarise (N, d) data in O(N²d) time and O(N) memory beyond X."""
+    import torch
+
+    from ntkscope._base.inputs import as_data
+
     X = as_data(X, dtype=torch.float64)
     norms = torch.linalg.vector_norm(X, dim=1)
     duplicates, example = _duplicates(X)
@@ -62,6 +63,8 @@ def summarize(X: Any) -> DataSummary:
 
 def _duplicates(X: Tensor) -> tuple[int, tuple[int, int] | None]:
     """(rows that repeat an earlier one, the first such pair)."""
+    import torch
+
     unique, inverse = torch.unique(X, dim=0, return_inverse=True)
     count = len(X) - len(unique)
     if count == 0:
@@ -76,6 +79,8 @@ def _duplicates(X: Tensor) -> tuple[int, tuple[int, int] | None]:
 
 def _nearest(X: Tensor, norms: Tensor) -> tuple[tuple[int, int] | None, float | None, float | None]:
     """The pair of nonzero rows with the smallest angle, the angle from their differences."""
+    import torch
+
     alive = (norms > 0).nonzero()[:, 0]
     if len(alive) < 2:
         return None, None, None

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One term of the kernel: the gradients with respect to one parameter, of ``shape``.
+    """One term of the kernel: the gradients with respect to one parameter, of ``shape`` if known.
 
     trace_share: its part of tr K. rayleigh: vᵀK_t v at the eigenvector v of λ_min, its part of
     λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone.
@@ -54,37 +55,36 @@ class Rung:
 
 def inspect_layers(
     shapes: Mapping[str, tuple[int | float, ...]],
-    K: HadamardKernel,
+    K: Kernel,
     vector: Tensor,
+    smallest: Eigenvalue,
     progress: Callable[[float], None] = lambda _: None,
     n_outputs: int = 1,
 ) -> list[Layer]:
     """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound.
 
-    ``shapes``: the parameter behind each term. ``n_outputs``: how many outputs a trace kernel sums.
+    ``shapes``: the parameter behind each term, as far as known. ``smallest``: λ_min of ``K``, whose
+    eigenvector is ``vector``. ``n_outputs``: how many outputs a trace kernel sums.
     """
     trace = K.trace()
     vector = vector.to(dtype=K.dtype, device=K.device)
-    whole = [float(vector @ (K.term(i) @ vector)) for i in range(len(K.terms))]
+    single = len(K.terms) == 1
+    alone = [K] if single else [_ranked(K, t.name, shapes, n_outputs) for t in K.terms]
+    whole = [float(vector @ (one @ vector)) for one in alone]
     layers = []
-    for index, summand in enumerate(K.terms):
-        progress(index / len(K.terms))
-        # a summand without Gram factors has no bound that is read off factors
-        term = summand if isinstance(summand, Term) else Term(summand.name, None, None)
-        alone = K.term(index)
-        # its rank is at most the entries of its own parameter, once for each output summed
-        size = math.prod(shapes[term.name]) * n_outputs
-        alone.n_parameters = None if math.isinf(size) else int(size)
-        own = smallest_eigenvalue(alone)
-        features = _features_lower(term, K)
-        signals = _signals_min(term)
-        part = alone.trace()
+    for index, (term, one) in enumerate(zip(K.terms, alone, strict=True)):
+        progress(index / len(alone))
+        own = smallest if single else smallest_eigenvalue(one)
+        factors = term if isinstance(term, Term) else None
+        features = 0.0 if factors is None else _features_lower(factors, len(K))
+        signals = 0.0 if factors is None else _signals_min(factors)
+        part = one.trace()
         layers.append(
             Layer(
-                name=term.name,
-                shape="×".join(map(str, shapes[term.name])),
-                width_in=0 if term.features is None else term.features.width,
-                width_out=1 if term.signals is None else term.signals.width,
+                name=term.name or "K",
+                shape="×".join(map(str, shapes.get(term.name, ()))),
+                width_in=_width(None if factors is None else factors.features, 0),
+                width_out=_width(None if factors is None else factors.signals, 1),
                 trace=part,
                 trace_share=part / trace if trace else 0.0,
                 rayleigh=whole[index],
@@ -94,24 +94,39 @@ def inspect_layers(
                 smallest_status=own.status.name,
                 features_smallest=features,
                 signals_min=signals,
-                schur=term.scale * features * signals,
+                schur=features * signals * (1.0 if factors is None else factors.scale),
             )
         )
     return layers
 
 
-def _features_lower(term: Any, K: HadamardKernel) -> float:
+def _ranked(
+    K: Kernel, name: str, shapes: Mapping[str, tuple[int | float, ...]], n_outputs: int
+) -> Kernel:
+    """One term alone. Its rank is at most its parameter's entries, once for each output summed."""
+    term = K.term(name)
+    if name not in shapes:
+        return term
+    size = math.prod(shapes[name]) * n_outputs
+    alone = copy.copy(term)  # K's own stays as it is
+    object.__setattr__(alone, "n_parameters", None if math.isinf(size) else int(size))
+    return alone
+
+
+def _width(factor: Factor | None, missing: int) -> int:
+    return missing if factor is None else factor.width
+
+
+def _features_lower(term: Term, n: int) -> float:
     """A lower bound on λ_min(F Fᵀ) ≥ 0 that rounding cannot make too large."""
-    if term.features is None or term.features.width < len(K):
+    if term.features is None or term.features.width < n:
         return 0.0
     gram = HadamardKernel([Term(term.name, Factor.symmetric(term.features.rows), None)])
     return max(0.0, smallest_eigenvalue(gram).lower)
 
 
-def _signals_min(term: Any) -> float:
+def _signals_min(term: Term) -> float:
     """min_i ‖B_i‖², rounded down by the error of the sum of squares; 1 for the output layer."""
-    if not term.factors:
-        return 0.0  # no Gram factors, so no Schur bound
     if term.signals is None:
         return 1.0
     rows = term.signals.rows
@@ -120,7 +135,7 @@ def _signals_min(term: Any) -> float:
     return least * max(0.0, 1.0 - (rows.shape[1] + 2) * u)
 
 
-def ladder(K: HadamardKernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
+def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
     """Bounds on λ_min, from the loosest lower one to the loosest upper one."""
     diagonal = K.diagonal()
     up = 1.0 + K.forming_error() / float(diagonal.sum())  # an upper bound stays one when rounded
@@ -156,7 +171,7 @@ def ladder(K: HadamardKernel, layers: list[Layer], smallest: Eigenvalue) -> list
     ]  # fmt: skip
 
 
-def _pair_bound(K: HadamardKernel, diagonal: Tensor, gamma: float, block: int = 512) -> float:
+def _pair_bound(K: Kernel, diagonal: Tensor, gamma: float, block: int = 512) -> float:
     """The least eigenvalue of a 2×2 principal submatrix, plus what forming it may have cost."""
     best = torch.inf
     for i in range(0, len(K), block):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ntkscope.data.summary import DataSummary
-from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.spectra.eigenvalue import Eigenvalue
 
 
@@ -17,8 +16,8 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 class Training:
     """Full-batch gradient descent on the linearised network, in the worst case over the labels.
 
-    Step sizes are for ½‖F − Y‖²; ``*_mse`` for torch's MSELoss (the mean of the squares), whose
-    gradient is 2/N times as large. ``steps[rate][factor]`` counts steps that divide the loss by
+    Step sizes are for ½‖F − Y‖²; ``*_mse`` for torch's MSELoss (the mean over N samples and C
+    outputs), whose gradient is 2/(N·C) times as large. ``steps[rate][factor]`` counts steps that divide the loss by
     10³ or 10⁶ at step 1/λ_max or at the best fixed step 2/(λ_max + λ_min): an interval
     (few, many) from λ_min's own interval, ``None`` where λ_min cannot be told from zero.
     """
@@ -30,17 +29,22 @@ class Training:
     steps: dict[str, dict[str, tuple[float, float] | None]]
 
 
-def training(smallest: Eigenvalue, largest: float, n_samples: int) -> Training:
-    """The consequences of λ_min and λ_max for gradient descent."""
-    least = max(0.0, smallest.lower)
-    best = 2.0 / (largest + max(0.0, smallest.value))
-    to_mse = n_samples / 2.0
+def training(smallest: Eigenvalue | None, largest: float, rows: int) -> Training:
+    """The consequences of λ_min and λ_max for gradient descent.
+
+    Both are those of the kernel of all pairs of outputs; ``rows``: N·C, which MSELoss divides by.
+    """
+    low, high = (
+        max(0.0, end) for end in ((smallest.lower, smallest.upper) if smallest else (0, 0))
+    )
+    best = 2.0 / (largest + (max(0.0, smallest.value) if smallest else 0.0))
+    to_mse = rows / 2.0
     steps: dict[str, dict[str, tuple[float, float] | None]] = {}
     for rate in ("1/λ_max", "2/(λ_max + λ_min)"):
         steps[rate] = {}
         for factor in (1e3, 1e6):
-            few = _steps(rate, max(smallest.upper, 0.0), largest, factor)
-            many = _steps(rate, least, largest, factor)
+            few = _steps(rate, high, largest, factor)
+            many = _steps(rate, low, largest, factor)
             steps[rate][f"{factor:.0e}"] = None if math.isinf(many) else (few, many)
     return Training(2.0 / largest, 2.0 / largest * to_mse, best, best * to_mse, steps)
 
@@ -65,26 +69,47 @@ class Memorization:
     reason: str
 
 
-def memorization(K: HadamardKernel, smallest: Eigenvalue, data: DataSummary) -> Memorization:
-    """Nguyen et al. 2021, Corollary 4.2: a full-rank Jacobian memorizes any labels."""
-    if K.n_parameters is not None and len(K) > K.n_parameters:
+def memorization(
+    smallest: Eigenvalue | None,
+    rows: int,
+    n_parameters: int | float,
+    data: DataSummary | None,
+    fully_connected: bool,
+) -> Memorization:
+    """From λ_min of the N·C ``rows`` of the Jacobian, None where it was not computed.
+
+    A sampled MLP with a full-rank Jacobian has a wider one that memorizes any labels (Nguyen et
+    al. 2021, Corollary 4.2).
+    """
+    if rows > n_parameters:
         return Memorization(
             False,
-            f"N = {len(K)} exceeds the {K.n_parameters} parameters: the Jacobian has no full rank.",
+            f"N = {rows} exceeds the {int(n_parameters)} parameters: the Jacobian has no full rank.",
         )
-    if data.duplicate_rows and data.duplicate_example is not None:
+    if data is not None and data.duplicate_rows and data.duplicate_example is not None:
         i, j = data.duplicate_example
         return Memorization(
             False, f"rows {i} and {j} are equal: different labels on them cannot be fitted."
         )
-    if smallest.lower > 0:
+    if smallest is None:
+        return Memorization(
+            None,
+            f'λ_min of reduce="full" decides for all outputs together, and was not computed for its '
+            f"{rows} rows; the table of outputs says it for each alone.",
+        )
+    if smallest.lower <= 0:
+        return Memorization(
+            None,
+            "λ_min cannot be told from zero at this precision, so full rank is not established.",
+        )
+    if fully_connected:
         return Memorization(
             True,
             "λ_min > 0 is certain, so the Jacobian has full row rank and a network of the same depth "
             "with doubled hidden widths fits any labels (Nguyen et al. 2021, Corollary 4.2).",
         )
     return Memorization(
-        None, "λ_min cannot be told from zero at this precision, so full rank is not established."
+        True, "λ_min > 0 is certain: the model linearised here fits any labels exactly."
     )
 
 
@@ -103,16 +128,17 @@ class Weakest:
     pair_angle: float | None
 
 
-def weakest(vector: Tensor, data: DataSummary, count: int = 8) -> Weakest:
+def weakest(vector: Tensor, data: DataSummary | None, count: int = 8) -> Weakest:
     """``participation`` = 1/Σ v_i⁴ is the number of samples that the vector spreads over."""
     shares = (vector / torch.linalg.vector_norm(vector)).square()
     top, rows = shares.topk(min(count, len(shares)))
     first = sorted(rows[:2].tolist())
-    closest = data.nearest_pair is not None and first == sorted(data.nearest_pair)
+    pair = None if data is None else data.nearest_pair
+    closest = pair is not None and first == sorted(pair)
     return Weakest(
         rows=rows.tolist(),
         shares=top.tolist(),
         participation=float(1.0 / shares.square().sum()),
         pair_share=float(top[:2].sum()),
-        pair_angle=data.nearest_angle if closest else None,
+        pair_angle=data.nearest_angle if data is not None and closest else None,
     )

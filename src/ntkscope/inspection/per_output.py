@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from scipy.sparse.linalg import eigsh
 
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
-from ntkscope.kernels.module.holding.outputs import OutputKernels
+from ntkscope.kernels.outputs import OutputKernels
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 

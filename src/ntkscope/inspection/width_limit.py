@@ -16,8 +16,9 @@ from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
-from ntkscope.kernels.mlp import Reduce
-from ntkscope.networks.network import MLP, Network
+from ntkscope.kernels.prepared import Reduce
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 

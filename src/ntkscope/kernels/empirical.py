@@ -1,29 +1,29 @@
-"""The empirical NTK of a model: an MLP in closed form, everything else as a module."""
+"""``empirical_ntk``: the NTK of an MLP in closed form, of any other model through its passes."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, overload
 
-from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.mlp import Reduce, mlp_kernels
-from ntkscope.kernels.module.holding.outputs import OutputKernels
-from ntkscope.kernels.module.making.build import chosen_outputs, module_ntk
-from ntkscope.networks.network import MLP
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.mlp import PreparedMLP
+from ntkscope.kernels.module.making.prepare import PreparedModule
+from ntkscope.kernels.outputs import OutputKernels
+from ntkscope.kernels.prepared import Diagonal, Options, Prepared, Reduce
+from ntkscope.networks.mlp import MLP
 
 
-@overload
-def empirical_ntk(
-    model: Any,
-    X: Any,
-    X2: Any = None,
-    *,
-    reduce: Literal["diagonal"],
-    params: Any = None,
-    max_memory: float | int | None = None,
-    chunk_size: int | None = None,
-    self_check: bool = True,
-    general: bool = False,
-) -> OutputKernels: ...
+def prepare(model: Any, X: Any, options: Options | None = None, X2: Any = None) -> Prepared:
+    """Read ``model`` and its data once; kernels, shapes and the outputs' kernels come from that.
+
+    Errors as in :func:`empirical_ntk`.
+    """
+    options = options or Options()
+    closed = isinstance(model, MLP) and type(model).forward is MLP.forward
+    if closed and not options.as_module:
+        return PreparedMLP(model, X, X2)
+    return PreparedModule(model, X, options, X2)
+
+
 @overload
 def empirical_ntk(
     model: Any,
@@ -36,19 +36,32 @@ def empirical_ntk(
     chunk_size: int | None = None,
     self_check: bool = True,
     general: bool = False,
-) -> HadamardKernel: ...
+) -> Kernel: ...
+@overload
 def empirical_ntk(
     model: Any,
     X: Any,
     X2: Any = None,
     *,
-    reduce: Reduce | Literal["diagonal"] = "trace",
+    reduce: Diagonal,
     params: Any = None,
     max_memory: float | int | None = None,
     chunk_size: int | None = None,
     self_check: bool = True,
     general: bool = False,
-) -> HadamardKernel | OutputKernels:
+) -> OutputKernels: ...
+def empirical_ntk(
+    model: Any,
+    X: Any,
+    X2: Any = None,
+    *,
+    reduce: Reduce | Diagonal = "trace",
+    params: Any = None,
+    max_memory: float | int | None = None,
+    chunk_size: int | None = None,
+    self_check: bool = True,
+    general: bool = False,
+) -> Kernel | OutputKernels:
     """The NTK J(X) J(X2)ᵀ of ``model``, held as its terms, one for each parameter.
 
     Parameters
@@ -73,12 +86,5 @@ def empirical_ntk(
     samples have no gradients of their own, NotEnoughMemoryError where the work does not fit,
     SelfCheckError (a ValueError) where the kernel disagrees with autograd.
     """
-    asked = params is not None or max_memory is not None or chunk_size is not None or general
-    if not isinstance(model, MLP) or asked or type(model).forward is not MLP.forward:
-        return module_ntk(
-            model, X, X2, reduce=reduce, params=params, max_memory=max_memory,
-            chunk_size=chunk_size, self_check=self_check, general=general,
-        )  # fmt: skip
-    outputs = chosen_outputs(reduce, model.network.n_outputs)
-    kernels = mlp_kernels(model, X, X2, reduce, outputs)
-    return OutputKernels(kernels) if reduce == "diagonal" else kernels[0]
+    options = Options(params, max_memory, chunk_size, self_check, general)
+    return prepare(model, X, options, X2).kernel(reduce)

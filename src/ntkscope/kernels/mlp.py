@@ -1,4 +1,4 @@
-"""The NTK of an MLP: one forward and one backward pass give its factors.
+"""The empirical NTK of an MLP: one forward and one backward pass give its factors.
 
 K = Σ_{k=0}^{L-1} s_k (F_k F_kᵀ) ∘ (B_{k+1} B_{k+1}ᵀ), with F_0 = X, B_L = 1 and
 B_k = ∂f/∂g_k; Nguyen et al. 2021, §4.1; Bombari et al. 2022, eq. 8-9. s_k = 1, or 1/n_k in the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,9 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.networks.network import MLP
-
-Reduce = Literal["trace", "full"] | int
+from ntkscope.kernels.outputs import OutputKernels
+from ntkscope.kernels.prepared import Prepared, Reduce
+from ntkscope.networks.mlp import MLP
 
 
 @dataclass(frozen=True)
@@ -67,30 +67,54 @@ def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: Sequence[int]) -> Bac
     return Backprop(features, preactivations, signals[::-1])
 
 
-def mlp_kernels(
-    model: MLP, X: Any, X2: Any, reduce: Reduce | Literal["diagonal"], outputs: Sequence[int]
-) -> list[HadamardKernel]:
-    """The kernel of the chosen ``outputs``, or for "diagonal" one for each of them.
+class PreparedMLP(Prepared):
+    """An MLP in closed form: one forward pass, and one backward pass for the outputs asked for.
 
-    Raises
-    ------
-    ValueError
-        For data that do not fit the model, or on which a layer overflows.
-    NotEnoughMemoryError
-        Where the factors do not fit.
+    Raises ValueError for data that do not fit it or overflow in it, NotEnoughMemoryError where the
+    features and signals do not fit.
     """
-    X = _fit(X, model, "X")
-    _require_factors_fit(model, len(X), len(outputs))
-    rows = backprop(model, X, outputs)
-    columns = rows if X2 is None else backprop(model, _fit(X2, model, "X2"), outputs)
-    _require_finite_pass(rows)
-    if reduce != "diagonal":
-        return [_kernel(model, rows, columns, reduce)]
-    kernels = []
-    for c in outputs:
-        one = _one_output(rows, c)
-        kernels.append(_kernel(model, one, one if rows is columns else _one_output(columns, c), c))
-    return kernels
+
+    def __init__(self, model: MLP, X: Any, X2: Any = None) -> None:
+        self.model, self.n_outputs = model, model.network.n_outputs
+        weights = {f"W_{i}": tuple(w.shape) for i, w in enumerate(model.weights, 1)}
+        biases = {f"b_{i}": tuple(b.shape) for i, b in enumerate(model.biases, 1)}
+        self.shapes = {**weights, **biases}
+        self._rows = _fit(X, model, "X")
+        self._cols = None if X2 is None else _fit(X2, model, "X2")
+        self._passed: dict[tuple[int, ...], tuple[Backprop, Backprop]] = {}
+
+    def _passes(self, outputs: tuple[int, ...]) -> tuple[Backprop, Backprop]:
+        if outputs not in self._passed:
+            _require_factors_fit(self.model, len(self._rows), len(outputs))
+            rows = backprop(self.model, self._rows, outputs)
+            cols = rows if self._cols is None else backprop(self.model, self._cols, outputs)
+            _require_finite_pass(rows)
+            self._passed[outputs] = rows, cols
+        return self._passed[outputs]
+
+    def _together(
+        self, outputs: tuple[int, ...], full: bool, checked: bool = True
+    ) -> HadamardKernel:
+        del checked  # the closed form has no check
+        one = len(outputs) == 1 and not full
+        reduce: Reduce = "full" if full else outputs[0] if one else "trace"
+        return _kernel(self.model, *self._passes(outputs), reduce)
+
+    def _apart(self, checked: bool = True) -> OutputKernels:
+        del checked
+        rows, cols = self._passes(tuple(range(self.n_outputs)))
+        kernels = []
+        for c in range(self.n_outputs):
+            one = _one_output(rows, c)
+            other = one if rows is cols else _one_output(cols, c)
+            kernels.append(_kernel(self.model, one, other, c))
+        return OutputKernels(kernels)
+
+
+def mlp_ntk(model: MLP, X: Any, X2: Any = None) -> HadamardKernel:
+    """The kernel of an MLP's summed outputs; errors as of :class:`PreparedMLP`."""
+    prepared = PreparedMLP(model, X, X2)
+    return prepared._together(tuple(range(prepared.n_outputs)), False)
 
 
 def _one_output(passed: Backprop, output: int) -> Backprop:

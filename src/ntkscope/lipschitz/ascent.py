@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base.inputs import as_seed
+from ntkscope.lipschitz.at_point import jacobian_norm
 from ntkscope.lipschitz.maps import FeatureMap
 
 
@@ -111,44 +111,12 @@ def _best_of(feature_map: FeatureMap, z: Tensor, v: Tensor, best: Found | None) 
     for row in stretch.topk(min(3, len(stretch))).indices.tolist():
         if float(stretch[row]) < 0:
             break
-        if not _off_kinks(feature_map, z[row]):
-            continue
-        value = _norm_at(feature_map, z[row])
-        if best is None or value > best.value:
-            best = Found(value, z[row].clone())
+        ends = jacobian_norm(feature_map, z[row])
+        if ends is not None and (best is None or ends[0] > best.value):
+            best = Found(ends[0], z[row].clone())
     if best is None:
         return Found(0.0, z[0].clone())  # every candidate sits on a kink; 0 is a lower bound
     return best
-
-
-def _norm_at(feature_map: FeatureMap, z: Float[Tensor, d]) -> float:
-    """‖J(z)‖ by SVD, lowered by the rounding of forming J and of the SVD."""
-    with torch.no_grad():
-        jacobian = feature_map.jacobian(z)
-        slopes = _true_slopes(feature_map, z[None])
-    norms = [float(torch.linalg.matrix_norm(m, "fro")) for m in feature_map.matrices]
-    size = norms[-1]
-    for norm, slope in zip(norms[:-1], slopes, strict=True):
-        through = norm * float(slope.abs().max())
-        size *= 1 + abs(feature_map.residual) * through if feature_map.residual else through
-    length = 8 * sum(sum(m.shape) for m in feature_map.matrices)
-    u = torch.finfo(jacobian.dtype).eps / 2
-    return max(0.0, float(torch.linalg.matrix_norm(jacobian, 2)) - length * u * size)
-
-
-def _off_kinks(feature_map: FeatureMap, z: Tensor) -> bool:
-    """Whether no pre-activation is so near a kink that rounding decides its side."""
-    if feature_map.smooth:
-        return True
-    u = torch.finfo(z.dtype).eps
-    with torch.no_grad():
-        for g, matrix in zip(
-            feature_map.preactivations(z[None]), feature_map.matrices, strict=False
-        ):
-            size = g.abs().max() * matrix.shape[0] * u
-            if any(bool((g - kink).abs().min() <= size) for kink in feature_map.activation.kinks):
-                return False
-    return True
 
 
 def _walk(feature_map: FeatureMap, z: Tensor, v: Tensor, best: Found, rounds: int = 12) -> Found:

@@ -10,25 +10,23 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
+from ntkscope._base.records import Record
 from ntkscope.lipschitz.ascent import largest_jacobian
 from ntkscope.lipschitz.exact import exact_constant
 from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
-from ntkscope.networks.network import MLP, Network
-
-_EXACT_SLACK = (
-    1e-10  # relative: the SVD behind an exact constant, and slivers thinner than rounding
-)
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 
 @dataclass(frozen=True)
-class LipschitzInterval:
+class LipschitzInterval(Record, without=("z",)):
     """The Lipschitz constant of f_start ↦ g_layer, in Euclidean norms.
 
     Attributes
     ----------
     lower, upper: an interval that contains it.
-    exact: whether every linear piece was visited, so that the interval is a point up to rounding.
+    exact: whether every linear piece was visited, so that the width of the interval is rounding alone.
     lower_method, upper_method: where the two ends come from.
     uppers: every upper bound tried, by name.
     pieces: linear pieces visited, where they were.
@@ -55,10 +53,6 @@ class LipschitzInterval:
         )  # fmt: skip
         how = "exact" if self.exact else f"{self.lower_method}; {self.upper_method}"
         return f"{what} in [{self.lower:.8g}, {self.upper:.8g}] ({how})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the input z is left out."""
-        return {k: v for k, v in self.__dict__.items() if k != "z"}
 
 
 def lipschitz_interval(
@@ -96,8 +90,8 @@ def lipschitz_interval(
     upper_name = min(uppers, key=lambda name: uppers[name])
     if exact is not None:
         return LipschitzInterval(
-            layer, start, exact.value * (1 - _EXACT_SLACK), exact.value * (1 + _EXACT_SLACK), True,
-            exact.method, exact.method, uppers, exact.pieces, scaling,
+            layer, start, exact.lower, exact.upper, True, exact.method, exact.method, uppers,
+            exact.pieces, scaling,
         )  # fmt: skip
     data = None if X is None or start else as_data(X)
     if data is not None and data.shape[1] != mapping.dim:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope.activations.activation import Activation
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +99,4 @@ def slope_range(activation: Activation) -> tuple[float, float] | None:
 
     Where only M = sup |φ′| is known, this is (−M, M).
     """
-    bound = activation.lipschitz
-    if bound is None or not math.isfinite(bound):
-        return None
-    if activation.homogeneity == 1:
-        ends = activation.derivative(torch.tensor([-1.0, 1.0], dtype=torch.float64)).tolist()
-        return min(ends), max(ends)
-    name = activation.name.partition(":")[0]
-    if not activation.custom and name in ("sigmoid", "tanh", "erf", "softplus"):
-        return 0.0, bound
-    if not activation.custom and name in ("gelu", "silu"):
-        return 1.0 - bound, bound  # φ(z) − φ(−z) = z, so φ′(z) + φ′(−z) = 1
-    return -bound, bound
+    return activation.slope_range

@@ -28,7 +28,7 @@ def upper_bounds(feature_map: FeatureMap, steps: int = 60) -> dict[str, float]:
         return {"product": math.inf}
     low, high = slopes
     found = {"product": _product(matrices, max(-low, high), feature_map.residual)}
-    if not feature_map.residual:
+    if not feature_map.residual and found["product"] > 0:
         found["averaged"] = _averaged(matrices, low, high)
         if low < high:
             found["multipliers"] = _multipliers(matrices, low, high, steps)

@@ -1,62 +1,157 @@
-"""The named initializations: standard deviations β_l of the weights, as they are sampled.
+"""Initializations by name: standard deviations β_l of the weights, as they are sampled.
 
-In the "ntk" parameterization the forward pass divides W_l by √n_{l-1} besides, so there the
-fan-in rules ("he", "lecun") are √2 and 1: the effective weights are the same in both.
+A rule says which parameterization its paper has. In the other one its weights are converted, so that
+the network is the same function at the start: "ntk" divides W_l by √n_{l−1} in the forward pass, so
+β_l is √n_{l−1} times larger there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unknown
+from ntkscope._base.registry import Registry
+from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import second_moment
 
 Widths = tuple[int | float, ...]
+Parameterization = Literal["standard", "ntk"]
+Option = float | tuple[str, ...]
 GIVEN = "given"  # the weights were handed over, so no rule describes them
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What an initialization needs to know: where it stands and its options."""
+class Setting:
+    """What a rule is told: the network, and its own options with defaults filled in."""
 
     widths: Widths
     activation: Activation
-    ntk: bool
-    options: dict[str, float]
-    unit_output: bool = False
+    parameterization: str
+    options: Mapping[str, float | str]
 
     @property
     def fan_in(self) -> tuple[float, ...]:
+        """n_0, …, n_{L−1}."""
         return tuple(float(n) for n in self.widths[:-1])
 
+    def number(self, option: str) -> float:
+        return float(self.options[option])
 
-def _unit(rule: Rule) -> list[float]:
-    return [1.0 for _ in rule.fan_in]
+
+Rule = Callable[[Setting], Sequence[float]]
 
 
-def _fan_in(gain: float) -> Callable[[Rule], list[float]]:
-    def betas(rule: Rule) -> list[float]:
-        return [math.sqrt(gain) if rule.ntk else math.sqrt(gain / n) for n in rule.fan_in]
+@dataclass(frozen=True)
+class Initialization:
+    """A rule, and what others ask of it.
+
+    Attributes
+    ----------
+    betas: β_1, …, β_L in the rule's own parameterization.
+    options: name → the default of a positive number, or the words that it may be, the default first.
+    parameterization: the one that ``betas`` are meant for; None where the rule knows both.
+    paired: the doubled last hidden layer of Bombari et al. 2022, eq. 18.
+    unit_output: whether these options make the last layer a random vector of norm 1.
+    """
+
+    betas: Rule
+    options: Mapping[str, Option] = field(default_factory=dict)
+    parameterization: Parameterization | None = None
+    paired: bool = False
+    unit_output: Callable[[Mapping[str, float | str]], bool] = lambda _: False
+
+    def filled(self, spec: Spec) -> dict[str, float | str]:
+        """The options of ``spec``, checked, with defaults. Raises ValueError naming the bad one."""
+        reject_unknown_options("initialization", spec, self.options)
+        found: dict[str, float | str] = {}
+        for key, default in self.options.items():
+            value = spec.options.get(key)
+            what = f"initialization {spec.name!r}: {key}"
+            if isinstance(default, tuple):
+                value = default[0] if value is None else value
+                if value not in default:
+                    raise ValueError(f"{what} is {' or '.join(default)}, got {value!r}")
+                found[key] = str(value)
+                continue
+            value = default if value is None else value
+            if isinstance(value, (bool, str)) or not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{what} must be > 0, got {value!r}")
+            found[key] = float(value)
+        return found
+
+    def conversion(self, n: int | float, parameterization: str) -> float:
+        """What takes a weight behind n neurons from the rule's parameterization to another."""
+        if self.parameterization in (None, parameterization):
+            return 1.0
+        return 1.0 / math.sqrt(n) if parameterization == "standard" else math.sqrt(n)
+
+
+_RULES: Registry[Initialization] = Registry("initialization")
+
+
+def register_initialization(
+    name: str,
+    betas: Rule,
+    *,
+    options: Mapping[str, Option] | None = None,
+    parameterization: Parameterization | None = None,
+) -> None:
+    """Make ``name`` an initialization wherever one is named: in Python, TOML, on the command line.
+
+    Parameters
+    ----------
+    name: without options, e.g. ``"orthodox"``.
+    betas: takes a :class:`Setting`, returns the standard deviations β_1, …, β_L.
+    options: name → default of a positive number, or a tuple of words, the default first.
+    parameterization: which one ``betas`` are for; the other is converted to. None: the rule looks at
+        ``Setting.parameterization`` itself.
+
+    Raises
+    ------
+    ValueError
+        For a name that is taken or that no settings file could hold.
+    """
+    _RULES.add(name, Initialization(betas, dict(options or {}), parameterization))
+
+
+def names() -> tuple[str, ...]:
+    """The registered names."""
+    return _RULES.names()
+
+
+def _unit(setting: Setting) -> list[float]:
+    return [1.0 for _ in setting.fan_in]
+
+
+def _fan_in(gain: float) -> Rule:
+    def betas(setting: Setting) -> list[float]:
+        ntk = setting.parameterization == "ntk"
+        return [math.sqrt(gain) if ntk else math.sqrt(gain / n) for n in setting.fan_in]
 
     return betas
 
 
-def _bombari(rule: Rule) -> list[float]:
-    beta = rule.options.get("beta", 1.0)
-    return [beta / math.sqrt(n) for n in rule.fan_in[:-1]] + [beta]
+def _bombari(setting: Setting) -> list[float]:
+    beta = setting.number("beta")
+    return [beta / math.sqrt(n) for n in setting.fan_in[:-1]] + [beta]
 
 
-def _bombari_paired(rule: Rule) -> list[float]:
-    *hidden, last = _bombari(rule)
-    return [*hidden, last * math.sqrt(rule.options.get("gamma", 1.0))]
+def _bombari_paired(setting: Setting) -> list[float]:
+    *hidden, last = _bombari(setting)
+    return [*hidden, last * math.sqrt(setting.number("gamma"))]
 
 
-def _banerjee(rule: Rule) -> list[float]:
-    hidden = [nu0(rule.activation, rule.options.get("sigma0_sq", 1.0))] * (len(rule.fan_in) - 1)
-    return [*hidden, 1.0 / math.sqrt(rule.fan_in[-1]) if rule.unit_output else 1.0]
+def _unit_vector(options: Mapping[str, float | str]) -> bool:
+    return options["v"] == "unit"
+
+
+def _banerjee(setting: Setting) -> list[float]:
+    hidden = nu0(setting.activation, setting.number("sigma0_sq"))
+    last = 1.0 / math.sqrt(setting.fan_in[-1]) if _unit_vector(setting.options) else 1.0
+    return [*[hidden] * (len(setting.fan_in) - 1), last]
 
 
 def nu0(activation: Activation, sigma0_sq: float) -> float:
@@ -67,20 +162,19 @@ def nu0(activation: Activation, sigma0_sq: float) -> float:
     return math.sqrt(sigma0_sq / c)
 
 
-_RULES: dict[str, Callable[[Rule], list[float]]] = {
-    "unit": _unit,
-    "he": _fan_in(2.0),
-    "lecun": _fan_in(1.0),
-    "bombari2022": _bombari,
-    "bombari2022-paired": _bombari_paired,
-    "banerjee2023": _banerjee,
-}
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "bombari2022": ("beta",),
-    "bombari2022-paired": ("beta", "gamma"),
-    "banerjee2023": ("sigma0_sq", "v"),
-}
-NAMES: tuple[str, ...] = tuple(_RULES)
+for _name, _entry in {
+    "unit": Initialization(_unit),
+    "he": Initialization(_fan_in(2.0)),
+    "lecun": Initialization(_fan_in(1.0)),
+    "bombari2022": Initialization(_bombari, {"beta": 1.0}, "standard"),
+    "bombari2022-paired": Initialization(
+        _bombari_paired, {"beta": 1.0, "gamma": 1.0}, "standard", paired=True
+    ),
+    "banerjee2023": Initialization(
+        _banerjee, {"sigma0_sq": 1.0, "v": ("unit", "gaussian")}, "ntk", unit_output=_unit_vector
+    ),
+}.items():
+    _RULES.add(_name, _entry)
 
 
 def check_init(init: str | Sequence[int | float], depth: int) -> str | tuple[float, ...]:
@@ -92,10 +186,7 @@ def check_init(init: str | Sequence[int | float], depth: int) -> str | tuple[flo
         if init == GIVEN:
             return GIVEN
         spec = parse_spec(init)
-        if spec.name not in _RULES:
-            raise ValueError(unknown("initialization", spec.name, _RULES))
-        reject_unknown_options("initialization", spec, _OPTIONS.get(spec.name, ()))
-        _numbers(spec)
+        _RULES.get(spec.name).filled(spec)
         return str(spec)
     betas = tuple(float(b) for b in init)
     if len(betas) != depth:
@@ -107,45 +198,75 @@ def check_init(init: str | Sequence[int | float], depth: int) -> str | tuple[flo
     return betas
 
 
-def _numbers(spec: Spec) -> dict[str, float]:
-    numbers = {}
-    for key, value in spec.options.items():
-        if key == "v":
-            if value not in ("unit", "gaussian"):
-                raise ValueError(
-                    f"initialization {spec.name!r}: v is unit or gaussian, got {value!r}"
-                )
-            continue
-        if isinstance(value, (bool, str)) or not (math.isfinite(value) and value > 0):
-            raise ValueError(f"initialization {spec.name!r}: {key} must be > 0, got {value!r}")
-        numbers[key] = float(value)
-    return numbers
+def _find(init: str | tuple[float, ...]) -> tuple[Initialization, dict[str, float | str]] | None:
+    """The rule and its options; None for numbers and for weights that were given."""
+    if not isinstance(init, str) or init == GIVEN:
+        return None
+    spec = parse_spec(init)
+    rule = _RULES.get(spec.name)
+    return rule, rule.filled(spec)
 
 
 def betas(
     init: str | tuple[float, ...], widths: Widths, activation: Activation, parameterization: str
 ) -> tuple[float, ...]:
-    """β_1 … β_L. Raises ValueError where no rule is known (weights that were given)."""
+    """β_1 … β_L, converted to ``parameterization`` where the rule is for the other one.
+
+    Raises ValueError where no rule is known (weights that were given), where the conversion scales
+    with an infinite width, and for a rule that does not give one positive number a layer.
+    """
     if not isinstance(init, str):
         return init
-    if init == GIVEN:
+    found = _find(init)
+    if found is None:
         raise ValueError(
             "this network's weights were given, not sampled, so its β_l are not known; "
             "build a Network with init= to state them"
         )
-    spec = parse_spec(init)
-    rule = Rule(widths, activation, parameterization == "ntk", _numbers(spec), unit_output(init))
-    return tuple(_RULES[spec.name](rule))
+    rule, options = found
+    setting = Setting(widths, activation, parameterization, options)
+    own = rule.betas(setting)
+    if len(own) != len(widths) - 1:
+        raise ValueError(
+            f"initialization {init!r} gave {len(own)} standard deviations for {len(widths) - 1} "
+            "layers; its function must return one a layer"
+        )
+    return tuple(
+        _converted(init, rule, float(b), n, parameterization)
+        for b, n in zip(own, setting.fan_in, strict=True)
+    )
+
+
+def _converted(init: str, rule: Initialization, beta: float, n: float, wanted: str) -> float:
+    factor = rule.conversion(n, wanted)
+    if factor == 1.0:
+        return beta
+    if math.isfinite(n):
+        return beta * factor
+    raise ValueError(
+        f"initialization {init!r} is for the {rule.parameterization!r} parameterization, and in "
+        f"{wanted!r} its weights scale with an infinite width; use "
+        f"parameterization={rule.parameterization!r}, or 'lecun'"
+    )
 
 
 def is_paired(init: str | tuple[float, ...]) -> bool:
     """The doubled last hidden layer of Bombari et al. 2022, eq. 18."""
-    return isinstance(init, str) and parse_spec(init).name == "bombari2022-paired"
+    found = _find(init)
+    return found is not None and found[0].paired
 
 
 def unit_output(init: str | tuple[float, ...]) -> bool:
-    """Whether the last layer is a random vector of norm 1 (Banerjee et al. 2023, Prop. 5.1)."""
-    if not isinstance(init, str):
-        return False
-    spec = parse_spec(init)
-    return spec.name == "banerjee2023" and spec.options.get("v", "unit") == "unit"
+    """Whether the last layer is a random vector of fixed norm (Banerjee et al. 2023, Prop. 5.1)."""
+    found = _find(init)
+    return found is not None and found[0].unit_output(found[1])
+
+
+def output_norm(
+    init: str | tuple[float, ...], n: int | float, parameterization: str
+) -> float | None:
+    """The norm of the last layer behind n neurons where it is fixed: 1 in the rule's own form."""
+    found = _find(init)
+    if found is None or not found[0].unit_output(found[1]):
+        return None
+    return found[0].conversion(n, parameterization)

@@ -1,4 +1,4 @@
-"""Network, the frozen description, and MLP, the torch module it samples.
+"""Network, the frozen description of a fully connected network; torch is needed to sample it.
 
 Conventions are the papers': L layers, widths n_0 … n_L, W_l of shape (n_{l-1}, n_l),
 f_0 = x, f_l = φ(g_l) with g_l = W_lᵀ f_{l-1} for l < L and f_L = g_L. Banerjee et al. count the
@@ -7,27 +7,30 @@ hidden layers as L; here L always counts all of them.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from ntkscope._base.inputs import as_dtype, as_seed, require_finite
 from ntkscope._base.specs import unknown
 from ntkscope.activations.activation import Activation, Elementwise
-from ntkscope.activations.activation import activation as resolve_activation
+from ntkscope.activations.registry import activation as resolve_activation
 from ntkscope.networks import initialization
+from ntkscope.networks.initialization import Parameterization
 
-Parameterization = Literal["standard", "ntk"]
+if TYPE_CHECKING:
+    import torch
+
 WeightLaw = Literal["gaussian", "uniform", "rademacher", "orthogonal"]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Network:
     """A fully connected network, described and not yet sampled. Frozen, hashable, printable.
 
@@ -38,7 +41,8 @@ class Network:
     activation: a name (``"relu"``), an :class:`Activation`, or a callable.
     init: ``"unit"``, ``"he"``, ``"lecun"``, ``"bombari2022:beta=1"``,
         ``"bombari2022-paired:beta=1,gamma=1"``, ``"banerjee2023:sigma0_sq=1,v=unit"``, or the
-        standard deviations β_1, …, β_L of the weights as they are sampled.
+        standard deviations β_1, …, β_L of the weights as they are sampled. A named rule is for one
+        parameterization and is converted to the other: the same function at the start.
     parameterization: ``"standard"`` (raw weights; Nguyen et al., Bombari et al.) or ``"ntk"``
         (W_l/√n_{l-1} in the forward pass; Banerjee et al.).
     weights: the law of the entries at equal variance: Gaussian as in the papers, uniform,
@@ -61,7 +65,7 @@ class Network:
 
     def __init__(
         self,
-        widths: Iterable[int | float],
+        widths: Iterable[int | float] | NDArray[Any],
         activation: str | Activation | Elementwise = "relu",
         init: str | Sequence[int | float] = "he",
         parameterization: str = "standard",
@@ -141,6 +145,11 @@ class Network:
         return initialization.betas(self.init, self.widths, self.activation, self.parameterization)
 
     @property
+    def output_norm(self) -> float | None:
+        """The norm of the last layer's weights where the initialization fixes it."""
+        return initialization.output_norm(self.init, self.widths[-2], self.parameterization)
+
+    @property
     def scales(self) -> tuple[float, ...]:
         """What the forward pass multiplies W_l by: 1, or 1/√n_{l-1} in "ntk"."""
         if self.parameterization == "standard":
@@ -168,29 +177,14 @@ class Network:
     def sample(
         self,
         seed: int | torch.Generator,
-        dtype: torch.dtype | str = torch.float64,
+        dtype: torch.dtype | str = "float64",
         device: str | torch.device = "cpu",
-    ) -> MLP:
-        """Draw the weights. The numbers depend on the seed alone, not on dtype or device."""
+    ) -> Any:
+        """Draw the weights of an :class:`MLP`. They depend on the seed alone, not on dtype or device."""
         self._require_finite("sample")
-        generator = as_seed(seed, "weights")
-        matrices = [
-            _draw(self.weights, int(a), int(b), beta, generator)
-            for a, b, beta in zip(self.widths[:-1], self.widths[1:], self.betas, strict=True)
-        ]
-        if self.paired:
-            half = int(self.widths[-2]) // 2
-            matrices[-2][:, half:] = matrices[-2][:, :half]
-            matrices[-1][half:] = -matrices[-1][:half]
-        if initialization.unit_output(self.init):
-            matrices[-1] = matrices[-1] / torch.linalg.vector_norm(matrices[-1], dim=0)
-        biases = None
-        if self.bias_std is not None:
-            biases = [
-                torch.randn(int(n), generator=generator, dtype=torch.float64) * self.bias_std
-                for n in self.widths[1:]
-            ]
-        return MLP(self, matrices, biases).to(device=device, dtype=as_dtype(dtype))
+        # by name: mlp.py needs this class, and this class must be had without torch
+        module = importlib.import_module("ntkscope.networks.mlp")
+        return module.sample(self, seed, dtype, device)
 
     def with_widths(self, widths: Iterable[int | float]) -> Network:
         """The same network at other widths."""
@@ -207,6 +201,12 @@ class Network:
             "bias_std": self.bias_std,
             "residual": self.residual,
         }
+
+    def __repr__(self) -> str:
+        told = {k: v for k, v in self.to_dict().items() if v != _DEFAULTS[k] and k != "activation"}
+        widths = ", ".join("inf" if math.isinf(n) else str(n) for n in told.pop("widths"))
+        rest = "".join(f", {key}={value!r}" for key, value in told.items())
+        return f"Network([{widths}], {self.activation.name!r}{rest})"
 
     def __str__(self) -> str:
         chain = "-".join("∞" if math.isinf(n) else str(int(n)) for n in self.widths)
@@ -225,128 +225,18 @@ class Network:
             )
 
 
+_DEFAULTS: dict[str, Any] = {
+    name: parameter.default for name, parameter in inspect.signature(Network).parameters.items()
+}
+
+
 def replace_network(net: Network, **changes: Any) -> Network:
     """A copy of ``net`` with some fields changed, validated anew."""
     fields = {name: getattr(net, name) for name in net.__dataclass_fields__}
     return Network(**{**fields, **changes})
 
 
-class MLP(nn.Module):
-    """A sampled network: f(X) of shape (N, n_L), with W_l of shape (n_{l-1}, n_l).
-
-    ``weights`` and ``biases`` are ordinary parameters; the two halves of a paired network
-    (Bombari eq. 18) are evaluated by separate products of one shape, so that f(θ_0, ·) is exactly 0.
-    """
-
-    network: Network
-
-    def __init__(
-        self, network: Network, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.weights = nn.ParameterList([nn.Parameter(w) for w in weights])
-        self.biases = nn.ParameterList([nn.Parameter(b) for b in biases or ()])
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: Sequence[Any],
-        activation: str | Activation | Elementwise = "relu",
-        *,
-        biases: Sequence[Any] | None = None,
-        parameterization: str = "standard",
-        residual: float = 0.0,
-        network: Network | None = None,
-    ) -> MLP:
-        """A network of your own weights, W_l of shape (n_{l-1}, n_l).
-
-        ``network`` states how they were made (its widths must agree); without it the β_l are
-        unknown. Raises ValueError for shapes that do not chain or values that are not finite.
-        """
-        matrices = [torch.as_tensor(w).detach().clone() for w in weights]
-        _check_chain(matrices)
-        dtype = matrices[0].dtype if matrices[0].is_floating_point() else torch.float64
-        matrices = [m.to(dtype) for m in matrices]
-        for index, matrix in enumerate(matrices, 1):
-            require_finite(matrix, f"W_{index}")
-        vectors = None
-        if biases is not None:
-            vectors = [torch.as_tensor(b).detach().clone().to(dtype) for b in biases]
-            sizes = [m.shape[1] for m in matrices]
-            if [tuple(v.shape) for v in vectors] != [(n,) for n in sizes]:
-                got = [tuple(v.shape) for v in vectors]
-                raise ValueError(f"biases must have shapes {[(n,) for n in sizes]}, got {got}")
-            for index, vector in enumerate(vectors, 1):
-                require_finite(vector, f"b_{index}")
-        widths = [matrices[0].shape[0], *(m.shape[1] for m in matrices)]
-        if network is None:
-            network = Network(
-                widths, activation, initialization.GIVEN, parameterization,
-                bias_std=None if vectors is None else 0.0, residual=residual,
-            )  # fmt: skip
-        elif tuple(network.widths) != tuple(widths):
-            raise ValueError(f"weights have widths {widths}, the network {list(network.widths)}")
-        return cls(network, matrices, vectors)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.weights[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.weights[0].device
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights and biases."""
-        return sum(p.numel() for p in self.parameters())
-
-    def layers(self, X: Float[Tensor, "N d"]) -> tuple[list[Tensor], list[Tensor]]:
-        """([F_0, …, F_{L-1}], [G_1, …, G_L]): features and pre-activations, each (N, n_l)."""
-        network = self.network
-        features, preactivations = [X], []
-        for index in range(network.depth):
-            last = index == network.depth - 1
-            g = self._last(features[-1]) if last else self._affine(features[-1], index)
-            preactivations.append(g)
-            if not last:
-                f = network.activation(g)
-                features.append(features[-1] + network.residual * f if network.residual else f)
-        return features, preactivations
-
-    def forward(self, X: Float[Tensor, "N d"]) -> Float[Tensor, "N k"]:
-        return self.layers(X)[1][-1]
-
-    def _affine(self, f: Tensor, index: int) -> Tensor:
-        scale = self.network.scales[index]
-        if self.network.paired and index == self.network.depth - 2:
-            half = self.weights[index].shape[1] // 2
-            # one product of one shape for each half: equal halves then give equal bits
-            first, second = (
-                f @ part.contiguous() for part in self.weights[index].split(half, dim=1)
-            )
-            g = torch.cat([first, second], dim=1)
-        else:
-            g = f @ self.weights[index]
-        g = g * scale if scale != 1.0 else g
-        return g + self.biases[index] if len(self.biases) else g
-
-    def _last(self, f: Tensor) -> Tensor:
-        if not self.network.paired:
-            return self._affine(f, self.network.depth - 1)
-        # φ₁w₁ + φ₂w₂ = (φ₁ − φ₂)w₁ + φ₂(w₁ + w₂): zero at the start in every bit, and free of
-        # cancellation when γ makes w large
-        half = f.shape[1] // 2
-        first, second = f[:, :half], f[:, half:]
-        w1, w2 = self.weights[-1][:half], self.weights[-1][half:]
-        return ((first - second) @ w1 + second @ (w1 + w2)) * self.network.scales[-1]
-
-    def extra_repr(self) -> str:
-        return str(self.network)
-
-
-def _check_widths(widths: Iterable[int | float]) -> tuple[int | float, ...]:
+def _check_widths(widths: Iterable[int | float] | NDArray[Any]) -> tuple[int | float, ...]:
     try:
         sizes = tuple(widths)
     except TypeError:
@@ -357,7 +247,9 @@ def _check_widths(widths: Iterable[int | float]) -> tuple[int | float, ...]:
         )
     checked: list[int | float] = []
     for index, n in enumerate(sizes):
-        if isinstance(n, bool) or not isinstance(n, (int, float)):
+        if isinstance(n, (bool, np.bool_)) or not isinstance(
+            n, (int, float, np.integer, np.floating)
+        ):
             raise TypeError(f"widths must be integers, got {n!r} in {list(sizes)}")
         if math.isinf(n) and n > 0 and 0 < index < len(sizes) - 1:
             checked.append(math.inf)
@@ -379,36 +271,3 @@ def _nonnegative(what: str, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{what} must be at least 0 and finite, got {value}")
     return float(value)
-
-
-def _check_chain(matrices: Sequence[Tensor]) -> None:
-    shapes = [tuple(m.shape) for m in matrices]
-    if len(shapes) < 2 or any(len(s) != 2 for s in shapes):
-        raise ValueError(
-            f"expected at least two matrices W_l of shape (n_(l-1), n_l), got {shapes}"
-        )
-    for left, right in itertools.pairwise(shapes):
-        if left[1] != right[0]:
-            raise ValueError(
-                f"shapes do not chain: {left} then {right}; W_l has shape (n_(l-1), n_l), "
-                "so transpose torch's Linear weights"
-            )
-
-
-def _draw(
-    law: WeightLaw, rows: int, columns: int, std: float, generator: torch.Generator
-) -> Tensor:
-    shape = (rows, columns)
-    if law == "uniform":
-        unit = torch.rand(shape, generator=generator, dtype=torch.float64)
-        return (unit - 0.5) * (std * math.sqrt(12.0))
-    if law == "rademacher":
-        return (torch.randint(0, 2, shape, generator=generator).double() * 2 - 1) * std
-    normal = torch.randn(shape, generator=generator, dtype=torch.float64)
-    if law == "gaussian":
-        return normal * std
-    tall = normal if rows >= columns else normal.T
-    q, r = torch.linalg.qr(tall)
-    q = q * torch.sign(torch.diagonal(r))  # Haar measure (Mezzadri 2007)
-    haar = q if rows >= columns else q.T
-    return (haar * (std * math.sqrt(max(shape)))).contiguous()

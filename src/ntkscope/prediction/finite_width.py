@@ -17,15 +17,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
+from ntkscope._base.arrays import Array
 from ntkscope.networks.network import Network
 from ntkscope.prediction import gegenbauer
 from ntkscope.prediction.random_features import Part, parts_of, sum_values
 from ntkscope.prediction.resolvent import TRACY_WIDOM_MEAN, Resolvent
-
-Array = NDArray[np.float64]
 
 _QUANTILES = 40
 _COARSE = 48  # values of m in five decades

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from ntkscope._base.arrays import as_numpy
+from ntkscope._base.records import Record
 from ntkscope.networks.network import Network
 from ntkscope.prediction.isotropy import Isotropy, isotropy
-from ntkscope.prediction.smallest import Prediction, predict_smallest_eigenvalue
+from ntkscope.prediction.predict import predict_smallest_eigenvalue
+from ntkscope.prediction.result import Prediction
 
 
 @dataclass(frozen=True)
-class SamplePrediction:
+class SamplePrediction(Record):
     """λ_min of the limiting kernel predicted for a sample, or why there is none.
 
     prediction: None where it is refused. isotropy: the test of the sample's directions, None where
@@ -31,40 +33,29 @@ class SamplePrediction:
     def __str__(self) -> str:
         return str(self.prediction) if self.prediction is not None else f"refused: {self.refused}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "prediction": None if self.prediction is None else self.prediction.to_dict(),
-            "isotropy": None if self.isotropy is None else self.isotropy.to_dict(),
-            "refused": self.refused,
-            "empirical": None if self.empirical is None else self.empirical.to_dict(),
-            "empirical_refused": self.empirical_refused,
-        }
-
 
 def predict_for_sample(
-    net: Network, X: Tensor, nearest_angle: float | None = None
+    net: Network, X: Any, nearest_angle: float | None = None
 ) -> SamplePrediction:
-    """Predict λ_min of ``limiting_ntk(net, X)`` from N, d and the rows' norms alone.
+    """Predict λ_min of ``limiting_ntk(net, X)``, X of shape (N, d), from N, d and the rows' norms.
 
     Data whose directions are far from uniform are refused: the predictor would be wrong by orders
     of magnitude there. So are networks that it does not cover; neither raises.
     """
     if X.shape[1] < 2 or len(X) < 2:
         return SamplePrediction(None, None, f"needs N ≥ 2 and d ≥ 2, got {tuple(X.shape)}")
-    norms = torch.linalg.vector_norm(X.double(), dim=1)
+    norms = np.linalg.norm(as_numpy(X), axis=1)
     if bool((norms == 0).any()):
         return SamplePrediction(None, None, f"{int((norms == 0).sum())} rows are zero")
     found = isotropy(X, nearest_angle)
     if not found.isotropic:
         return SamplePrediction(None, found, found.reason)
-    sizes = norms.cpu().numpy()
     try:
-        made = predict_smallest_eigenvalue(net, len(X), data=sizes)
+        made = predict_smallest_eigenvalue(net, len(X), data=norms)
     except ValueError as error:
         return SamplePrediction(None, found, str(error))
     try:
-        finite = predict_smallest_eigenvalue(net, len(X), data=sizes, kernel="empirical")
+        finite = predict_smallest_eigenvalue(net, len(X), data=norms, kernel="empirical")
     except ValueError as error:
         return SamplePrediction(made, found, empirical_refused=str(error))
     return SamplePrediction(made, found, empirical=finite)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ntkscope._base.arrays import Array
+
 Kappa = Callable[[Array], Array]
 """θ in [0, π] → κ(cos θ): the kernel of two inputs of one norm at angle θ."""
 

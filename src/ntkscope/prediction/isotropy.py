@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from ntkscope.prediction.closest_pair import log_cap
+from ntkscope._base.arrays import Array, as_numpy
+from ntkscope._base.records import Record
+from ntkscope.prediction.caps import log_cap
 
 _ROWS = 2000  # of the sample that the moments are taken from
 _SIGMAS = 6.0  # how far a moment may be from its law
@@ -21,7 +20,7 @@ _PAIR = 1e-4  # probability of so near a pair
 
 
 @dataclass(frozen=True)
-class Isotropy:
+class Isotropy(Record):
     """What tells a sample from uniform directions.
 
     Attributes
@@ -41,13 +40,9 @@ class Isotropy:
     pair_probability: float
     reason: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "sigmas": list(self.sigmas)}
 
-
-def isotropy(X: Float[Tensor, "N d"], nearest_angle: float | None = None) -> Isotropy:
-    """Test the rows' directions against the uniform law on the sphere in R^d.
+def isotropy(X: Any, nearest_angle: float | None = None) -> Isotropy:
+    """Test the directions of the rows of X, (N, d), against the uniform law on the sphere in R^d.
 
     (D_r/N) Σ_ij P_r(ρ_ij) is the squared norm of the sample's r-th harmonic moment and follows χ²
     with D_r degrees for uniform directions: r = 1 tests the mean, r = 2 the covariance. The third
@@ -55,17 +50,18 @@ def isotropy(X: Float[Tensor, "N d"], nearest_angle: float | None = None) -> Iso
 
     Raises ValueError for zero rows, d < 2 or N < 2.
     """
-    N, d = X.shape
+    table = as_numpy(X)
+    N, d = table.shape
     if d < 2 or N < 2:
         raise ValueError(f"isotropy needs at least 2 rows in 2 dimensions, got shape {(N, d)}")
-    norms = torch.linalg.vector_norm(X.double(), dim=1)
+    norms = np.linalg.norm(table, axis=1)
     if bool((norms == 0).any()):
         raise ValueError(f"{int((norms == 0).sum())} rows are zero and have no direction")
-    U = X.double() / norms[:, None]
+    U = table / norms[:, None]
     # evenly spaced rows: files are often sorted by class
-    rows = U[torch.linspace(0, N - 1, min(N, _ROWS)).long()] if N > _ROWS else U
+    rows = U[np.linspace(0, N - 1, _ROWS).astype(int)] if N > _ROWS else U
     n = len(rows)
-    first = float(torch.linalg.vector_norm(rows.sum(0)) ** 2)
+    first = float(np.sum(rows.sum(0) ** 2))
     gram = rows.T @ rows if d <= n else rows @ rows.T
     second = float((gram * gram).sum())
     mean = (first - n) / (n * (n - 1.0))
@@ -93,17 +89,15 @@ def isotropy(X: Float[Tensor, "N d"], nearest_angle: float | None = None) -> Iso
     return Isotropy(not faults, mean, effective, sigmas, probability, reason)
 
 
-def _pair_probability(N: int, d: int, U: Tensor, angle: float | None) -> float:
+def _pair_probability(N: int, d: int, U: Array, angle: float | None) -> float:
     if angle is None:
         if N > 4 * _ROWS:
             return 1.0
         cosines = U @ U.T
-        cosines.fill_diagonal_(-1.0)
-        index = int(cosines.argmax())
-        u, v = U[index // N], U[index % N]
-        angle = 2.0 * math.atan2(
-            float(torch.linalg.vector_norm(u - v)), float(torch.linalg.vector_norm(u + v))
-        )
+        np.fill_diagonal(cosines, -1.0)
+        i, j = divmod(int(cosines.argmax()), N)
+        apart, sum_ = (float(np.linalg.norm(x)) for x in (U[i] - U[j], U[i] + U[j]))
+        angle = 2.0 * math.atan2(apart, sum_)
     if angle <= 0.0:
         return 0.0
     if angle >= math.pi / 2:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import betaincinv, gammaincinv
 
-from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
+from ntkscope._base.arrays import Array
+from ntkscope._base.specs import parse_spec, unknown
+from ntkscope.data.distribution import Distribution
+from ntkscope.data.registry import distribution, names
 
-Array = NDArray[np.float64]
-
+_NORMS = "the rows' norms (an array; norms:FILE on the command line)"
 _SINGLE = 16  # the smallest rows set λ_min and stand alone
 _GROUPS = 32
 _EQUAL = 1e-9  # norms that differ by less are one class
@@ -38,33 +37,42 @@ class Norms:
 
 
 def resolve(data: Any, n_samples: int | float, dim: int) -> Norms:
-    """``"sphere"``, ``"sphere:radius=r"``, ``"gaussian"``, or an array of norms ‖x_i‖.
+    """The norms of a law of data by its name, or of an array of norms ‖x_i‖.
 
-    Raises ValueError for another name or norms that are not positive and finite, TypeError for
-    what is neither.
+    Raises ValueError for an unknown name, for a law whose directions are not uniform, or for norms
+    that are not positive and finite; TypeError for what is neither.
     """
     if isinstance(data, str):
-        spec = parse_spec(data)
-        if spec.name == "sphere":
-            reject_unknown_options("data", spec, ("radius",))
-            radius = float(spec.options.get("radius", math.sqrt(dim)))
-            return _given(np.array([radius]), dim, f"sphere of radius {radius:.6g}")
-        if spec.name == "gaussian":
-            reject_unknown_options("data", spec, ())
-            return _gaussian(n_samples, dim)
-        raise ValueError(
-            unknown("data", spec.name, ("sphere", "gaussian"))
-            + ", or the rows' norms (an array; norms:FILE on the command line)"
-        )
+        return _of_law(data, n_samples, dim)
     try:
         norms = np.asarray(data, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
         raise TypeError(
-            f'data must be "sphere", "gaussian" or the rows\' norms, got {type(data).__name__}'
+            'data must be the name of a law such as "sphere" or "gaussian", or the rows\' norms, '
+            f"got {type(data).__name__}"
         ) from None
     if not len(norms):
         raise ValueError("data: the array of norms is empty")
     return _given(norms, dim, f"{len(norms)} given norms")
+
+
+def _of_law(data: str, n_samples: int | float, dim: int) -> Norms:
+    spec = parse_spec(data)
+    for option in ("N", "seed"):
+        if option in spec.options:
+            raise ValueError(f"data {data!r}: a prediction draws nothing, so it takes no {option}")
+    if spec.name not in names():
+        raise ValueError(unknown("data", spec.name, names()) + f"; or {_NORMS}")
+    law = distribution(spec, dim)
+    ends = law.norm_sq_quantile(np.array([0.25, 0.75]))
+    if ends is None:
+        raise ValueError(
+            f"data {data!r}: its directions are not uniform on the sphere, which the predictor "
+            f"supposes; give sphere, gaussian, or {_NORMS}"
+        )
+    if ends[0] == ends[1]:
+        return _given(np.sqrt(ends[:1]), dim, law.norm_note)
+    return _drawn(law, n_samples, dim)
 
 
 def _given(norms: Array, dim: int, text: str) -> Norms:
@@ -90,25 +98,26 @@ def _given(norms: Array, dim: int, text: str) -> Norms:
     )
 
 
-def _gaussian(n_samples: int | float, dim: int) -> Norms:
-    """χ²_d/d: the smallest rows at their expected quantiles, the rest by Gauss-Legendre in P."""
+def _drawn(law: Distribution, n_samples: int | float, dim: int) -> Norms:
+    """The smallest rows at their expected quantiles, the rest by Gauss-Legendre in probability."""
+    from scipy.special import betaincinv
+
+    def t(q: Array) -> Array:
+        found = law.norm_sq_quantile(q)
+        assert found is not None
+        return found / dim
+
     alone = int(min(_SINGLE, n_samples))
     start = alone / n_samples
     rest, w = np.empty(0), np.full(alone, 1.0 / n_samples)
     if start < 1.0:
         x, gauss = np.polynomial.legendre.leggauss(_GROUPS)
         share = 0.5 * (1.0 - start)
-        rest = _chi_squared(start + share * (x + 1.0), dim) / dim
+        rest = t(start + share * (x + 1.0))
         w = np.append(w, share * gauss)
     # the k-th smallest of N has the probability k-th of N uniform numbers: a beta law
     order = np.arange(1, alone + 1)
     median, *others = (
-        np.append(_chi_squared(betaincinv(order, n_samples + 1.0 - order, q), dim) / dim, rest)
-        for q in (0.5, 0.16, 0.84)
+        np.append(t(betaincinv(order, n_samples + 1.0 - order, q)), rest) for q in (0.5, 0.16, 0.84)
     )
-    return Norms(median, w / w.sum(), f"gaussian, ‖x‖² ~ χ² of {dim} degrees", tuple(others))
-
-
-def _chi_squared(q: Array, dim: int) -> Array:
-    """The q-quantiles of χ² with ``dim`` degrees."""
-    return np.asarray(2.0 * gammaincinv(0.5 * dim, q))
+    return Norms(median, w / w.sum(), law.norm_note, tuple(others))

@@ -13,9 +13,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from ntkscope._base.arrays import Array
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import hermite_coefficients
 from ntkscope.kernels.limiting.zonal import zonal_layers
@@ -23,8 +22,7 @@ from ntkscope.networks.network import Network
 from ntkscope.prediction import gegenbauer
 from ntkscope.prediction.row_sizes import at_layer, neuron
 
-Array = NDArray[np.float64]
-
+_APART = 1e-12  # of two correlations, for a slope between them
 _ROUNDING = 1e-12  # of the kernel's diagonal: parts that small are differences that vanish
 
 
@@ -80,10 +78,9 @@ def layer_parts(
 ) -> tuple[list[list[Part]], list[list[Part]]]:
     """The parts of F_0, …, F_{L−1} and of B_1, …, B_L."""
     theta, weight = gegenbauer.law_of_angle(net.dim, n_samples)
-    size = torch.tensor([norm_sq], dtype=torch.float64)
-    layers = list(zonal_layers(net, size, torch.from_numpy(theta)))
-    A = [layer.features[0].numpy() for layer in layers]
-    slopes = [layer.slope[0].numpy() for layer in layers[1:] if layer.slope is not None]
+    layers = list(zonal_layers(net, np.array([norm_sq]), theta))
+    A = [layer.features[0] for layer in layers]
+    slopes = [layer.slope[0] for layer in layers[1:] if layer.slope is not None]
     about: list[_About] = []
     uneven = np.zeros((net.depth - 1, 2, 2))
     for l in range(1, net.depth):
@@ -117,7 +114,9 @@ class _About:
         self.mean = float(weight @ above[:-1])
         self.slope = slope
         self.mean_slope = float(weight @ slope[:-1])
+        # an even φ gives θ and π − θ one correlation: of two that are equal to rounding one is enough
         order = np.argsort(self.rho[:-1])
+        order = order[np.append(True, np.diff(self.rho[order]) > _APART)]
         self._rho, self._slope = self.rho[:-1][order], slope[:-1][order]
 
     @property
@@ -248,4 +247,4 @@ def _merged(parts: list[Part]) -> list[Part]:
 
 
 def _moment(phi: Activation, variance: float) -> float:
-    return float(hermite_coefficients(phi, 1, variance).second_moment[0])
+    return float(hermite_coefficients(phi, 1, np.array([variance])).second_moment[0])

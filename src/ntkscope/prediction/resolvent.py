@@ -17,13 +17,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
-Array = NDArray[np.float64]
+from ntkscope._base.arrays import Array
+from ntkscope.prediction.roots import find_root
+
 Complex = NDArray[np.complex128]
+
+_STATE_STEPS, _Z_STEPS, _NEWTON_STEPS, _DENSITY_STEPS = 500, 60, 200, 400
 
 TRACY_WIDOM_MEAN = 1.2065335745820  # −E of the β = 1 law, to which an edge's fluctuation tends
 TRACY_WIDOM_SD = 1.2680340580  # its standard deviation (Bornemann 2010)
+
+
+class NotConvergedError(ValueError):
+    """An equation of the resolvent that was not solved to its tolerance: there is no prediction."""
+
+    def __init__(self, what: str, change: float, steps: int) -> None:
+        super().__init__(
+            f"no prediction: {what} did not settle in {steps} steps (relative change {change:.2g}); "
+            "the kernel's coefficients may be below the rounding of float64 at these sizes"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,13 +97,15 @@ class Resolvent:
             return State(m, float(S[0]) - 1.0 / m, S, a)
         a = (self.weights @ self.c) * m if near is None else near.a * (m / near.m)
         S = self._shrunk(a)
-        for _ in range(500):
+        change = math.inf
+        for _ in range(_STATE_STEPS):
             z = _solve_z(S, self.weights, m)
             a = (self.weights / (S - z)) @ self.c
             last, S = S, self._shrunk(a)
-            if float(np.max(np.abs(S - last))) <= 1e-12 * float(np.max(np.abs(S))):
-                break
-        return State(m, z, S, a)
+            change = float(np.max(np.abs(S - last))) / float(np.max(np.abs(S)))
+            if change <= 1e-12:
+                return State(m, z, S, a)
+        raise NotConvergedError("the equation of unequal rows", change, _STATE_STEPS)
 
     def _shrunk(self, a: Array) -> Array:
         return self.c @ (1.0 / (1.0 + self.gamma * a))
@@ -111,7 +126,7 @@ class Resolvent:
         scale = -math.log(float(np.sum(mean)))
         if excess(scale + 80.0) <= 0.0:
             return math.inf
-        return math.exp(brentq(excess, scale - 40.0, scale + 80.0, xtol=1e-14))
+        return math.exp(find_root(excess, scale - 40.0, scale + 80.0, 1e-14))
 
     def edge(self) -> Edge:
         """The largest z(m), m > 0. Its scale is that of Tracy-Widom at a square-root edge."""
@@ -190,7 +205,8 @@ class Resolvent:
         """Σ w t/(t S(μ) − z) = μ at every z."""
         t = np.ones(1) if self.scales is None else self.scales
         mean = self.weights @ self.c
-        for _ in range(30):
+        change = math.inf
+        for _ in range(_NEWTON_STEPS):
             shrink = 1.0 / (1.0 + self.gamma * mean * mu[:, None])
             S, slope = shrink @ mean, -(shrink**2) @ (self.gamma * mean**2)
             inverse = 1.0 / (t * S[:, None] - z)
@@ -199,32 +215,35 @@ class Resolvent:
             mu = mu - step
             # a step across the real axis leaves the branch: stay in the upper half-plane
             mu = np.where(mu.imag > 0, mu, mu.real + 1j * 0.5 * np.abs((mu + step).imag))
-            if float(np.max(np.abs(step) / np.abs(mu))) < 1e-10:
-                break
-        return mu, inverse
+            change = float(np.max(np.abs(step) / np.abs(mu)))
+            if change < 1e-10:
+                return mu, inverse
+        raise NotConvergedError("the density", change, _NEWTON_STEPS)
 
     def _iterate(self, inverse: Complex, z: Complex) -> Complex:
-        for _ in range(400):
+        change = math.inf
+        for _ in range(_DENSITY_STEPS):
             a = (inverse * self.weights) @ self.c
             S = (1.0 / (1.0 + self.gamma * a)) @ self.c.T
             new = 0.5 * inverse + 0.5 / (S - z)
             change = float(np.max(np.abs(new - inverse) / np.abs(new)))
             inverse = new
             if change < 1e-6:
-                break
-        return inverse
+                return inverse
+        raise NotConvergedError("the density of unequal rows", change, _DENSITY_STEPS)
 
 
 def _solve_z(S: Array, weights: Array, m: float) -> float:
     """z < min S with Σ w/(S − z) = m, by Newton on the reciprocal, which is nearly linear."""
     whole = float(weights.sum())
     z = min(float(weights @ S - whole * whole / m) / whole, float(np.min(S - weights / m)))
-    for _ in range(60):
+    step = math.inf
+    for _ in range(_Z_STEPS):
         inverse = 1.0 / (S - z)
         part = weights * inverse
         total = float(part.sum())
         step = (1.0 / m - 1.0 / total) * total**2 / float(part @ inverse)
         z -= step
         if abs(step) <= 1e-14 * (abs(z) + 1.0 / m):
-            break
-    return z
+            return z
+    raise NotConvergedError("z at a given trace", abs(step) / (abs(z) + 1.0 / m), _Z_STEPS)

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from ntkscope._base.arrays import Array
 from ntkscope.activations.activation import Activation
-
-Array = NDArray[np.float64]
 
 _NODES = 80
 _TIMES, _TIME_WEIGHTS = np.polynomial.laguerre.laggauss(24)
@@ -94,7 +91,7 @@ def neuron(phi: Activation, q_v: float, q_s: float, slope: bool) -> Neuron:
     """The parts of φ, or of φ′ for ``slope``, at these variances of the pre-activation."""
     z, w = _gauss_hermite()
     at = math.sqrt(q_s) * z[:, None] + math.sqrt(q_v) * z[None, :]
-    whole = (phi.derivative if slope else phi.phi)(torch.from_numpy(at)).numpy()
+    whole = (phi.derivative if slope else phi.phi)(at)
     mean, first = whole @ w, (whole * z) @ w
     varying = whole - mean[:, None]
     linear = first[:, None] * z

@@ -67,12 +67,17 @@ def _subject(record: Mapping[str, Any]) -> Table:
     data, network = record["data"], record["network"]
     table = _grid("What was analysed")
     source = record["settings"].get("data", "samples")
-    table.add_row("data", f"{source}: N = {data['n_samples']}, d = {data['dim']}")
-    norms = f"{number(data['norm_min'])} … {number(data['norm_max'])}"
-    table.add_row("", f"row norms {norms}, norm of the mean row {number(data['mean_norm'])}")
-    table.add_row("", f"{data['duplicate_rows']} duplicate rows, {_nearest(data)}")
+    if data is None:
+        table.add_row("data", f"not given; N = {record['n_samples']}")
+    else:
+        table.add_row("data", f"{source}: N = {data['n_samples']}, d = {data['dim']}")
+        norms = f"{number(data['norm_min'])} … {number(data['norm_max'])}"
+        table.add_row("", f"row norms {norms}, norm of the mean row {number(data['mean_norm'])}")
+        table.add_row("", f"{data['duplicate_rows']} duplicate rows, {_nearest(data)}")
     table.add_row("network", network["text"])
-    used = f"{count(network['n_parameters'])} parameters, {network['dtype']} on {network['device']}"
+    held = network["n_parameters"]
+    parameters = "parameters unknown" if held is None else f"{count(held)} parameters"
+    used = f"{parameters}, {network['dtype']} on {network['device']}"
     table.add_row("", f"{used}, seed {record['settings'].get('seed')}")
     spent = f"{number(record['seconds']['total'], 3)} s, peak memory"
     table.add_row("spent", f"{spent} {human(record['peak_memory_bytes'])}")

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ntkscope.data import Distribution
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.registry import find, statements
 from ntkscope.statements.verdict import Verdict

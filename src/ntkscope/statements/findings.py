@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, SupportsFloat
 
+from torch import Tensor
+
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity
 from ntkscope.statements.verdict import (
@@ -132,6 +134,16 @@ class Findings:
                 name, quantity(measured), order, float(predicted), expression, note, key or name, at
             )
         )
+
+    def extremes(
+        self, name: str, values: Tensor, order: Order, predicted: SupportsFloat, expression: str,
+        **at: Parameter,
+    ) -> None:  # fmt: skip
+        """The least and the largest of values (N,) as scalings, ``name`` as in "min_i name"."""
+        for which, key, value in (("min", "least", values.min()), ("max", "largest", values.max())):
+            self.scaling(
+                f"{which}_i {name}", float(value), order, predicted, expression, "", key=key, **at
+            )
 
     def note(self, text: str) -> None:
         """A sentence for the reader of the verdict."""

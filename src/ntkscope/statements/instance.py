@@ -7,7 +7,6 @@ one forward and one backward pass and one eigenvalue of each matrix.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,14 +16,14 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
 from ntkscope.data import Distribution, Gaussian, Sphere
-from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.mlp import Backprop, backprop
+from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.spectra.smallest import smallest_eigenvalue
-from ntkscope.statements.quantity import Quantity, U, quantity, rounded
+from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
+from ntkscope.statements.quantity import Quantity, quantity, rounded
 
 
 class NotComputable(Exception):
@@ -188,7 +187,7 @@ class Instance:
     @cached_property
     def kernel(self) -> HadamardKernel:
         """The empirical NTK JJᵀ in its own units."""
-        return empirical_ntk(self.model, self.X.to(self.model.dtype))
+        return mlp_ntk(self.model, self.X.to(self.model.dtype))
 
     @cached_property
     def K(self) -> Tensor:
@@ -323,42 +322,3 @@ class Instance:
         if len(values) < 2:
             return math.inf
         return float(values.std()) / math.sqrt(len(values))
-
-
-def least_eigenvalue(K: HadamardKernel | Tensor) -> Eigenvalue:
-    """λ_min at any scale: deep narrow networks have kernels of 1e-137, Hadamard powers of 1e120.
-
-    Outside 1e±100 the matrix is multiplied by a power of two, which is exact, and the result divided.
-    """
-    top = float(K.diagonal().abs().max())
-    if top == 0 or 1e-100 < top < 1e100:
-        return smallest_eigenvalue(K)
-    power = 2.0 ** max(-1000, min(1000, -round(math.log2(top))))
-    matrix = K.dense() if isinstance(K, HadamardKernel) else K
-    forming = K.forming_error() if isinstance(K, HadamardKernel) else 0.0
-    found = smallest_eigenvalue(matrix * power)
-    return replace(
-        found,
-        value=found.value / power,
-        lower=found.lower / power - forming,
-        upper=found.upper / power + forming,
-        note=f"computed after multiplying by {power:g}",
-    )
-
-
-def gram_eigenvalue(rows: Tensor, name: str = "F") -> Eigenvalue:
-    """λ_min(F Fᵀ) with the error of forming it."""
-    kernel = HadamardKernel([Term(name, Factor.symmetric(rows), None)], n_parameters=rows.shape[1])
-    return least_eigenvalue(kernel)
-
-
-def power_eigenvalue(gram: Tensor, r: int, inner: int) -> Quantity:
-    """λ_min of the r-th Hadamard power of a Gram matrix whose inner products have ``inner`` terms.
-
-    Entries G_ij are wrong by at most γ √(G_ii G_jj); so their r-th powers by r(γ + u) times the
-    r-th power of that, and in the 2-norm by the trace of it.
-    """
-    power = gram**r
-    forming = r * (inner + 2) * U * float(power.diagonal().sum())
-    found = least_eigenvalue(power)
-    return Quantity(found.value, found.error + forming)

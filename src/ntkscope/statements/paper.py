@@ -135,9 +135,10 @@ class Paper:
         (left, right) as balls. Raises ValueError for a claim given twice or a shared key.
         """
 
+        if key.startswith(SHARED):
+            raise ValueError(f"claims {key!r} are confirmed for all papers alike")
+
         def register(confirm: _F) -> _F:
-            if key.startswith(SHARED):
-                raise ValueError(f"claims {key!r} are confirmed for all papers alike")
             if (number, key) in self.confirmers:
                 raise ValueError(f"claim {key!r} of {self.key}.{number} has a confirmer already")
             self.confirmers[number, key] = confirm

@@ -126,10 +126,9 @@ def _load(source: str | os.PathLike[str] | ModuleType) -> ModuleType:
 
 def _register(module: ModuleType) -> None:
     """Add the PAPER of a plugin's module with all its statements."""
-    paper = getattr(module, "PAPER", None)
-    if paper is None or (paper.key in _HOMES and _HOMES[paper.key].module is module):
-        return
-    _add(module, own=False).read()
+    again = any(home.module is module for home in _HOMES.values())
+    if hasattr(module, "PAPER") and not again:
+        _add(module, own=False).read()
 
 
 def _add(module: ModuleType, own: bool) -> Home:

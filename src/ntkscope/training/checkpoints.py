@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 _FORMAT = "ntkscope-mlp-1"
 

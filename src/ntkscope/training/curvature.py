@@ -22,7 +22,8 @@ from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
 from ntkscope._base.records import Record
 from ntkscope.kernels.mlp import backprop
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 Parts = Sequence[Tensor]  # a layer's coordinates: a, b, and c for its biases
 

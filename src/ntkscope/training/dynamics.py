@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
-from ntkscope.networks.network import MLP, Network, replace_network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network, replace_network
 from ntkscope.training import checkpoints
 from ntkscope.training.gradients import GradientStep
 from ntkscope.training.labels import as_targets

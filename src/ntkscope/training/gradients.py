@@ -7,31 +7,13 @@ the products of one forward and one backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope.kernels.mlp import Backprop
-from ntkscope.networks.network import MLP
-
-_aten = torch.ops.aten
-
-# name → (φ in place, signal ∘ φ′ in place with φ′ read off the feature φ(g)). tanh's 1 − φ² and the
-# sigmoid's φ(1 − φ) are good to rounding relative to 1, which is what a gradient needs.
-_FUSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (
-        lambda g: g.clamp_min_(0.0),
-        lambda b, f: _aten.threshold_backward.grad_input(b, f, 0.0, grad_input=b),
-    ),
-    "tanh": (Tensor.tanh_, lambda b, f: _aten.tanh_backward.grad_input(b, f, grad_input=b)),
-    "sigmoid": (
-        Tensor.sigmoid_,
-        lambda b, f: _aten.sigmoid_backward.grad_input(b, f, grad_input=b),
-    ),
-}
+from ntkscope.networks.mlp import MLP
 
 
 class GradientStep:
@@ -56,7 +38,7 @@ class GradientStep:
         self._g = [X.new_empty(len(X), n) for n in hidden]
         self._d = [X.new_empty(len(X), n) for n in hidden]
         # a skip connection needs the pre-activations beside the features
-        self._fused = None if network.residual else _FUSED.get(network.activation.name)
+        self._fused = None if network.residual else network.activation.fused
         self._features: list[Tensor] = []
         self.residual = X.new_empty(len(X), 1)
 
@@ -67,7 +49,7 @@ class GradientStep:
         self._features = [f]
         for index, g in enumerate(self._g):
             self._preactivation(f, index, g)
-            activated = self._fused[0](g) if self._fused else network.activation(g)
+            activated = self._fused.forward(g) if self._fused else network.activation(g)
             f = f + network.residual * activated if network.residual else activated
             self._features.append(f)
         output = self.model._last(f)
@@ -108,7 +90,7 @@ class GradientStep:
             if through is None:
                 break
             if self._fused:
-                signal = self._fused[1](through, self._g[index - 1])
+                signal = self._fused.backward(through, self._g[index - 1])
                 continue
             slope = network.activation.derivative(self._g[index - 1])
             if network.residual:

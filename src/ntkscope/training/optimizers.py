@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ntkscope._base.inputs import as_seed
 from ntkscope._base.specs import Value, parse_spec, reject_unknown_options, unknown
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.training.gradients import GradientStep
 
 _OPTIONS: dict[str, dict[str, float]] = {

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base.records import Record
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.training.probes import Condition21, Probe, condition_21
 from ntkscope.training.rates import Rate, fit_rate, linearised_loss, linearised_modes
 

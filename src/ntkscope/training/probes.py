@@ -14,9 +14,9 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.mlp import Backprop, backprop
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import status_of
 
@@ -49,7 +49,7 @@ def _eigenvalue(values: dict[str, Any]) -> Eigenvalue:
     return Eigenvalue(**{**plain, "status": Status[values["status"]]})
 
 
-def extremes(K: HadamardKernel, matrix: Tensor) -> tuple[Eigenvalue, Eigenvalue]:
+def extremes(K: Kernel, matrix: Tensor) -> tuple[Eigenvalue, Eigenvalue]:
     """(λ_min, λ_max) of ``K``, whose dense form is ``matrix``, from all eigenvalues (LAPACK)."""
     start = time.perf_counter()
     eigenvalues = torch.linalg.eigvalsh(matrix)
@@ -58,7 +58,7 @@ def extremes(K: HadamardKernel, matrix: Tensor) -> tuple[Eigenvalue, Eigenvalue]
 
 
 def tuple_of_extremes(
-    K: HadamardKernel, eigenvalues: Float[Tensor, N], seconds: float
+    K: Kernel, eigenvalues: Float[Tensor, N], seconds: float
 ) -> tuple[Eigenvalue, Eigenvalue]:
     """The two ends of a computed spectrum as intervals: forming error and N·u·λ_max."""
     unit = torch.finfo(eigenvalues.dtype).eps / 2

@@ -13,6 +13,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
+from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel, limiting_ntk
 from ntkscope.networks.network import Network
 
@@ -34,7 +35,7 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     hidden_layers: number of hidden layers, L − 1.
     activation, init, bias_std: as in :class:`Network`, in the "ntk" parameterization.
     kernel: ``"ntk"``, ``"nngp"``, or a callable of (X, X2 or None) that returns a matrix or an
-        object with ``dense()``, for example an empirical kernel.
+        :class:`Kernel`, for example an empirical kernel.
     ridge: added to the diagonal of the kernel on the samples; the variance of the noise.
     uncertainty: what ``return_std`` means for ``kernel="ntk"``: ``"gp"``, the posterior of a
         Gaussian process with that covariance, or ``"ensemble"``, the spread of trained networks
@@ -159,9 +160,7 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     def _kernel(self, X: Tensor, X2: Tensor | None) -> Tensor:
         if self.network_ is not None:
             return self._limiting(X, X2, str(self.kernel))
-        made = self.kernel(X, X2)
-        made = made.dense() if hasattr(made, "dense") and callable(made.dense) else made
-        matrix = torch.as_tensor(made).detach().to(torch.float64).clone()
+        matrix = as_kernel(self.kernel(X, X2)).dense().to(torch.float64)
         expected = (len(X), len(X if X2 is None else X2))
         if tuple(matrix.shape) != expected:
             raise ValueError(f"kernel returned shape {tuple(matrix.shape)}, expected {expected}")

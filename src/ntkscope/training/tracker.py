@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope._base.extras import needs
-from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.empirical import prepare
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.prepared import Options
 from ntkscope.training.probes import extremes
+
+Modes = list[tuple[nn.Module, bool]]
+
+
+def _set_modes(modes: Modes) -> None:
+    for part, training in modes:
+        part.training = training
 
 
 class Tracker:
@@ -27,12 +35,23 @@ class Tracker:
             ...
         tracker.plot("ntk.png")
 
-    model: a module that ``empirical_ntk`` takes; several outputs count by their trace. It keeps
-    training mode, gradients and random state as they were. X_probe: (N, d); N sets the cost of a
-    measurement. ``history`` holds one dict a measurement: step, loss, lambda_min, lambda_min_error,
-    lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F.
+    ``history`` holds one dict a measurement: step, loss (NaN where the optimizer is followed),
+    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F.
 
-    Raises ValueError for ``every`` below 1; what ``empirical_ntk`` raises for the model and data.
+    Parameters
+    ----------
+    model: a module that ``empirical_ntk`` takes; several outputs count by their trace. Measuring
+        leaves its gradients, modes and the random state as they were. Its parts are measured in
+        the modes, train or eval, that they have when the tracker is made.
+    X_probe: (N, d), or what the model takes; N sets the cost of a measurement.
+    every: optimizer steps from one measurement to the next.
+    optimizer: that a context follows.
+    params, max_memory, chunk_size, self_check, general: as in ``empirical_ntk``.
+
+    Raises
+    ------
+    ValueError
+        For ``every`` below 1; what ``empirical_ntk`` raises for the model and data.
     """
 
     def __init__(
@@ -41,11 +60,20 @@ class Tracker:
         X_probe: Any,
         every: int = 10,
         optimizer: torch.optim.Optimizer | None = None,
+        *,
+        params: Any = None,
+        max_memory: float | int | None = None,
+        chunk_size: int | None = None,
+        self_check: bool = True,
+        general: bool = False,
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
-        # empirical_ntk says which modules it takes
+        # prepare says which modules it takes
         self._model: Any = model
+        self._options = Options(params, max_memory, chunk_size, self_check, general)
+        parts = model.modules() if isinstance(model, nn.Module) else ()
+        self._modes: Modes = [(part, part.training) for part in parts]
         self._X, self.every, self._optimizer = X_probe, every, optimizer
         self._hook: RemovableHandle | None = None
         self.steps_seen = 0
@@ -55,8 +83,13 @@ class Tracker:
         self._norm = float(torch.linalg.matrix_norm(self._start))
         self._record(kernel, self._start, math.nan)
 
-    def _kernel(self) -> HadamardKernel:
-        return empirical_ntk(self._model, self._X, reduce="trace")
+    def _kernel(self) -> Kernel:
+        now = [(part, part.training) for part, _ in self._modes]
+        try:
+            _set_modes(self._modes)
+            return prepare(self._model, self._X, self._options).kernel("trace")
+        finally:
+            _set_modes(now)
 
     def step(self, loss: Any = None) -> None:
         """Count one optimizer step; measure when its number is a multiple of ``every``."""
@@ -71,7 +104,7 @@ class Tracker:
         kernel = self._kernel()
         self._record(kernel, kernel.dense(), loss)
 
-    def _record(self, kernel: HadamardKernel, matrix: Tensor, loss: float) -> None:
+    def _record(self, kernel: Kernel, matrix: Tensor, loss: float) -> None:
         least, most = extremes(kernel, matrix)
         change = float(torch.linalg.matrix_norm(matrix - self._start))
         self.history.append(

@@ -18,7 +18,8 @@ from ntkscope._base.inputs import as_data, as_seed
 from ntkscope._base.records import Record
 from ntkscope.data import Sphere
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training.curvature import hessian_norms
 

@@ -11,8 +11,9 @@ from torch import nn
 
 import ntkscope as ntk
 from ntkscope._base.memory import NotEnoughMemoryError
-from ntkscope.kernels.module.holding.lazy import LazyKernel
-from ntkscope.kernels.module.reading import operations
+from ntkscope.kernels.module.making.lazy import LazyKernel
+from ntkscope.kernels.module.reading.layers.convolution import Convolution
+from ntkscope.kernels.module.reading.layers.dense import Dense
 from oracles import models, module_ntk
 
 LAYERS = {
@@ -164,7 +165,7 @@ def test_the_kernel_keeps_the_parameters_it_was_made_with():
             assert torch.equal(K.dense(), fresh)
 
 
-@pytest.mark.parametrize("operation", [operations.Dense, operations.Convolution])
+@pytest.mark.parametrize("operation", [Dense, Convolution])
 def test_the_self_check_names_a_sabotaged_layer(monkeypatch, operation):
     gradient, pairs = operation.gradient, operation.pairs
     monkeypatch.setattr(
@@ -175,7 +176,7 @@ def test_the_self_check_names_a_sabotaged_layer(monkeypatch, operation):
         "pairs",
         lambda s, x, g: (pairs(s, x, g)[0], [1.001 * h for h in pairs(s, x, g)[1]]),
     )
-    model, X = residual() if operation is operations.Convolution else encoder()
+    model, X = residual() if operation is Convolution else encoder()
     with pytest.raises(ntk.SelfCheckError, match="weight"):
         ntk.empirical_ntk(model, X)
     assert ntk.empirical_ntk(model, X, self_check=False) is not None
@@ -261,13 +262,15 @@ def test_bad_models_are_said(name):
     ],
 )
 def test_bad_options_are_said(options, error, words):
-    from ntkscope.kernels.module.making.build import prepare
+    from ntkscope.kernels.empirical import prepare
+    from ntkscope.kernels.prepared import Options
 
-    defaults = {"reduce": "trace", "params": None, "max_memory": None, "chunk_size": None}
-    given_options = {**defaults, "general": False, **options}
+    reduce = options.pop("reduce", "trace")
     try:
         with pytest.raises(error, match=words):
-            prepare(nn.Linear(3, 2).double(), torch.ones(4, 3).double(), **given_options)
+            prepare(nn.Linear(3, 2).double(), torch.ones(4, 3).double(), Options(**options)).kernel(
+                reduce
+            )
     except Exception as found:  # jaxtyping checks types first where it is on
         if "TypeCheckError" not in type(found).__name__:
             raise

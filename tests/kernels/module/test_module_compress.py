@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import ntkscope as ntk
-from ntkscope.kernels.module.holding.blocks import WeightBlock
 from ntkscope.kernels.module.holding.compress import fewer_outputs
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from oracles import module_ntk
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ntkscope.kernels.module.holding.blocks import Use, WeightBlock, mirror, outer_slices
-from ntkscope.kernels.module.reading.operations import Dense
+from ntkscope.kernels.module.holding.contract import outer_slices
+from ntkscope.kernels.module.holding.triangle import mirror
+from ntkscope.kernels.module.holding.weight_block import Use, Way, WeightBlock
+from ntkscope.kernels.module.reading.layers.dense import Dense
 
 
 @pytest.mark.parametrize("budget", [8.0, 2e3, 3e4, 64e6])
@@ -19,7 +21,7 @@ def test_a_block_is_the_same_within_any_budget(budget: float, symmetric: bool) -
         (x, g) if symmetric else (torch.randn(m, T, p).double(), torch.randn(m, C, T, q).double())
     )
     block = WeightBlock("w", (Use(Dense(False), (x, y), (g, h)),), (q, p), False, budget)
-    assert block.method == "gradients"
+    assert block.way(n, m) is Way.GRADIENTS
     out = torch.zeros(n, m, dtype=torch.float64)
     block.add_dense(out)
     if symmetric:

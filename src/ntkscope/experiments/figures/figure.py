@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ntkscope._base.records import Record
 from ntkscope.experiments.reading.exponents import ScalingVerdict
 from ntkscope.experiments.reading.table import Table
 
@@ -13,7 +14,7 @@ Scale = Literal["quick", "full"]
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Record):
     """What came out. summary: one sentence. verdicts: the scaling claims, curve by curve.
 
     facts: further numbers, as rows of (what, value).
@@ -23,14 +24,6 @@ class Analysis:
     verdicts: tuple[ScalingVerdict, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "summary": self.summary,
-            "verdicts": [v.to_dict() for v in self.verdicts],
-            "facts": [list(f) for f in self.facts],
-            "numbers": self.numbers,
-        }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from ntkscope.experiments.reading.drawing import COLOURS
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
-from ntkscope.prediction.smallest import predict_smallest_eigenvalue
+from ntkscope.prediction.predict import predict_smallest_eigenvalue
 
 _POINTS = 10  # on one curve: enough for a smooth line, and for a drawing in seconds
 

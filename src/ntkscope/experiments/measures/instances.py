@@ -10,12 +10,13 @@ from torch import Tensor
 
 from ntkscope import data
 from ntkscope._base.specs import parse_spec
-from ntkscope.data.loaders import distribution
+from ntkscope.data.registry import distribution
 from ntkscope.experiments.design.trial import streams
 from ntkscope.experiments.measures.measure import TrialSettings
-from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP, Network
+from ntkscope.kernels.mlp import mlp_ntk
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 
 class TrialInstance:
@@ -39,7 +40,7 @@ class TrialInstance:
     @cached_property
     def kernel(self) -> HadamardKernel:
         """The empirical NTK."""
-        return empirical_ntk(self.model, self.X)
+        return mlp_ntk(self.model, self.X)
 
     @cached_property
     def limit(self) -> Tensor:

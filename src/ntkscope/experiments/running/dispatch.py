@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ntkscope._base.extras import needs
@@ -21,6 +21,7 @@ _BUNDLE_SECONDS = 0.1  # short units travel together: a task costs about 1.6 ms
 _BUNDLE_MOST = 500
 _IN_FLIGHT = 4  # tasks a worker: enough to hide the way there and back
 _LOST_MOST = 3
+_DEATHS_MOST = 3  # in company, then twice alone: a worker may die of something else once
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 60.0  # without a single worker, on this machine
 
@@ -39,7 +40,7 @@ class WorkersGoneError(ConnectionError):
 @dataclass
 class _Task:
     units: tuple[Unit, ...]
-    alone: bool = False
+    deaths: int = 0  # of workers that ran it
     lost: int = 0
 
     @property
@@ -187,8 +188,9 @@ class Dispatcher:
             return
         error = future.exception()
         future.release()
-        if isinstance(error, KilledWorker) and not task.alone:
-            self._suspects.extend(_Task((unit,), alone=True) for unit in task.units)
+        deaths = task.deaths + 1
+        if isinstance(error, KilledWorker) and deaths < _DEATHS_MOST:
+            self._suspects.extend(_Task((unit,), deaths) for unit in task.units)
         elif isinstance(error, KilledWorker):
             self._record(task, "WorkerDied: every worker that ran this trial died (killed by the "
                          "system, for instance for its memory, or by the trial's own code)")  # fmt: skip
@@ -201,7 +203,7 @@ class Dispatcher:
                 "the cluster is gone; every row that had come back is saved: run the same "
                 "command again when it is there"
             )
-        self._again.append(_Task(task.units, task.alone, task.lost + 1))
+        self._again.append(replace(task, lost=task.lost + 1))
 
     def _record(self, task: _Task, error: str) -> None:
         self._sink([row_of(trial, {}, error) for unit in task.units for trial in unit.trials])

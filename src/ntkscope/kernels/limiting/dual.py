@@ -6,8 +6,6 @@ chosen from the accuracy that is asked for.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +13,8 @@ from torch import Tensor
 
 from ntkscope._base.specs import unknown
 from ntkscope.activations.activation import Activation, Elementwise
-from ntkscope.activations.activation import activation as resolve_activation
-from ntkscope.activations.hermite import check_variances, homogeneous_parts
-from ntkscope.kernels.limiting.angles import homogeneous_dual
+from ntkscope.activations.hermite import check_variances
+from ntkscope.activations.registry import activation as resolve_activation
 from ntkscope.kernels.limiting.series import Expansion
 
 ACCURACY = 1e-14
@@ -64,11 +61,11 @@ def dual_activation(
     check_variances(b)
     delta = _one_minus_rho(a, b, covariance, rho, one_minus_rho)
     a, b, delta = torch.broadcast_tensors(a, b, delta)
-    closed = closed_form(activation)
+    closed = activation.dual
     if method == "closed" and closed is None:
         raise ValueError(f"activation {activation} has no closed form here; use method='series'")
     if closed is not None and method != "series":
-        return closed(a, b, delta)
+        return Dual(*closed(a, b, delta))
     value, slope = (_by_series(activation, a, b, delta, d, accuracy) for d in (False, True))
     return Dual(value, slope)
 
@@ -102,55 +99,3 @@ def _by_series(
     first = torch.arange(a.numel())
     expansion = Expansion(phi, variances, derivative, accuracy)
     return expansion.pairs(1.0 - delta.reshape(-1), first, first + len(first)).reshape(shape)
-
-
-Closed = Callable[[Tensor, Tensor, Tensor], Dual]
-
-
-def closed_form(phi: Activation) -> Closed | None:
-    """(a, b, 1 − ρ) → :class:`Dual` where φ has one, None elsewhere."""
-    parts = homogeneous_parts(phi)
-    if parts is not None:
-        at_zero = float(phi.derivative(torch.zeros((), dtype=torch.float64)))
-
-        def homogeneous(a: Tensor, b: Tensor, delta: Tensor) -> Dual:
-            return Dual(*homogeneous_dual(parts, at_zero, a, b, delta))
-
-        return homogeneous
-    if phi.custom:
-        return None
-    return {"erf": _erf, "sin": _sin, "gelu": _gelu}.get(phi.name)
-
-
-def _erf(a: Tensor, b: Tensor, delta: Tensor) -> Dual:
-    """Williams 1997: (2/π) asin(2C/√((1+2a)(1+2b)))."""
-    c = torch.sqrt(a * b) * (1.0 - delta)
-    # (1+2a)(1+2b) − 4C² with 1 − ρ² = δ(2 − δ), so that nothing cancels at ρ = ±1
-    gap = 1.0 + 2.0 * (a + b) + 4.0 * a * b * (delta * (2.0 - delta))
-    root = torch.sqrt(gap)
-    return Dual((2.0 / math.pi) * torch.atan2(2.0 * c, root), (4.0 / math.pi) / root)
-
-
-def _sin(a: Tensor, b: Tensor, delta: Tensor) -> Dual:
-    """e^{−(a+b)/2} sinh C and e^{−(a+b)/2} cosh C."""
-    root = torch.sqrt(a * b)
-    spread = 0.5 * (torch.sqrt(a) - torch.sqrt(b)) ** 2
-    plus = torch.exp(-(spread + root * delta))  # e^{C − (a+b)/2}
-    minus = torch.exp(-(spread + root * (2.0 - delta)))  # e^{−C − (a+b)/2}
-    c = root * (1.0 - delta)
-    small = c.abs() < 0.5
-    sinh = torch.where(small, torch.exp(-0.5 * (a + b)) * torch.sinh(c), 0.5 * (plus - minus))
-    return Dual(sinh, 0.5 * (plus + minus))
-
-
-def _gelu(a: Tensor, b: Tensor, delta: Tensor) -> Dual:
-    """zΦ(z), by Stein's lemma from E[Φ(u)Φ(v)] = ¼ + asin(C/√((1+a)(1+b)))/2π."""
-    c = torch.sqrt(a * b) * (1.0 - delta)
-    gap = 1.0 + a + b + a * b * (delta * (2.0 - delta))  # (1+a)(1+b) − C²
-    root = torch.sqrt(gap)
-    density = 1.0 / (2.0 * math.pi * root)  # E[φ_N(u) φ_N(v)], φ_N the normal density
-    both = 0.25 + torch.atan2(c, root) / (2.0 * math.pi)
-    product = (1.0 + a) * (1.0 + b)
-    value = c * both + density * (a * b + c * c * (1.0 - a * b) / product)
-    slope = both + c * density * ((2.0 + a + b) / product + 1.0 / gap)
-    return Dual(value, slope)

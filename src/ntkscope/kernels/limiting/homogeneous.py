@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.activations.activation import Activation
-from ntkscope.activations.hermite import homogeneous_parts
-from ntkscope.kernels.limiting.angles import bending, slope_at_zero, step, step_opposite
+from ntkscope.activations.arccosine import bending, slope_at_zero, step, step_opposite
 from ntkscope.kernels.limiting.directions import Angles, Rows, angles
 from ntkscope.kernels.limiting.error import LayerError, U
 from ntkscope.kernels.limiting.recursion import Layer, Scales
@@ -38,7 +37,7 @@ class HomogeneousChain:
     def __init__(
         self, scales: Scales, phi: Activation, X: Tensor, X2: Tensor | None, width: float
     ) -> None:
-        parts = homogeneous_parts(phi)
+        parts = phi.homogeneous_parts
         assert parts is not None
         self.scales, self.width = scales, width
         self.p, self.q = parts

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
-from ntkscope.activations.hermite import homogeneous_parts
 from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.architectures.variances import Variances
@@ -27,7 +26,8 @@ from ntkscope.kernels.limiting.recursion import (
 )
 from ntkscope.kernels.limiting.smooth import SmoothChain
 from ntkscope.kernels.limiting.univariate import Outside, Univariate
-from ntkscope.networks.network import MLP, Network
+from ntkscope.networks.mlp import MLP
+from ntkscope.networks.network import Network
 
 _TILE = (256, 512)  # rows and columns of a tile: a few of them stay in a core's cache
 
@@ -171,7 +171,7 @@ class LimitingKernel(Kernel):
         self.scales = scales_of(net, _outputs(net, reduce))
         width = effective_width(net)
         self.chain: HomogeneousChain | SmoothChain
-        if homogeneous_parts(net.activation) is not None:
+        if net.activation.homogeneity == 1:
             self.chain = HomogeneousChain(self.scales, net.activation, X, X2, width)
         else:
             self.chain = SmoothChain(self.scales, net.activation, X, X2, width, accuracy)

@@ -17,11 +17,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from ntkscope._base.specs import unknown
 from ntkscope.networks.network import Network
 
+Tensor = Any  # or a NumPy array: nothing here asks which
 GETS = ("ntk", "nngp", "terms", "G", "G_dot")
 
 
@@ -95,7 +94,7 @@ def check_get(get: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Layer:
-    """A_l and, behind the first, Ė^l, for some set of pairs (tensors of one shape)."""
+    """A_l and, behind the first, Ė^l, for some set of pairs: tensors or arrays of one shape."""
 
     features: Tensor
     slope: Tensor | None
@@ -130,14 +129,14 @@ def assemble(
             covariances.append(own_covariance(scales, index, layer.features))
         if want_theta:
             if apart or not theta:
-                theta = [*theta, own.clone() if own is layer.features else own]
+                theta = [*theta, own + 0.0 if own is layer.features else own]
             else:
-                theta[0].add_(own)
+                theta[0] += own
         previous, last = own, layer.features
         if scales.paired and index == scales.depth - 2 and want_theta:
             # the two halves' signals cancel behind the doubled layer (Bombari et al. 2022, eq. 18)
-            dead = [t.zero_() for t in theta[:-1]] if apart else []
-            theta = [*dead, previous.clone()]
+            dead = [0.0 * t for t in theta[:-1]] if apart else []
+            theta = [*dead, previous + 0.0]
     assert last is not None
     out: dict[str, list[Tensor]] = {}
     for name in get:
@@ -164,7 +163,10 @@ def _through(
     """Θ_l taken through layer l: β_{l+1}² Φ_l, and Φ_l."""
     beta_sq = scales.betas_sq[index]
     if not scales.residual:
-        return [t.mul_(slope).mul_(n * beta_sq) for t in theta], phi
+        for t in theta:
+            t *= slope
+            t *= n * beta_sq
+        return theta, phi
     weight = scales.residual**2 * n
     grown = [t * slope * weight for t in theta]
     grown = [g + p for g, p in zip(grown, phi, strict=False)] + grown[len(phi) :]
@@ -172,9 +174,9 @@ def _through(
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:
-    total = tensors[0].clone()
+    total = tensors[0] + 0.0
     for t in tensors[1:]:
-        total.add_(t)
+        total += t
     return total
 
 

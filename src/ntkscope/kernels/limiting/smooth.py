@@ -12,7 +12,6 @@ from torch import Tensor
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import Quadrature
 from ntkscope.kernels.limiting.directions import positions
-from ntkscope.kernels.limiting.dual import Closed, closed_form
 from ntkscope.kernels.limiting.error import LayerError, U
 from ntkscope.kernels.limiting.recursion import Layer, Scales
 from ntkscope.kernels.limiting.series import MAX_ORDER, Expansion
@@ -50,7 +49,7 @@ class SmoothChain:
         self.left, self.right = X, X if X2 is None else X2
         self.offset = 0 if X2 is None else len(X)
         samples = X if X2 is None else torch.cat([X, X2])
-        self.closed: Closed | None = closed_form(phi)
+        self.closed = phi.dual
         self.first = torch.linalg.vecdot(samples, samples) * scales.input
         self.total = samples.sum(1) * scales.input if scales.residual else None
         self.levels: list[_Level] = []
@@ -81,8 +80,8 @@ class SmoothChain:
         if self.scales.residual:
             mean = Quadrature(self.phi).coefficients(variance, 0).values[:, 0]
         if self.closed is not None:
-            dual = self.closed(variance, variance, torch.zeros_like(variance))
-            return _Level(variance, torch.sqrt(variance), dual.value, dual.derivative, mean)
+            moment, slope = self.closed(variance, variance, torch.zeros_like(variance))
+            return _Level(variance, torch.sqrt(variance), moment, slope, mean)
         moments = [Quadrature(self.phi, d).moments(variance) for d in (False, True)]
         for _, error in moments:
             if error > self.accuracy and error > 1e-14:

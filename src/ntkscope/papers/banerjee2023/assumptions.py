@@ -45,10 +45,8 @@ def assumption_1(i: Instance, out: Findings) -> None:
             out.note(f"{what} has no finite bound: nothing to compare with.")
             continue
         top = max(float(function(i.G(l)).abs().max()) for l in range(1, i.L))
-        out.at_most(
-            f"max |{what}| ≤ {bound:.6g}", Quantity(top, 16 * U * (top + 1)), bound, key="bounded",
-            of=what,
-        )  # fmt: skip
+        out.at_most(f"max |{what}| ≤ {bound:.6g}", Quantity(top, 16 * U * (top + 1)), bound,
+                    key="bounded", of=what)  # fmt: skip
 
 
 @PAPER.statement(
@@ -61,9 +59,7 @@ def assumption_1(i: Instance, out: Findings) -> None:
 )
 def assumption_2(i: Instance, out: Findings) -> None:
     require(i, out)
-    norms = i.norms_sq(i.X)
-    out.scaling("min_i ‖x_i‖²", float(norms.min()), "Θ", i.d, "d", key="least-input")
-    out.scaling("max_i ‖x_i‖²", float(norms.max()), "Θ", i.d, "d", key="largest-input")
+    out.extremes("‖x_i‖²", i.norms_sq(i.X), "Θ", i.d, "d")
 
 
 @PAPER.statement(
@@ -83,10 +79,8 @@ def remark_3_1(i: Instance, out: Findings) -> None:
     out.scaling("ς = sup |φ′|", slope, "O", 1.0, "1", key="slope")
     if phi.at_zero == 0.0:
         bar = 1e-11 * s.sigma_sq * slope**2
-        out.at_most(
-            "c_(φ,σ0) ≤ ς²σ_0²", Quantity(s.c, bar), slope**2 * s.sigma_sq,
-            key="second-moment",
-        )  # fmt: skip
+        out.at_most("c_(φ,σ0) ≤ ς²σ_0²", Quantity(s.c, bar), slope**2 * s.sigma_sq,
+                    key="second-moment")  # fmt: skip
         out.at_least("ν_0 ≥ 1/ς", Quantity(math.sqrt(s.nu_sq), 1e-11), 1 / slope, key="nu")
     else:
         out.note(f"φ(0) = {phi.at_zero:g}, so c ≤ ς²σ_0² does not follow.")

@@ -11,7 +11,8 @@ from torch import Tensor
 from ntkscope.activations.hermite import Coefficients, hermite_coefficients
 from ntkscope.papers.banerjee2023.hypotheses import Setting, initialized
 from ntkscope.spectra.smallest import smallest_eigenvalue
-from ntkscope.statements.instance import Instance, NotComputable, power_eigenvalue
+from ntkscope.statements.eigenvalues import power_eigenvalue
+from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
 from ntkscope.statements.shared.expected import expected_gram
 

@@ -20,8 +20,9 @@ from ntkscope.papers.banerjee2023.layers import (
     layers,
     square_spread,
 )
+from ntkscope.statements.eigenvalues import gram_eigenvalue
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import Instance, gram_eigenvalue
+from ntkscope.statements.instance import Instance
 from ntkscope.statements.quantity import Quantity, U, quantity, rounded
 
 _TRIALS = 10  # networks or layers drawn behind a success rate, at most
@@ -48,21 +49,16 @@ def theorem_4_2(i: Instance, out: Findings) -> None:
         for r in ORDERS:
             printed, corrected = k.printed(l - 1, r), k.corrected(l - 1, r)
             if as_printed(i) and r > 1:
-                out.at_least(
-                    f"layer {l}, r = {r}, as printed", measured, k.smallest(1) * (printed * i.n[l]),
-                    erratum=True, key="printed", l=l, r=r,
-                )  # fmt: skip
+                out.at_least(f"layer {l}, r = {r}, as printed", measured,
+                             k.smallest(1) * (printed * i.n[l]), erratum=True, key="printed", l=l,
+                             r=r)  # fmt: skip
             if on_event:
-                out.at_least(
-                    f"layer {l}, r = {r}, corrected, on the event", measured,
-                    corrected * k.smallest(1) * (i.n[l] / 4), key="corrected", l=l, r=r,
-                )  # fmt: skip
+                out.at_least(f"layer {l}, r = {r}, corrected, on the event", measured,
+                             corrected * k.smallest(1) * (i.n[l] / 4), key="corrected", l=l, r=r)  # fmt: skip
             ratio = measured.value / (i.n[l] * k.smallest(1).value) if k.smallest(1).value else 0.0
             rows.append((l, r, k.mu_sq(l, r).value, printed.value, corrected.value / 4, ratio))
-        out.scaling(
-            f"λ_min(A^({l})A^({l})ᵀ)", measured, "Ω", i.n[l] * k.smallest(1).value, "m_l λ_1",
-            key="features", l=l,
-        )  # fmt: skip
+        out.scaling(f"λ_min(A^({l})A^({l})ᵀ)", measured, "Ω", i.n[l] * k.smallest(1).value,
+                    "m_l λ_1", key="features", l=l)  # fmt: skip
     out.table("c_0^{(l−1,r)}", ("l", "r", "min μ_r² (layer l)", "printed", "corrected/4",
               "λ_min(A^(l)A^(l)ᵀ)/(m_l λ_1)"), rows)  # fmt: skip
     out.note(
@@ -101,10 +97,8 @@ def lemma_4_1(i: Instance, out: Findings) -> None:
         if trials:
             # too few trials to estimate a variance: the bound that the claim itself implies
             bar = square_spread(i, l, i.n[l] * value.value, trials)
-            out.at_most(
-                f"E λ_min(A^({l})A^({l})ᵀ) ≤ m_{l} λ_{l}", Quantity(sum(minima) / trials, 0.0, bar),
-                value * i.n[l], key="jensen", l=l,
-            )  # fmt: skip
+            out.at_most(f"E λ_min(A^({l})A^({l})ᵀ) ≤ m_{l} λ_{l}",
+                        Quantity(sum(minima) / trials, 0.0, bar), value * i.n[l], key="jensen", l=l)  # fmt: skip
         ratio = i.lambda_features(l).value / (i.n[l] * value.value) if value.value else math.nan
         out.note(f"On this instance λ_min(A^({l})A^({l})ᵀ) = {ratio:.4g} m_{l} λ_{l}.")
 
@@ -140,9 +134,8 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         h = s.h(hidden, first)
         need = max(8 * h**2 / s.c**2, 4 * h / s.c)
         root = math.sqrt(min(i.n[1 : i.L]))
-        out.hypothesis(
-            f"max(8h_C²/c², 4h_C/c) ≤ √m, h_C from i = {first}", need <= root, need, root
-        )
+        out.hypothesis(f"max(8h_C²/c², 4h_C/c) ≤ √m, h_C from i = {first}", need <= root, need,
+                       root)  # fmt: skip
     printed_condition = out.hypotheses[-1].holds
     _norm_recursion(i, out, k, s)
     rows = []
@@ -151,14 +144,10 @@ def lemma_4_2(i: Instance, out: Findings) -> None:
         low, high = float(norms.min()), float(norms.max())
         if as_printed(i):
             note = "needs a first pre-activation of variance σ_0², and ‖x‖² = d gives ν_0²"
-            out.at_least(
-                f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]), 0.5, note=note,
-                erratum=True, key="least-norm", l=l,
-            )  # fmt: skip
-            out.at_most(
-                f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]), 1.5, note=note,
-                erratum=True, key="largest-norm", l=l,
-            )  # fmt: skip
+            out.at_least(f"min_i ‖α^({l})‖² ≥ c m_{l}/2, as printed", rounded(low, i.n[l]), 0.5,
+                         note=note, erratum=True, key="least-norm", l=l)  # fmt: skip
+            out.at_most(f"max_i ‖α^({l})‖² ≤ 3c m_{l}/2, as printed", rounded(high, i.n[l]), 1.5,
+                        note=note, erratum=True, key="largest-norm", l=l)  # fmt: skip
         scaled = _rescaled(i, s, seed=i.seed)[l] / (s.c * i.n[l])
         inner = s.h(l, 0) / (2 * s.h(hidden, 0))
         rows.append((l, low, high, float(scaled.min()), float(scaled.max()), 1 - inner, 1 + inner))
@@ -211,19 +200,17 @@ def _norm_recursion(i: Instance, out: Findings, k: Layers, s: Setting) -> None:
             gap = (moments - s.c).abs() - M**2 * (a - s.sigma_sq).abs()
             at = int(gap.argmax())
             bar = 1e-10 * (s.c + float(moments[at]))
-            out.at_most(
-                f"|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|, layer {l}",
-                Quantity(abs(float(moments[at]) - s.c), bar),
-                rounded(M**2 * abs(float(a[at]) - s.sigma_sq), i.n[l - 1]), key="variance", l=l,
-            )  # fmt: skip
+            out.at_most(f"|c_(φ,√a_i) − c_(φ,σ0)| ≤ M²|a_i − σ_0²|, layer {l}",
+                        Quantity(abs(float(moments[at]) - s.c), bar),
+                        rounded(M**2 * abs(float(a[at]) - s.sigma_sq), i.n[l - 1]), key="variance",
+                        l=l)  # fmt: skip
         before, after = (torch.linalg.vector_norm(i.F(j), dim=1) for j in (l - 1, l))
         bias = float(i.model.biases[l - 1].detach().norm()) if len(i.model.biases) else 0
         reach = abs(phi.at_zero) * math.sqrt(i.n[l]) + M * (i.op_norm(l).value * before + bias)
         at = int((after - reach).argmax())
-        out.at_most(
-            f"‖α^({l})‖ ≤ |φ(0)|√m + M‖W^({l})‖‖α^({l - 1})‖", rounded(after[at], 8 * i.n[l]),
-            rounded(reach[at], 8 * sum(i.n)), key="growth", l=l,
-        )  # fmt: skip
+        out.at_most(f"‖α^({l})‖ ≤ |φ(0)|√m + M‖W^({l})‖‖α^({l - 1})‖",
+                    rounded(after[at], 8 * i.n[l]), rounded(reach[at], 8 * sum(i.n)), key="growth",
+                    l=l)  # fmt: skip
 
 
 def _rescaled(i: Instance, s: Setting, seed: int) -> list[Tensor]:
@@ -256,28 +243,20 @@ def lemma_4_3(i: Instance, out: Findings) -> None:
         for r in ORDERS:
             mu_sq = k.mu_sq(l + 1, r)
             power = k.lambda_power(l + 1, r)
-            out.at_least(
-                f"λ_{l + 1} ≥ min μ_{r}² λ_min(C^∘{r})", value, mu_sq * power, key="hermite",
-                l=l + 1, r=r,
-            )  # fmt: skip
+            out.at_least(f"λ_{l + 1} ≥ min μ_{r}² λ_min(C^∘{r})", value, mu_sq * power,
+                         key="hermite", l=l + 1, r=r)  # fmt: skip
             gram = i.lambda_features(l) * i.beta[l + 1] ** 2
-            out.at_least(
-                f"λ_min(C^∘{r}) ≥ min a^{r - 1} ν²λ_min(A^({l})A^({l})ᵀ)/m, layer {l + 1}", power,
-                k.least_power(l + 1, r) * gram, key="power", l=l + 1, r=r,
-            )  # fmt: skip
+            out.at_least(f"λ_min(C^∘{r}) ≥ min a^{r - 1} ν²λ_min(A^({l})A^({l})ᵀ)/m, layer {l + 1}",
+                         power, k.least_power(l + 1, r) * gram, key="power", l=l + 1, r=r)  # fmt: skip
             if l == 0:
                 continue
             printed, corrected = k.printed(l, r), k.corrected(l, r)
             if as_printed(i):
-                out.at_least(
-                    f"λ_{l + 1}, r = {r}, as printed", value, k.smallest(1) * printed, erratum=True,
-                    key="printed", l=l + 1, r=r,
-                )  # fmt: skip
+                out.at_least(f"λ_{l + 1}, r = {r}, as printed", value, k.smallest(1) * printed,
+                             erratum=True, key="printed", l=l + 1, r=r)  # fmt: skip
             if on_event:
-                out.at_least(
-                    f"λ_{l + 1}, r = {r}, corrected, on the event", value,
-                    corrected * k.smallest(1), key="corrected", l=l + 1, r=r,
-                )  # fmt: skip
+                out.at_least(f"λ_{l + 1}, r = {r}, corrected, on the event", value,
+                             corrected * k.smallest(1), key="corrected", l=l + 1, r=r)  # fmt: skip
             ratio = value.value / k.smallest(1).value if k.smallest(1).value else math.nan
             rows.append((l + 1, r, printed.value, corrected.value, ratio))
     if rows:
@@ -286,10 +265,8 @@ def lemma_4_3(i: Instance, out: Findings) -> None:
     together = Quantity(0.0)
     for part in ladder:
         together = together + part
-    out.at_least(
-        f"λ_1 ≥ Σ_(r ≤ {ORDERS[-1]}) min μ_r² λ_min(C^∘r), r ≥ 1", k.smallest(1), together,
-        key="ladder",
-    )  # fmt: skip
+    out.at_least(f"λ_1 ≥ Σ_(r ≤ {ORDERS[-1]}) min μ_r² λ_min(C^∘r), r ≥ 1", k.smallest(1), together,
+                 key="ladder")  # fmt: skip
 
 
 @PAPER.statement(
@@ -309,14 +286,10 @@ def remark_4_6(i: Instance, out: Findings) -> None:
     for l in range(1, i.L):
         for r in ORDERS:
             bound = k.mu_sq(l, r) * k.least_power(l, r) * k.lambda_power(l, 1)
-            out.at_least(
-                f"λ_{l} ≥ min μ_{r}² min a^{r - 1} λ_min(C)", k.smallest(l), bound,
-                key="hermite-variance", l=l, r=r,
-            )  # fmt: skip
+            out.at_least(f"λ_{l} ≥ min μ_{r}² min a^{r - 1} λ_min(C)", k.smallest(l), bound,
+                         key="hermite-variance", l=l, r=r)  # fmt: skip
         mean = second_moment(i.network.activation, float(k.variances(l).mean()))
         mu_0 = float(k.coefficients(l).values[:, 0].square().min())
         bar = U * 1e4 * mean
-        out.scaling(
-            f"μ_0² at layer {l}", Quantity(mu_0, bar), "O", max(mean, 1e-300), "E φ²",
-            key="mean-coefficient", l=l,
-        )  # fmt: skip
+        out.scaling(f"μ_0² at layer {l}", Quantity(mu_0, bar), "O", max(mean, 1e-300), "E φ²",
+                    key="mean-coefficient", l=l)  # fmt: skip

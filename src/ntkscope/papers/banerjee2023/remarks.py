@@ -13,7 +13,7 @@ from scipy.integrate import IntegrationWarning, quad
 from ntkscope.activations.hermite import hermite_coefficients, hermite_polynomials
 from ntkscope.data import summarize
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.networks.network import MLP
+from ntkscope.networks.mlp import MLP
 from ntkscope.papers.banerjee2023 import PAPER
 from ntkscope.papers.banerjee2023.layers import (
     ORDERS,
@@ -57,17 +57,13 @@ def definition_4_1(i: Instance, out: Findings) -> None:
             worst = max(worst, float((np.abs(ours[r] - exact) / np.maximum(scale, 1e-300)).max()))
             p = (Polynomial([0.0, 1.0 / a]) * p - p.deriv()) / math.sqrt(r + 1)
         bar = 1e3 * U
-        out.equal(
-            f"eq. 5 by recurrence, a = {a:g}, relative distance", Quantity(worst, bar), 0.0,
-            key="recurrence", a=a,
-        )  # fmt: skip
+        out.equal(f"eq. 5 by recurrence, a = {a:g}, relative distance", Quantity(worst, bar), 0.0,
+                  key="recurrence", a=a)  # fmt: skip
         gram = (ours * weights) @ ours.T * a ** np.arange(7)[:, None]
         off = float(np.abs(gram - np.eye(7)).max())
         bar = 1e5 * U * max(1.0, a**-6, a**6)
-        out.equal(
-            f"a^r E[H_rH_s] = δ_rs, a = {a:g}, distance", Quantity(off, bar), 0.0, key="orthogonal",
-            a=a,
-        )  # fmt: skip
+        out.equal(f"a^r E[H_rH_s] = δ_rs, a = {a:g}, distance", Quantity(off, bar), 0.0,
+                  key="orthogonal", a=a)  # fmt: skip
         _series(i, out, a)
     _unweighted(i, out)
 
@@ -80,10 +76,8 @@ def _series(i: Instance, out: Findings, a: float) -> None:
     tail = float(table.tails[0, -1])
     bar = 1e-12 * total + 4 * table.error * math.sqrt(total)
     corrected = Quantity(total - float(alpha_sq.sum()), bar)
-    out.equal(
-        f"E(φ − Σ_(r≤{SERIES}) a^r μ_r H_r)² = tail, a = {a:g}", corrected, Quantity(tail, bar),
-        key="corrected", a=a,
-    )  # fmt: skip
+    out.equal(f"E(φ − Σ_(r≤{SERIES}) a^r μ_r H_r)² = tail, a = {a:g}", corrected,
+              Quantity(tail, bar), key="corrected", a=a)  # fmt: skip
     if a != 1.0:
         # ⟨φ, H_r⟩ = a^{-r/2}α_r and ‖H_r‖² = a^{-r}, so with coefficient a^{-r/2}α_r each term
         # leaves α²(1 − a^{-r})²
@@ -92,10 +86,8 @@ def _series(i: Instance, out: Findings, a: float) -> None:
         wrong = (2 * size.sqrt() + table.error) * table.error * factors
         rest = Quantity(total - float(size.sum()), bar)
         printed = Quantity(float((size * factors).sum()), float(wrong.sum())) + rest
-        out.at_most(
-            f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}", printed, rest,
-            erratum=True, key="printed", a=a,
-        )  # fmt: skip
+        out.at_most(f"E(φ − Σ_(r≤{PRINTED}) μ_r H_r)² ≤ tail, eq. 7 as printed, a = {a:g}", printed,
+                    rest, erratum=True, key="printed", a=a)  # fmt: skip
 
 
 def _unweighted(i: Instance, out: Findings) -> None:
@@ -171,10 +163,8 @@ def remark_4_2b(i: Instance, out: Findings) -> None:
     if pair is not None and distance is not None and i.slope is not None:
         # E(φ(u) − φ(u′))²/2 ≤ M² E(u − u′)²/2
         bound = (i.slope * i.beta[1] * distance) ** 2 / 2
-        out.at_most(
-            "λ_1 ≤ M²ν²‖x̄_i − x̄_j‖²/2, the nearest pair", k.smallest(1),
-            Quantity(bound, 1e-12 * bound), key="nearest-pair",
-        )  # fmt: skip
+        out.at_most("λ_1 ≤ M²ν²‖x̄_i − x̄_j‖²/2, the nearest pair", k.smallest(1),
+                    Quantity(bound, 1e-12 * bound), key="nearest-pair")  # fmt: skip
 
 
 @PAPER.statement(
@@ -197,7 +187,5 @@ def remark_4_3(i: Instance, out: Findings) -> None:
         biases = [b.detach() for b in i.model.biases] or None
         model = MLP(i.network, [*weights, v], biases)
         value = i.lambda_K if name == "v_0" else smallest_eigenvalue(empirical_ntk(model, i.X))
-        out.at_least(
-            f"λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m, v = {name}", quantity(value), bound,
-            key="last-layer", v=name,
-        )  # fmt: skip
+        out.at_least(f"λ_min(K) ≥ λ_min(A^(L)A^(L)ᵀ)/m, v = {name}", quantity(value), bound,
+                     key="last-layer", v=name)  # fmt: skip

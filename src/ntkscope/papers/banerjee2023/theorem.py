@@ -35,19 +35,15 @@ def lambda_one(i: Instance, out: Findings) -> None:
     matrix, error = k.expected(1)
     value = k.smallest(1)
     out.at_least("λ_1 ≥ 0", value, 0.0, key="positive")
-    out.at_most(
-        "λ_1 ≤ min_i E φ(x_iᵀg/√d)²", value, Quantity(float(matrix.diagonal().min()), error),
-        key="least-moment",
-    )  # fmt: skip
+    out.at_most("λ_1 ≤ min_i E φ(x_iᵀg/√d)²", value,
+                Quantity(float(matrix.diagonal().min()), error), key="least-moment")  # fmt: skip
     vectors = torch.linalg.eigh(matrix)[1]
     for name, v in (("v_min", vectors[:, 0]), ("v_max", vectors[:, -1])):
         form = value if name == "v_min" else Quantity(float(v @ matrix @ v), error)
         mean = monte_carlo(i, k, v, "lambda-1", form.value)
         left = "λ_1" if name == "v_min" else "λ_max"
-        out.equal(
-            f"{left} = E_g ⟨φ(Xg/√d), {name}⟩² by Monte Carlo", form, mean, key="monte-carlo",
-            v=name,
-        )  # fmt: skip
+        out.equal(f"{left} = E_g ⟨φ(Xg/√d), {name}⟩² by Monte Carlo", form, mean, key="monte-carlo",
+                  v=name)  # fmt: skip
     for l in range(1, i.L):
         out.scaling(f"λ_{l}", k.smallest(l), "Θ", 1.0, "1", key="lambda", l=l)
 
@@ -72,26 +68,20 @@ def theorem_4_1(i: Instance, out: Findings) -> None:
     for l in range(i.L - 1):
         part = i.lambda_features(l) * i.min_norm_sq(i.B(l + 1))
         total = total + part * i.network.scales[l] ** 2
-    out.at_least(
-        "λ_min(K) ≥ Σ_l λ_min(A^(l-1)A^(l-1)ᵀ)/m_(l-1) · min‖B_l‖² + the last", value, total,
-        key="shared.schur-sum",
-    )  # fmt: skip
+    out.at_least("λ_min(K) ≥ Σ_l λ_min(A^(l-1)A^(l-1)ᵀ)/m_(l-1) · min‖B_l‖² + the last", value,
+                 total, key="shared.schur-sum")  # fmt: skip
     r, constant = k.best(k.hidden - 1, printed=True)
     if as_printed(i):
-        out.at_least(
-            f"λ_min(K) ≥ c_0 λ_1 as printed (r = {r})", value, k.smallest(1) * constant,
-            erratum=True, key="printed", r=r,
-        )  # fmt: skip
+        out.at_least(f"λ_min(K) ≥ c_0 λ_1 as printed (r = {r})", value, k.smallest(1) * constant,
+                     erratum=True, key="printed", r=r)  # fmt: skip
     else:
         out.note("The printed constant is for the ntk parameterization with ν_0: not compared.")
     r, corrected = k.best(k.hidden - 1, printed=False)
     met = [k.event(l) for l in range(1, i.L)]
     if all(met):
         bound = corrected * k.smallest(1) * (share * i.n[top] / 4)
-        out.at_least(
-            f"λ_min(K) ≥ corrected c_0 λ_1 on Lemma 4.1's event (r = {r})", value, bound,
-            key="corrected", r=r,
-        )  # fmt: skip
+        out.at_least(f"λ_min(K) ≥ corrected c_0 λ_1 on Lemma 4.1's event (r = {r})", value, bound,
+                     key="corrected", r=r)  # fmt: skip
     else:
         out.note(
             f"Lemma 4.1's event fails in layers {[l + 1 for l, m in enumerate(met) if not m]}."
@@ -121,6 +111,5 @@ def remark_4_1(i: Instance, out: Findings) -> None:
         out.hypothesis("ν_0² ≤ 1, for which h_C(L) = O(L)", s.nu_sq <= 1 + 1e-12, s.nu_sq, 1.0,
                        "ν_0² ≥ 1 always; 1 only in the limit σ_0 → 0 or for linear φ")  # fmt: skip
     out.scaling("h_C(L), i from 1 (Remark 4.1)", h1, "O", float(hidden), "L", key="depth-sum-1")
-    out.scaling(
-        "h_C(L), i from 0 (Lemma 4.2)", h0, "O", float(hidden + 1), "L + 1", key="depth-sum-0"
-    )
+    out.scaling("h_C(L), i from 0 (Lemma 4.2)", h0, "O", float(hidden + 1), "L + 1",
+                key="depth-sum-0")  # fmt: skip

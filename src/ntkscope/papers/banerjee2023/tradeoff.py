@@ -44,28 +44,20 @@ def tradeoff(i: Instance, out: Findings) -> None:
     for row in rows:
         at = f"at σ_0² = {row.sigma_sq:g}"
         if slope is not None:
-            out.at_least(
-                f"ν_0 ≥ 1/M {at}", Quantity(row.nu, 1e-9 * row.nu), 1 / slope, key="nu",
-                sigma_sq=row.sigma_sq,
-            )  # fmt: skip
+            out.at_least(f"ν_0 ≥ 1/M {at}", Quantity(row.nu, 1e-9 * row.nu), 1 / slope, key="nu",
+                         sigma_sq=row.sigma_sq)  # fmt: skip
         if slope is not None and row.sigma_sq <= 0.25:
-            out.at_most(
-                f"γ ≤ 1 {at} ≤ 1/4, which the poly(L) bound needs",
-                Quantity(row.gamma, 1e-9 * row.gamma), 1.0, erratum=True, key="hessian",
-                sigma_sq=row.sigma_sq,
-            )  # fmt: skip
+            out.at_most(f"γ ≤ 1 {at} ≤ 1/4, which the poly(L) bound needs",
+                        Quantity(row.gamma, 1e-9 * row.gamma), 1.0, erratum=True, key="hessian",
+                        sigma_sq=row.sigma_sq)  # fmt: skip
         measured = Quantity(row.lambda_K, row.error_K)
         bound = Quantity(row.printed * row.lambda_1, row.error_printed)
-        out.at_least(
-            f"λ_min(K) ≥ c_0 λ_1 as printed {at}", measured, bound, erratum=True, key="printed",
-            sigma_sq=row.sigma_sq,
-        )  # fmt: skip
+        out.at_least(f"λ_min(K) ≥ c_0 λ_1 as printed {at}", measured, bound, erratum=True,
+                     key="printed", sigma_sq=row.sigma_sq)  # fmt: skip
         if row.event:
             corrected = Quantity(row.corrected * row.lambda_1, row.error_bound)
-            out.at_least(
-                f"λ_min(K) ≥ corrected c_0 λ_1 {at}", measured, corrected, key="corrected",
-                sigma_sq=row.sigma_sq,
-            )  # fmt: skip
+            out.at_least(f"λ_min(K) ≥ corrected c_0 λ_1 {at}", measured, corrected, key="corrected",
+                         sigma_sq=row.sigma_sq)  # fmt: skip
     out.note("σ_1 of §5 is not defined there; γ is taken at ρ = 0, its least value.")
     out.note(f"On the first {min(i.N, _ROWS)} samples, ntk parameterization, seed {i.seed}.")
 

@@ -27,9 +27,8 @@ def overparameterization(i: Instance, out: Findings) -> None:
     pairs = i.n[i.L - 2] * i.n[i.L - 1]
     out.order_of("eq. 4: N log⁸N = o(n_(L-2) n_(L-1))", i.N * math.log(i.N) ** 8, pairs,
                  at_least=False)  # fmt: skip
-    out.hypothesis(
-        "N ≤ n_(L-2) n_(L-1), without which K_(L-2) is singular", pairs >= i.N, i.N, pairs
-    )
+    out.hypothesis("N ≤ n_(L-2) n_(L-1), without which K_(L-2) is singular", pairs >= i.N, i.N,
+                   pairs)  # fmt: skip
     if i.N > 1:
         gamma = math.log(i.n[i.L - 1]) / math.log(i.N)
         out.hypothesis("eq. 5: N^γ = O(n_(L-1)) for some γ > 0", gamma > 0, gamma, 0.0,
@@ -65,9 +64,8 @@ def data_scaling(i: Instance, out: Findings) -> None:
     centred = (x - x.mean(dim=0)).square().sum(dim=1).mean()
     length = len(x) + i.d + 4
     out.at_most("(E‖x‖)² ≤ E‖x‖²", rounded(mean**2, length), rounded(square, length), key="jensen")
-    out.at_most(
-        "E‖x − Ex‖² ≤ E‖x‖²", rounded(centred, length), rounded(square, length), key="variance"
-    )
+    out.at_most("E‖x − Ex‖² ≤ E‖x‖²", rounded(centred, length), rounded(square, length),
+                key="variance")  # fmt: skip
     out.scaling("E‖x‖", float(mean), "Θ", math.sqrt(i.d), "√d", key="norm")
     out.scaling("E‖x‖²", float(square), "Θ", i.d, "d", key="norm-sq")
     out.scaling("E‖x − Ex‖²", float(centred), "Ω", i.d, "d", key="centred-norm-sq")
@@ -105,9 +103,8 @@ def lipschitz_concentration(i: Instance, out: Findings) -> None:
         variance = sample_variance(values)
         if isinstance(i.distribution, Gaussian):
             out.at_most(f"Var {name} ≤ 1", variance, 1.0, key="poincare", h=name)
-        out.scaling(
-            f"standard deviation of {name}", variance.sqrt(), "O", 1.0, "1", key="deviation", h=name
-        )
+        out.scaling(f"standard deviation of {name}", variance.sqrt(), "O", 1.0, "1",
+                    key="deviation", h=name)  # fmt: skip
     if isinstance(i.distribution, BinaryCube):
         out.note(
             "On the binary cube only convex Lipschitz functions concentrate: the last distance is "
@@ -157,9 +154,8 @@ def activation(i: Instance, out: Findings) -> None:
             scale = float(function(left).abs().max() + function(right).abs().max())
             left_side = Quantity(float(moved.flatten()[at]), 16 * U * (scale + 1))
             name = f"|{what}(a) − {what}(b)| ≤ {'M' if what == 'φ' else 'M′'}|a − b|, layer {l}"
-            out.at_most(
-                name, left_side, float(allowed.flatten()[at]), key="lipschitz", of=what, l=l
-            )
+            out.at_most(name, left_side, float(allowed.flatten()[at]), key="lipschitz", of=what,
+                        l=l)  # fmt: skip
 
 
 @PAPER.statement(
@@ -188,10 +184,8 @@ def pyramid(i: Instance, out: Findings) -> None:
 def minimum_overparameterization(i: Instance, out: Findings) -> None:
     overparameterization(i, out)
     pairs = i.n[i.L - 2] * i.n[i.L - 1]
-    out.scaling(
-        "N log⁸N", i.N * math.log(max(i.N, 2)) ** 8, "O", pairs, "n_(L-2) n_(L-1)",
-        note="log⁸ makes the constant huge at any N that can be run", key="samples-log",
-    )  # fmt: skip
+    out.scaling("N log⁸N", i.N * math.log(max(i.N, 2)) ** 8, "O", pairs, "n_(L-2) n_(L-1)",
+                note="log⁸ makes the constant huge at any N that can be run", key="samples-log")  # fmt: skip
     out.scaling("N", i.N, "O", pairs, "n_(L-2) n_(L-1)", key="samples")
     if pairs < i.N:
         names = [t.name for t in i.kernel.terms]

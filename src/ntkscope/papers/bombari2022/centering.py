@@ -38,9 +38,8 @@ def centred_jacobian(i: Instance, out: Findings) -> None:
         for b in range(a, len(rows)):
             direct = Quantity(float(left @ rows[b]), c.rounding)
             fast = Quantity(float(c.kernel("full")[a, b]), c.rounding)
-            out.equal(
-                f"(J̃J̃ᵀ)_{a + 1}{b + 1} from its rows", fast, direct, key="rows", a=a + 1, b=b + 1
-            )
+            out.equal(f"(J̃J̃ᵀ)_{a + 1}{b + 1} from its rows", fast, direct, key="rows", a=a + 1,
+                      b=b + 1)  # fmt: skip
 
 
 @PAPER.statement(
@@ -53,24 +52,17 @@ def centred_jacobian(i: Instance, out: Findings) -> None:
 )
 def step_a(i: Instance, out: Findings) -> None:
     c = begin(i, out)
-    out.at_least(
-        "λ_min(JJᵀ) ≥ λ_min(J_FBJ_FBᵀ) − max û²‖B̃‖² − max v̂²‖F̃‖²", c.smallest("J"),
-        c.smallest("FB") - c.step_a_loss, key="loss",
-    )  # fmt: skip
+    out.at_least("λ_min(JJᵀ) ≥ λ_min(J_FBJ_FBᵀ) − max û²‖B̃‖² − max v̂²‖F̃‖²", c.smallest("J"),
+                 c.smallest("FB") - c.step_a_loss, key="loss")  # fmt: skip
     u, v = c.along_mean(c.Ft, c.F_mean), c.along_mean(c.Bt, c.B_mean)
     projected = (c.Ft @ c.Ft.T - torch.outer(u, u)) * (c.Bt @ c.Bt.T - torch.outer(v, v))
-    out.at_least(
-        "λ_min(JJᵀ − F̃PF̃ᵀ ∘ B̃QB̃ᵀ) ≥ 0", c.difference(c.kernel("J"), projected), 0.0,
-        note="P, Q project orthogonally to the means", key="projected",
-    )  # fmt: skip
+    out.at_least("λ_min(JJᵀ − F̃PF̃ᵀ ∘ B̃QB̃ᵀ) ≥ 0", c.difference(c.kernel("J"), projected), 0.0,
+                 note="P, Q project orthogonally to the means", key="projected")  # fmt: skip
     loss = c.sampled("FB") - c.smallest("J")
-    out.scaling(
-        "λ_min(J_FBJ_FBᵀ) − λ_min(JJᵀ)", loss, "O", size(i), "β_L² n_(L-2) n_(L-1)",
-        note="the paper has o(·)", key="drop",
-    )  # fmt: skip
-    out.scaling(
-        "explicit loss", c.step_a_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)", key="explicit-loss"
-    )
+    out.scaling("λ_min(J_FBJ_FBᵀ) − λ_min(JJᵀ)", loss, "O", size(i), "β_L² n_(L-2) n_(L-1)",
+                note="the paper has o(·)", key="drop")  # fmt: skip
+    out.scaling("explicit loss", c.step_a_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)",
+                key="explicit-loss")  # fmt: skip
     _difference_note(out, c, "FB")
 
 
@@ -92,10 +84,8 @@ def _difference_note(out: Findings, c: Centred, name: str) -> None:
 )
 def step_b(i: Instance, out: Findings) -> None:
     c = begin(i, out)
-    out.at_least(
-        "λ_min(J_FBJ_FBᵀ) ≥ λ_min(J̃J̃ᵀ) − ‖a/m − m1‖²", c.smallest("FB"),
-        c.smallest("full") - c.step_b_loss, key="loss",
-    )  # fmt: skip
+    out.at_least("λ_min(J_FBJ_FBᵀ) ≥ λ_min(J̃J̃ᵀ) − ‖a/m − m1‖²", c.smallest("FB"),
+                 c.smallest("full") - c.step_b_loss, key="loss")  # fmt: skip
     m = math.sqrt(c.product_mean_sq)
     if m > 0:
         p = c.along / m
@@ -104,17 +94,12 @@ def step_b(i: Instance, out: Findings) -> None:
         error = float((rebuilt - c.kernel("FB")).abs().max())
         # p and q are large where m is small, and their difference cancels
         bar = c.rounding + 16 * U * float(p.abs().max() + m) ** 2
-        out.equal(
-            "J_FBJ_FBᵀ − (J̃J̃ᵀ + ppᵀ − qqᵀ), largest entry", Quantity(error, bar), 0.0,
-            key="rank-two",
-        )  # fmt: skip
-    out.scaling(
-        "λ_min(J̃J̃ᵀ) − λ_min(J_FBJ_FBᵀ)", c.sampled("full") - c.sampled("FB"), "O", size(i),
-        "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)", key="drop",
-    )  # fmt: skip
-    out.scaling(
-        "explicit loss", c.step_b_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)", key="explicit-loss"
-    )
+        out.equal("J_FBJ_FBᵀ − (J̃J̃ᵀ + ppᵀ − qqᵀ), largest entry", Quantity(error, bar), 0.0,
+                  key="rank-two")  # fmt: skip
+    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(J_FBJ_FBᵀ)", c.sampled("full") - c.sampled("FB"), "O",
+                size(i), "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)", key="drop")  # fmt: skip
+    out.scaling("explicit loss", c.step_b_loss, "O", size(i), "β_L² n_(L-2) n_(L-1)",
+                key="explicit-loss")  # fmt: skip
 
 
 @PAPER.statement(
@@ -128,19 +113,15 @@ def step_b(i: Instance, out: Findings) -> None:
 def jacobian_centring(i: Instance, out: Findings) -> None:
     c = begin(i, out)
     loss = c.step_a_loss + c.step_b_loss
-    out.at_least(
-        "λ_min(JJᵀ) ≥ λ_min(J̃J̃ᵀ) − both losses", c.smallest("J"), c.smallest("full") - loss,
-        key="loss",
-    )  # fmt: skip
+    out.at_least("λ_min(JJᵀ) ≥ λ_min(J̃J̃ᵀ) − both losses", c.smallest("J"),
+                 c.smallest("full") - loss, key="loss")  # fmt: skip
     names = {"J": "J", "FB": "J_FB", "full": "J̃"}
     rows = [
         (label, c.smallest(n).value, c.smallest(n).value / size(i)) for n, label in names.items()
     ]
     out.table("The three Jacobians", ("Jacobian", "λ_min", "λ_min/(β_L² n_(L-2) n_(L-1))"), rows)
-    out.scaling(
-        "λ_min(J̃J̃ᵀ) − λ_min(JJᵀ)", c.sampled("full") - c.smallest("J"), "O", size(i),
-        "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)", key="drop",
-    )  # fmt: skip
+    out.scaling("λ_min(J̃J̃ᵀ) − λ_min(JJᵀ)", c.sampled("full") - c.smallest("J"), "O", size(i),
+                "β_L² n_(L-2) n_(L-1)", note="the paper has o(·)", key="drop")  # fmt: skip
     _difference_note(out, c, "full")
 
 
@@ -162,10 +143,8 @@ def compared(i: Instance, out: Findings) -> None:
     for name, label in labels.items():
         difference = c.kernel("J") - c.kernel(name)
         low = c.difference(c.kernel("J"), c.kernel(name))
-        out.at_least(
-            f"λ_min(JJᵀ) ≥ λ_min({label}) + λ_min(difference)", c.smallest("J"),
-            c.smallest(name) + low, key="weyl", centred=name,
-        )  # fmt: skip
+        out.at_least(f"λ_min(JJᵀ) ≥ λ_min({label}) + λ_min(difference)", c.smallest("J"),
+                     c.smallest(name) + low, key="weyl", centred=name)  # fmt: skip
         top = float(torch.linalg.eigvalsh(difference)[-1])
         rows.append((label, c.smallest(name).value, low.value, top))
     out.table("Centred", ("what is centred", "λ_min", "λ_min of the difference",

@@ -32,24 +32,19 @@ def restricted_isometry(i: Instance, out: Findings) -> None:
     out.at_most("λ_min(J̃J̃ᵀ) ≤ η_min²", value, Quantity(eta_min, c.rounding), key="least-row")
     off = K.abs().sum(dim=1) - eta_sq.abs()
     gershgorin = Quantity(float((eta_sq - off).min()), c.rounding * len(K))
-    out.at_least(
-        "λ_min(J̃J̃ᵀ) ≥ min_i (η_i² − Σ_(j≠i) |⟨J̃_i, J̃_j⟩|)", value, gershgorin, key="gershgorin"
-    )
+    out.at_least("λ_min(J̃J̃ᵀ) ≥ min_i (η_i² − Σ_(j≠i) |⟨J̃_i, J̃_j⟩|)", value, gershgorin,
+                 key="gershgorin")  # fmt: skip
     psi = sub_exponential_norm(c)
     n = i.n[i.L - 2] * i.n[i.L - 1]
     xi = psi + math.sqrt(eta_max / n)
     delta = xi**2 * len(K) ** 0.25 * n**0.75
     out.scaling("η_min²", eta_min, "Ω", size(i), "β_L² n_(L-2) n_(L-1)", key="least-row-size")
     out.scaling("η_max²", eta_max, "O", size(i), "β_L² n_(L-2) n_(L-1)", key="largest-row-size")
-    out.scaling(
-        "ψ, from below", psi, "O", i.beta[i.L], "β_L",
-        note="the largest over the directions tried; the supremum may be larger", key="psi",
-    )  # fmt: skip
-    out.scaling(
-        "η_min² − λ_min(J̃J̃ᵀ)", eta_min - value, "O", delta, "ξ² N^(1/4) (nn)^(3/4)",
-        note="the constant C that this instance needs, with K = 1 and K′ = η_max/√(nn)",
-        key="shortfall",
-    )  # fmt: skip
+    out.scaling("ψ, from below", psi, "O", i.beta[i.L], "β_L",
+                note="the largest over the directions tried; the supremum may be larger", key="psi")  # fmt: skip
+    out.scaling("η_min² − λ_min(J̃J̃ᵀ)", eta_min - value, "O", delta, "ξ² N^(1/4) (nn)^(3/4)",
+                note="the constant C that this instance needs, with K = 1 and K′ = η_max/√(nn)",
+                key="shortfall")  # fmt: skip
     out.table("Eq. 13", ("ψ, from below", "η_min", "η_max", "ξ = ψ + η_max/√(nn)", "Δ at C = 1",
               "η_min² − Δ", "λ_min(J̃J̃ᵀ)"), [(psi, math.sqrt(eta_min), math.sqrt(eta_max), xi, delta,
               eta_min - delta, value.value)])  # fmt: skip

@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.networks.network import MLP
+from ntkscope.kernels.mlp import mlp_ntk
+from ntkscope.networks.mlp import MLP
 from ntkscope.papers.bombari2022 import PAPER
 from ntkscope.papers.bombari2022.assumptions import setting
 from ntkscope.papers.bombari2022.gradients import pull_back
@@ -51,14 +51,10 @@ def gradient_descent_condition(i: Instance, out: Findings) -> None:
         # a σ below √(N u)·‖J‖ is rounding of its square
         bar = math.sqrt(64 * sum(i.n) * i.N * U) * max(high, beta)
         moved = Quantity(move, bar)
-        out.at_least(
-            f"‖J(θ) − J(θ_0)‖ ≥ |σ_min(J(θ)) − α|, {name}", moved, abs(low - alpha), key="smallest",
-            at_point=name,
-        )  # fmt: skip
-        out.at_least(
-            f"‖J(θ) − J(θ_0)‖ ≥ |‖J(θ)‖ − β|, {name}", moved, abs(high - beta), key="largest",
-            at_point=name,
-        )  # fmt: skip
+        out.at_least(f"‖J(θ) − J(θ_0)‖ ≥ |σ_min(J(θ)) − α|, {name}", moved, abs(low - alpha),
+                     key="smallest", at_point=name)  # fmt: skip
+        out.at_least(f"‖J(θ) − J(θ_0)‖ ≥ |‖J(θ)‖ − β|, {name}", moved, abs(high - beta),
+                     key="largest", at_point=name)  # fmt: skip
         rows.append((name, distance, low, high, move))
         # of a step whose change of J is rounding the quotient says nothing
         steepest = max(steepest, (move - bar) / distance)
@@ -69,15 +65,12 @@ def gradient_descent_condition(i: Instance, out: Findings) -> None:
     note = "refuted" if refuted else "not refuted by the points tried; the supremum is not computed"
     out.hypothesis("eq. 21: ‖J(θ_1) − J(θ_2)‖ ≤ α²/(2β) in the ball", False if refuted else None,
                    largest, allowed, note)  # fmt: skip
-    out.scaling(
-        "α² at θ_0", alpha**2, "Ω", i.beta[i.L] ** 2 * i.n[i.L - 2] * i.n[i.L - 1],
-        "β_L² n_(L-2) n_(L-1)", key="alpha",
-    )  # fmt: skip
+    out.scaling("α² at θ_0", alpha**2, "Ω", i.beta[i.L] ** 2 * i.n[i.L - 2] * i.n[i.L - 1],
+                "β_L² n_(L-2) n_(L-1)", key="alpha")  # fmt: skip
     out.scaling("R", radius, "O", math.sqrt(i.N) / alpha, "√N/α", key="radius")
-    out.scaling(
-        "Lipschitz constant of θ ↦ J(θ) in the ball, from below", steepest, "O", allowed / radius,
-        "α²/(2βR), what eq. 21 allows over the whole ball", key="lipschitz",
-    )  # fmt: skip
+    out.scaling("Lipschitz constant of θ ↦ J(θ) in the ball, from below", steepest, "O",
+                allowed / radius, "α²/(2βR), what eq. 21 allows over the whole ball",
+                key="lipschitz")  # fmt: skip
     out.note(f"Labels Y ~ N(0, I); α = {alpha:.4g}, β = {beta:.4g}, R = {radius:.4g}.")
 
 
@@ -97,7 +90,7 @@ def _moves(i: Instance, residual: Tensor, radius: float) -> list[tuple[str, floa
         moved = _moved(i.model, [t * (step / max(norm, 1e-300)) for t in direction])
         X = i.X.to(i.model.dtype)
         try:
-            kernel = empirical_ntk(moved, X)
+            kernel = mlp_ntk(moved, X)
         except ValueError:
             continue  # the network overflows there
         here, there = i.K, kernel.dense()

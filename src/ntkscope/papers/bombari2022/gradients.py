@@ -45,10 +45,8 @@ def hadamard_sum(i: Instance, out: Findings) -> None:
             scale = sum(_scale(i, a, k) * _scale(i, b, k) for k in range(i.L))
             bar = rounded(1.0, autograd_length(i)).error * scale
             left = Quantity(float(i.K[a, b]), bar)
-            out.equal(
-                f"K_{a + 1}{b + 1} = ⟨∇f(x_{a + 1}), ∇f(x_{b + 1})⟩", left,
-                Quantity(float(flat[a] @ flat[b]), bar), key="autograd", a=a + 1, b=b + 1,
-            )  # fmt: skip
+            out.equal(f"K_{a + 1}{b + 1} = ⟨∇f(x_{a + 1}), ∇f(x_{b + 1})⟩", left,
+                      Quantity(float(flat[a] @ flat[b]), bar), key="autograd", a=a + 1, b=b + 1)  # fmt: skip
     out.note(f"By autograd on {len(rows)} rows; the full Jacobian is never formed.")
 
 
@@ -77,10 +75,8 @@ def signals(i: Instance, out: Findings) -> None:
             scale *= float(i.weight(i.L).norm())
             error = float(torch.linalg.vector_norm(direct - i.B(k)[row]))
             bar = rounded(1.0, 4 * sum(i.n)).error * scale
-            out.equal(
-                f"(B_{k})_{row + 1} = Σ_{k}(ΠW_lΣ_l)W_L, distance", Quantity(error, bar), 0.0,
-                key="signals", k=k, row=row + 1,
-            )  # fmt: skip
+            out.equal(f"(B_{k})_{row + 1} = Σ_{k}(ΠW_lΣ_l)W_L, distance", Quantity(error, bar), 0.0,
+                      key="signals", k=k, row=row + 1)  # fmt: skip
     last = Quantity(float((i.B(i.L) - 1).abs().max()))
     out.equal("(B_L)_i = 1, distance", last, 0.0, key="last-signal")
 
@@ -103,10 +99,8 @@ def jacobian_rows(i: Instance, out: Findings) -> None:
         product = torch.outer(i.F(k)[row], i.weight(i.L)[:, 0] * slope) * i.network.scales[k]
         error = float(torch.linalg.matrix_norm(by_autograd - product, "fro"))
         bar = rounded(1.0, autograd_length(i)).error * _scale(i, row, k)
-        out.equal(
-            f"row {row + 1}: ∂f/∂W_(L-1) = f ⊗ D_Lφ′, distance", Quantity(error, bar), 0.0,
-            key="rows", row=row + 1,
-        )  # fmt: skip
+        out.equal(f"row {row + 1}: ∂f/∂W_(L-1) = f ⊗ D_Lφ′, distance", Quantity(error, bar), 0.0,
+                  key="rows", row=row + 1)  # fmt: skip
 
 
 @PAPER.statement(
@@ -133,15 +127,11 @@ def memorization(i: Instance, out: Findings) -> None:
     top = float(i.kernel.diagonal().sum())
     bar = i.kernel.forming_error() + autograd_length(i) * U * top
     spread = bar * float(a.square().sum()) + autograd_length(i) * U * norm_sq
-    out.equal(
-        "‖θ′‖² = YᵀK⁻¹Y", Quantity(norm_sq, spread), Quantity(float(Y @ a), spread), key="norm"
-    )
-    out.at_most(
-        "‖θ′‖² ≤ ‖Y‖²/λ_min(K)",
-        Quantity(norm_sq, spread),
-        Quantity(size / i.lambda_K.value, size * i.lambda_K.error / i.lambda_K.lower**2),
-        key="norm-bound",
-    )
+    out.equal("‖θ′‖² = YᵀK⁻¹Y", Quantity(norm_sq, spread), Quantity(float(Y @ a), spread),
+              key="norm")  # fmt: skip
+    out.at_most("‖θ′‖² ≤ ‖Y‖²/λ_min(K)", Quantity(norm_sq, spread),
+                Quantity(size / i.lambda_K.value, size * i.lambda_K.error / i.lambda_K.lower**2),
+                key="norm-bound")  # fmt: skip
     start = _outputs(i, None, 0.0)
     rows = []
     for exponent in range(1, 9):
@@ -150,10 +140,9 @@ def memorization(i: Instance, out: Findings) -> None:
         rows.append((epsilon, float(torch.linalg.vector_norm(h - Y)) / math.sqrt(size)))
     best = min(rows, key=lambda r: r[1])
     out.table("‖h_ε − Y‖/‖Y‖, h_ε = (F_L(θ_0 + εθ′) − F_L(θ_0))/ε", ("ε", "relative error"), rows)
-    out.scaling(
-        "‖h_ε − Y‖/‖Y‖ at the best ε", best[1], "O", best[0], "ε",
-        note="h_ε is a network of the same depth and twice the hidden widths", key="distance",
-    )  # fmt: skip
+    out.scaling("‖h_ε − Y‖/‖Y‖ at the best ε", best[1], "O", best[0], "ε",
+                note="h_ε is a network of the same depth and twice the hidden widths",
+                key="distance")  # fmt: skip
     out.note("With biases or residual connections the doubled network is another one; J is theirs.")
 
 

@@ -48,17 +48,14 @@ def smallest_eigenvalue_bounds(i: Instance, out: Findings) -> None:
     out.at_least("λ_min(K) ≥ λ_min(K_(L-2))", value, i.lambda_term(i.L - 2), key="term", k=i.L - 2)
     diagonal = i.kernel.diagonal()
     length = max(t.inner for t in i.kernel.terms) + len(i.kernel.terms) + 1
-    out.at_most(
-        "λ_min(K) ≤ min_i K_ii", value, rounded(diagonal.min(), length), key="shared.least-diagonal"
-    )
+    out.at_most("λ_min(K) ≤ min_i K_ii", value, rounded(diagonal.min(), length),
+                key="shared.least-diagonal")  # fmt: skip
     out.at_most("λ_min(K) ≤ K_11", value, rounded(diagonal[0], length), key="shared.first-diagonal")
     out.scaling("λ_min(K)", value, "Ω", size(i), "β_L² n_(L-2) n_(L-1)", key="lower")
     upper = i.beta[i.L] ** 2 * i.d * i.n[i.L - 1]
     out.scaling("λ_min(K)", value, "O", upper, "β_L² d n_(L-1)", key="upper")
-    out.scaling(
-        "λ_min(K_(L-2))", i.lambda_term(i.L - 2), "Ω", size(i), "β_L² n_(L-2) n_(L-1)",
-        key="term-size",
-    )  # fmt: skip
+    out.scaling("λ_min(K_(L-2))", i.lambda_term(i.L - 2), "Ω", size(i), "β_L² n_(L-2) n_(L-1)",
+                key="term-size")  # fmt: skip
     out.note("The paper has β_L constant; it is kept here so that other last layers compare.")
 
 
@@ -75,30 +72,24 @@ def diagonal_bound(i: Instance, out: Findings) -> None:
     setting(i, out)
     diagonal = i.kernel.diagonal()
     length = max(t.inner for t in i.kernel.terms) + len(i.kernel.terms) + 1
-    out.at_most(
-        "λ_min(K) ≤ min_i K_ii", i.lambda_K, rounded(diagonal.min(), length),
-        key="shared.least-diagonal",
-    )  # fmt: skip
+    out.at_most("λ_min(K) ≤ min_i K_ii", i.lambda_K, rounded(diagonal.min(), length),
+                key="shared.least-diagonal")  # fmt: skip
     total = 0.0
     for k in range(i.L):
         f, b = (float(m[0].square().sum()) for m in (i.F(k), i.B(k + 1)))
         bias = b if len(i.model.biases) else 0.0
         total += f * b * i.network.scales[k] ** 2 + bias
         out.scaling(f"‖(F_{k})_1‖²", f, "O", i.n[k], f"n_{k}", key="features", k=k)
-        out.scaling(
-            f"‖(B_{k + 1})_1‖²", b, "O", i.beta[i.L] ** 2 * i.n[i.L - 1] if k < i.L - 1 else 1.0,
-            "β_L² n_(L-1)" if k < i.L - 1 else "1", key="signals", k=k,
-        )  # fmt: skip
+        out.scaling(f"‖(B_{k + 1})_1‖²", b, "O",
+                    i.beta[i.L] ** 2 * i.n[i.L - 1] if k < i.L - 1 else 1.0,
+                    "β_L² n_(L-1)" if k < i.L - 1 else "1", key="signals", k=k)  # fmt: skip
     exact = rounded(total, 2 * length)
     out.equal("K_11 = Σ_l ‖(F_l)_1‖²‖(B_(l+1))_1‖²", rounded(diagonal[0], length), exact, key="sum")
     gradient = sum(float(g.square().sum()) for g in gradients(i, 0))
-    out.equal(
-        "K_11 = ‖∇_θ f(x_1)‖² by autograd", rounded(gradient, autograd_length(i), total), exact,
-        key="autograd",
-    )  # fmt: skip
-    out.scaling(
-        "K_11", total, "O", i.beta[i.L] ** 2 * i.d * i.n[i.L - 1], "β_L² d n_(L-1)", key="diagonal"
-    )
+    out.equal("K_11 = ‖∇_θ f(x_1)‖² by autograd", rounded(gradient, autograd_length(i), total),
+              exact, key="autograd")  # fmt: skip
+    out.scaling("K_11", total, "O", i.beta[i.L] ** 2 * i.d * i.n[i.L - 1], "β_L² d n_(L-1)",
+                key="diagonal")  # fmt: skip
 
 
 def gradients(i: Instance, row: int) -> list[Tensor]:

@@ -44,19 +44,15 @@ def feature_norms(i: Instance, out: Findings) -> None:
         reach = i.op_norm(l).value * before + bias
         worst = int((g - reach).argmax())
         length = 8 * (i.n[l - 1] + i.n[l])
-        out.at_most(
-            f"‖g_{l}(x)‖ ≤ ‖W_{l}‖‖f_{l - 1}(x)‖", rounded(g[worst], length),
-            rounded(reach[worst], length), key="preactivations", l=l,
-        )  # fmt: skip
+        out.at_most(f"‖g_{l}(x)‖ ≤ ‖W_{l}‖‖f_{l - 1}(x)‖", rounded(g[worst], length),
+                    rounded(reach[worst], length), key="preactivations", l=l)  # fmt: skip
         if i.slope is not None:
             skip = before if i.network.residual else 0.0
             alpha = abs(i.network.residual) or 1.0
             reach = skip + alpha * (at_zero * math.sqrt(i.n[l]) + i.slope * g)
             worst = int((f - reach).argmax())
-            out.at_most(
-                f"‖f_{l}(x)‖ ≤ |φ(0)|√n_{l} + M‖g_{l}(x)‖", rounded(f[worst], length),
-                rounded(reach[worst], length), key="features", l=l,
-            )  # fmt: skip
+            out.at_most(f"‖f_{l}(x)‖ ≤ |φ(0)|√n_{l} + M‖g_{l}(x)‖", rounded(f[worst], length),
+                        rounded(reach[worst], length), key="features", l=l)  # fmt: skip
         root = math.sqrt(i.n[l])
         out.scaling(f"min_x ‖f_{l}(x)‖", float(f.min()), "Θ", root, f"√n_{l}", key="least", l=l)
         out.scaling(f"max_x ‖f_{l}(x)‖", float(f.max()), "Θ", root, f"√n_{l}", key="largest", l=l)
@@ -80,14 +76,10 @@ def second_moments(i: Instance, out: Findings) -> None:
         norms = _norms(i, l)
         length = len(norms) + i.n[l] + 4
         square = norms.square().mean()
-        out.at_most(
-            f"(E‖f_{l}‖)² ≤ E‖f_{l}‖²", rounded(norms.mean() ** 2, length), rounded(square, length),
-            key="jensen", l=l,
-        )  # fmt: skip
-        out.scaling(
-            f"E‖f_{l}(x)‖²", sample_mean(norms.square()), "Θ", i.n[l], f"n_{l}",
-            key="second-moment", l=l,
-        )  # fmt: skip
+        out.at_most(f"(E‖f_{l}‖)² ≤ E‖f_{l}‖²", rounded(norms.mean() ** 2, length),
+                    rounded(square, length), key="jensen", l=l)  # fmt: skip
+        out.scaling(f"E‖f_{l}(x)‖²", sample_mean(norms.square()), "Θ", i.n[l], f"n_{l}",
+                    key="second-moment", l=l)  # fmt: skip
     out.note(i.reference_note)
 
 
@@ -105,13 +97,10 @@ def first_moments(i: Instance, out: Findings) -> None:
         norms = _norms(i, l)
         bound = poincare_bound(i, l)
         if bound is not None:
-            out.at_most(
-                f"Var ‖f_{l}(x)‖ ≤ (Π M‖W_j‖)²", sample_variance(norms), bound, key="poincare", l=l
-            )
-        out.scaling(
-            f"E‖f_{l}(x)‖", sample_mean(norms), "Θ", math.sqrt(i.n[l]), f"√n_{l}",
-            key="first-moment", l=l,
-        )  # fmt: skip
+            out.at_most(f"Var ‖f_{l}(x)‖ ≤ (Π M‖W_j‖)²", sample_variance(norms), bound,
+                        key="poincare", l=l)  # fmt: skip
+        out.scaling(f"E‖f_{l}(x)‖", sample_mean(norms), "Θ", math.sqrt(i.n[l]), f"√n_{l}",
+                    key="first-moment", l=l)  # fmt: skip
     out.note(i.reference_note)
 
 
@@ -132,32 +121,26 @@ def centred_features(i: Instance, out: Findings) -> None:
         square = features.square().sum(dim=1).mean()
         length = 4 * (len(features) + i.n[l])
         rest = rounded(square - mean.square().sum(), length, square)
-        out.equal(
-            f"E‖f̃_{l}‖² = E‖f_{l}‖² − ‖E f_{l}‖²", rounded(squares.mean(), length, square), rest,
-            key="variance", l=l,
-        )  # fmt: skip
+        out.equal(f"E‖f̃_{l}‖² = E‖f_{l}‖² − ‖E f_{l}‖²", rounded(squares.mean(), length, square),
+                  rest, key="variance", l=l)  # fmt: skip
         bound = poincare_bound(i, l)
         if bound is not None:
             n = len(features)
-            out.at_most(
-                f"E‖f̃_{l}‖² ≤ min(d, n_{l})(Π M‖W_j‖)²", sample_mean(squares * n / (n - 1)),
-                min(i.d, i.n[l]) * bound, key="poincare", l=l,
-            )  # fmt: skip
+            out.at_most(f"E‖f̃_{l}‖² ≤ min(d, n_{l})(Π M‖W_j‖)²",
+                        sample_mean(squares * n / (n - 1)), min(i.d, i.n[l]) * bound,
+                        key="poincare", l=l)  # fmt: skip
         root = math.sqrt(i.n[l])
-        out.scaling(
-            f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}", key="second-moment", l=l
-        )
-        out.scaling(
-            f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}", key="first-moment", l=l
-        )
+        out.scaling(f"E‖f̃_{l}‖²", sample_mean(squares), "Θ", i.n[l], f"n_{l}", key="second-moment",
+                    l=l)  # fmt: skip
+        out.scaling(f"E‖f̃_{l}‖", sample_mean(squares.sqrt()), "Θ", root, f"√n_{l}",
+                    key="first-moment", l=l)  # fmt: skip
         centred_rows = i.centred(l)
         rows = torch.linalg.vector_norm(centred_rows, dim=1)
         for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
             along = centred_rows[at] / rows[at].clamp_min(1e-300)
             size = Quantity(float(rows[at]), 0.0, i.mean_spread(l, along))
-            out.scaling(
-                f"{which}_x ‖f̃_{l}(x)‖", size, "Θ", root, f"√n_{l}", key="row", which=which, l=l
-            )
+            out.scaling(f"{which}_x ‖f̃_{l}(x)‖", size, "Θ", root, f"√n_{l}", key="row",
+                        which=which, l=l)  # fmt: skip
     out.note(i.reference_note)
 
 
@@ -183,16 +166,14 @@ def centred_signals(i: Instance, out: Findings) -> None:
             8 * i.n[i.L - 1],
             float(torch.linalg.vector_norm(w)) * (math.inf if i.slope is None else i.slope),
         )
-        out.at_most(
-            "‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖",
-            rounded(moved[worst], length, scale), rounded(allowed[worst], length), key="neighbours",
-        )  # fmt: skip
+        out.at_most("‖D_L(φ′(g(x)) − φ′(g(x′)))‖ ≤ max|W_L| M′ ‖g(x) − g(x′)‖",
+                    rounded(moved[worst], length, scale), rounded(allowed[worst], length),
+                    key="neighbours")  # fmt: skip
     rows = torch.linalg.vector_norm(c.Bt, dim=1)
     expected = i.beta[i.L] * math.sqrt(i.n[i.L - 1])
     for which, at in (("min", int(rows.argmin())), ("max", int(rows.argmax()))):
         # the standard error of the mean signal along the row that is shown
         along = c.reference_B @ (c.Bt[at] / rows[at].clamp_min(1e-300))
         size = Quantity(float(rows[at]), 0.0, sample_mean(along).spread)
-        out.scaling(
-            f"{which}_x ‖D_L φ̃′‖", size, "Θ", expected, "β_L√n_(L-1)", key="signals", which=which
-        )
+        out.scaling(f"{which}_x ‖D_L φ̃′‖", size, "Θ", expected, "β_L√n_(L-1)", key="signals",
+                    which=which)  # fmt: skip

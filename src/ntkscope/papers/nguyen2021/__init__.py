@@ -15,7 +15,7 @@ PAPER = Paper(
     order=1,
     needs=(needs.relu, needs.plain, needs.standard, needs.gaussian),
     parts=(
-        "gradient", "assumptions", "limit", "finite", "features", "jacobians", "operators",
+        "gradient", "assumptions", "limit", "convergence", "finite", "features", "jacobians", "operators",
         "pieces", "estimates", "ladder", "confirm",
     ),
     figures=("figure_2_left", "figure_2_right"),

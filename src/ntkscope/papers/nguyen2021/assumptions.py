@@ -35,10 +35,8 @@ def data_scaling(i: Instance, out: Findings) -> None:
     second = rounded(norms.square().mean(), length)
     out.at_most("(mean‖x‖)² ≤ mean‖x‖²", rounded(norms.mean() ** 2, length), second, key="jensen")
     mean_sq = rounded(points.mean(dim=0).square().sum(), length, second)
-    out.equal(
-        "mean‖x − x̄‖² = mean‖x‖² − ‖x̄‖²", rounded(centred.mean(), length, second),
-        second - mean_sq, key="variance",
-    )  # fmt: skip
+    out.equal("mean‖x − x̄‖² = mean‖x‖² − ‖x̄‖²", rounded(centred.mean(), length, second),
+              second - mean_sq, key="variance")  # fmt: skip
 
 
 @PAPER.statement(
@@ -61,9 +59,8 @@ def lipschitz_concentration(i: Instance, out: Findings) -> None:
         )
         out.scaling(f"Var h, h = {name}", variance, "O", 1.0, "1", key="variance", h=name)
         if constant is not None:
-            out.at_most(
-                f"Var h ≤ C_P, h = {name}", variance, rounded(constant, 64), key="poincare", h=name
-            )
+            out.at_most(f"Var h ≤ C_P, h = {name}", variance, rounded(constant, 64), key="poincare",
+                        h=name)  # fmt: skip
         rate = _tail_rate(values)
         if rate is not None:
             out.scaling(f"c met in 2e^(−ct²), h = {name}", rate, "Ω", 1.0, "1", key="tail", h=name)

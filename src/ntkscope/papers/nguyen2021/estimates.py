@@ -42,14 +42,7 @@ def feature_norm(i: Instance, out: Findings) -> None:
     out.note(i.reference_note)
     for k in range(i.L):
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
-        sizes = i.norms_sq(i.F(k))
-        out.scaling(
-            f"min_i ‖f_{k}(x_i)‖²", float(sizes.min()), "Θ", predicted, expression, key="least", k=k
-        )
-        out.scaling(
-            f"max_i ‖f_{k}(x_i)‖²", float(sizes.max()), "Θ", predicted, expression, key="largest",
-            k=k,
-        )  # fmt: skip
+        out.extremes(f"‖f_{k}(x_i)‖²", i.norms_sq(i.F(k)), "Θ", predicted, expression, k=k)
         mean = sample_mean(i.norms_sq(i.reference_pass[0][k]))
         out.scaling(f"E_x‖f_{k}(x)‖²", mean, "Θ", predicted, expression, key="mean", k=k)
         if k:
@@ -106,15 +99,11 @@ def mean_norm(i: Instance, out: Findings) -> None:
         second = sample_mean(i.norms_sq(features))
         empirical = rounded(features.mean(dim=0).square().sum(), len(features) + i.n[k], second)
         # of the empirical law of the reference points Jensen's inequality is exact
-        out.at_most(
-            f"‖E f_{k}‖² ≤ E‖f_{k}‖²", empirical, Quantity(second.value, second.error),
-            key="jensen", k=k,
-        )  # fmt: skip
+        out.at_most(f"‖E f_{k}‖² ≤ E‖f_{k}‖²", empirical, Quantity(second.value, second.error),
+                    key="jensen", k=k)  # fmt: skip
         how = "closed form" if exact else "sampled"
-        out.scaling(
-            f"‖E_x f_{k}‖²", size, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²", how,
-            key="mean", k=k,
-        )  # fmt: skip
+        out.scaling(f"‖E_x f_{k}‖²", size, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²", how,
+                    key="mean", k=k)  # fmt: skip
     relu_only(i, "E σ(wᵀf) = ‖f‖/√(2π)")
     for k in range(1, i.L):
         moment, norms = pair_moment(i, k - 1)
@@ -124,15 +113,11 @@ def mean_norm(i: Instance, out: Findings) -> None:
         length = 64 + i.n[k - 1] + len(previous)
         expected = rounded(scale * moment, length, scale * float(norms.square().mean()))
         lower = rounded(scale * first / (2 * math.pi), length)
-        out.at_least(
-            f"E_W‖E_x f_{k}‖² ≥ n_{k}β_{k}²/2π (E‖f_{k - 1}‖)²", expected, lower, key="mean-below",
-            k=k,
-        )  # fmt: skip
+        out.at_least(f"E_W‖E_x f_{k}‖² ≥ n_{k}β_{k}²/2π (E‖f_{k - 1}‖)²", expected, lower,
+                     key="mean-below", k=k)  # fmt: skip
         smaller = scale * float(previous.mean(dim=0).square().sum()) / (2 * math.pi)
-        out.at_least(
-            f"(E‖f_{k - 1}‖)² ≥ ‖E f_{k - 1}‖², both · n_{k}β_{k}²/2π", lower,
-            rounded(smaller, length, float(lower)), key="mean-step", k=k,
-        )  # fmt: skip
+        out.at_least(f"(E‖f_{k - 1}‖)² ≥ ‖E f_{k - 1}‖², both · n_{k}β_{k}²/2π", lower,
+                     rounded(smaller, length, float(lower)), key="mean-step", k=k)  # fmt: skip
         _mean_rate(i, out, k, previous, norms, moment)
 
 
@@ -148,9 +133,8 @@ def _mean_rate(i: Instance, out: Findings, k: int, f: Tensor, norms: Tensor, mom
         successes += size >= 0.5 * i.n[k] * i.beta[k] ** 2 * moment
     # Var of a neuron's (E_x σ)² ≤ E_x E_w σ⁴ = (3/2) β⁴ E‖f‖⁴
     failure = 6.0 * float((norms**4).mean()) / (i.n[k] * moment**2)
-    out.rate(
-        f"‖E_x f_{k}‖² ≥ ½ E_W‖E_x f_{k}‖² over W_{k}", successes, trials, max(0.0, 1 - failure)
-    )
+    out.rate(f"‖E_x f_{k}‖² ≥ ½ E_W‖E_x f_{k}‖² over W_{k}", successes, trials,
+             max(0.0, 1 - failure))  # fmt: skip
 
 
 @PAPER.statement(
@@ -170,18 +154,15 @@ def centred_norms(i: Instance, out: Findings) -> None:
     constant = assumptions.poincare(i.distribution)
     for k in range(1, i.L):
         logs = math.prod(math.log(i.n[l]) for l in range(1, k))
-        out.order_of(
-            f"Π_(l<{k}) log n_l = o(min_(l≤{k}) n_l)", logs, min(i.n[: k + 1]), at_least=False
-        )
+        out.order_of(f"Π_(l<{k}) log n_l = o(min_(l≤{k}) n_l)", logs, min(i.n[: k + 1]),
+                     at_least=False)  # fmt: skip
         centred = i.centred(k)
         sizes = i.norms_sq(centred)
         predicted, expression = scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²"
         for which, at in (("min", int(sizes.argmin())), ("max", int(sizes.argmax()))):
             size = Quantity(float(sizes[at]), 0.0, i.mean_spread(k, 2 * centred[at]))
-            out.scaling(
-                f"{which}_i ‖f_{k}(x_i) − Ef_{k}‖²", size, "Θ", predicted, expression, key="row",
-                which=which, k=k,
-            )  # fmt: skip
+            out.scaling(f"{which}_i ‖f_{k}(x_i) − Ef_{k}‖²", size, "Θ", predicted, expression,
+                        key="row", which=which, k=k)  # fmt: skip
         if constant is None or i.slope is None or i.network.residual:
             continue
         # Z is a 1-Lipschitz function of f_k whatever point replaces E f_k
@@ -190,10 +171,8 @@ def centred_norms(i: Instance, out: Findings) -> None:
             float(Z.var()), 0.0, float((Z - Z.mean()).square().std()) / math.sqrt(len(Z))
         )
         bound = constant * math.prod((i.slope * float(i.op_norm(l))) ** 2 for l in range(1, k + 1))
-        out.at_most(
-            f"Var‖f_{k} − Ef_{k}‖ ≤ C_P Π M²‖W_l‖²_op", variance, rounded(bound, 8 * max(i.n)),
-            key="poincare", k=k,
-        )  # fmt: skip
+        out.at_most(f"Var‖f_{k} − Ef_{k}‖ ≤ C_P Π M²‖W_l‖²_op", variance,
+                    rounded(bound, 8 * max(i.n)), key="poincare", k=k)  # fmt: skip
     if constant is None:
         out.note("No Poincaré constant is known for this law, so eq. 40 has no number.")
 
@@ -214,10 +193,8 @@ def centred_mean(i: Instance, out: Findings) -> None:
     for k in range(1, i.L):
         centred = i.reference_pass[0][k] - i.mean_features(k)[0]
         measured = sample_mean(i.norms_sq(centred))
-        out.scaling(
-            f"E_x‖f_{k} − Ef_{k}‖²", measured, "Θ", scales.features(i, k), f"d Π_(l≤{k}) n_l β_l²",
-            key="centred", k=k,
-        )  # fmt: skip
+        out.scaling(f"E_x‖f_{k} − Ef_{k}‖²", measured, "Θ", scales.features(i, k),
+                    f"d Π_(l≤{k}) n_l β_l²", key="centred", k=k)  # fmt: skip
     relu_only(i, "the Hermite expansion with μ_1² = 1/4")
     for k in range(1, i.L):
         moment, norms = pair_moment(i, k - 1)
@@ -236,14 +213,11 @@ def centred_mean(i: Instance, out: Findings) -> None:
         )
         lower = with_error(scale * 0.25 * (second - mean_sq))
         name = f"E_W E_x‖f_{k} − Ef_{k}‖²"
-        out.at_least(
-            f"{name} ≥ nβ²(E‖f‖²/2 − ‖Ef‖²/4 − (E‖f‖)²/4)", left, hermite, key="hermite", k=k
-        )
+        out.at_least(f"{name} ≥ nβ²(E‖f‖²/2 − ‖Ef‖²/4 − (E‖f‖)²/4)", left, hermite, key="hermite",
+                     k=k)  # fmt: skip
         out.at_least(f"… ≥ nβ²/4 E‖f_{k - 1} − Ef_{k - 1}‖²", hermite, lower, key="jensen", k=k)
-        out.at_most(
-            f"{name} ≤ nβ²/2 E‖f_{k - 1}‖²", left, with_error(0.5 * scale * second), key="above",
-            k=k,
-        )  # fmt: skip
+        out.at_most(f"{name} ≤ nβ²/2 E‖f_{k - 1}‖²", left, with_error(0.5 * scale * second),
+                    key="above", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -257,23 +231,15 @@ def centred_mean(i: Instance, out: Findings) -> None:
 def active_neurons(i: Instance, out: Findings) -> None:
     for k in range(1, i.L):
         active = i.network.activation.derivative(i.G(k)).square().sum(dim=1)
-        out.scaling(
-            f"min_i ‖Σ_{k}(x_i)‖_F²", float(active.min()), "Θ", i.n[k], f"n_{k}", key="least", k=k
-        )
-        out.scaling(
-            f"max_i ‖Σ_{k}(x_i)‖_F²", float(active.max()), "Θ", i.n[k], f"n_{k}", key="largest", k=k
-        )
+        out.extremes(f"‖Σ_{k}(x_i)‖_F²", active, "Θ", i.n[k], f"n_{k}", k=k)
         if i.slope is not None:
-            out.at_most(
-                f"‖Σ_{k}(x)‖_F² ≤ M² n_{k}", rounded(active.max(), i.n[k]), i.n[k] * i.slope**2,
-                key="slopes", k=k,
-            )  # fmt: skip
+            out.at_most(f"‖Σ_{k}(x)‖_F² ≤ M² n_{k}", rounded(active.max(), i.n[k]),
+                        i.n[k] * i.slope**2, key="slopes", k=k)  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k in range(1, i.L):
         alive = i.norms_sq(i.F(k - 1)) > 0
-        out.hypothesis(
-            f"f_{k - 1}(x_i) ≠ 0 at every sample", bool(alive.all()), int(alive.sum()), i.N
-        )
+        out.hypothesis(f"f_{k - 1}(x_i) ≠ 0 at every sample", bool(alive.all()), int(alive.sum()),
+                       i.N)  # fmt: skip
         if not bool(alive.any()):
             continue
         f = i.F(k - 1)[alive][0]
@@ -299,18 +265,14 @@ def product_norm(i: Instance, out: Findings) -> None:
     for (k, p), S in products.items():
         measured = rounded(S.square().sum(), S.numel() + sum(i.n[k : p + 1]))
         expression = f"n_{k} Π_(l={k + 1}…{p}) n_l β_l²"
-        out.scaling(
-            f"‖S_({k}→{p})(x_1)‖_F²", measured, "Θ", scales.chain(i, k, p), expression,
-            key="product", k=k, p=p,
-        )  # fmt: skip
+        out.scaling(f"‖S_({k}→{p})(x_1)‖_F²", measured, "Θ", scales.chain(i, k, p), expression,
+                    key="product", k=k, p=p)  # fmt: skip
         if p > k and i.slope is not None:
             previous = products[k, p - 1]
             length = previous.numel() + 4 * i.n[p]
             bound = (i.op_norm(p) * i.slope) ** 2 * rounded(previous.square().sum(), length)
-            out.at_most(
-                f"‖S_({k}→{p})‖_F² ≤ M²‖W_{p}‖²_op ‖S_({k}→{p - 1})‖_F²", measured, bound,
-                key="submultiplicative", k=k, p=p,
-            )  # fmt: skip
+            out.at_most(f"‖S_({k}→{p})‖_F² ≤ M²‖W_{p}‖²_op ‖S_({k}→{p - 1})‖_F²", measured, bound,
+                        key="submultiplicative", k=k, p=p)  # fmt: skip
     relu_only(i, "σ′(t) = 1 − σ′(−t)")
     for k, p in products:
         if p > k:

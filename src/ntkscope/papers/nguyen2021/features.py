@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.statements import needs
+from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import Instance, NotComputable, power_eigenvalue
+from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, rounded
 from ntkscope.statements.shared import assumptions, chains, chernoff, scales
 from ntkscope.statements.shared.expected import expected_gram
@@ -36,9 +37,8 @@ def feature_matrix(i: Instance, out: Findings) -> None:
         width_conditions(i, out, k)
         value = i.lambda_features(k)
         smallest_row = i.min_norm_sq(i.F(k))
-        out.at_most(
-            f"λ_min(F_{k}F_{k}ᵀ) ≤ min_i ‖(F_{k})_i‖²", value, smallest_row, key="smallest-row", k=k
-        )
+        out.at_most(f"λ_min(F_{k}F_{k}ᵀ) ≤ min_i ‖(F_{k})_i‖²", value, smallest_row,
+                    key="smallest-row", k=k)  # fmt: skip
         size = scales.features(i, k)
         expression = f"d Π_(l≤{k}) n_l β_l²"
         out.scaling(f"σ_min(F_{k})²", value, "O", size, expression, key="upper", k=k)
@@ -49,10 +49,8 @@ def feature_matrix(i: Instance, out: Findings) -> None:
             continue
         for r in (2, 4):
             bound = relu_coefficient(r) ** 2 * size
-            out.scaling(
-                f"σ_min(F_{k})², r = {r}", value, "Ω", bound, f"μ_{r}² {expression}", key="lower",
-                k=k, r=r,
-            )  # fmt: skip
+            out.scaling(f"σ_min(F_{k})², r = {r}", value, "Ω", bound, f"μ_{r}² {expression}",
+                        key="lower", k=k, r=r)  # fmt: skip
     out.note(
         "The theorem takes any integer r > 0, but μ_r(ReLU) = 0 for odd r ≥ 3: the bound is then "
         "empty, and eq. 8 is for even r ≥ 2."
@@ -101,10 +99,8 @@ def expected_to_sampled(i: Instance, out: Findings) -> None:
         trials = max(3, min(i.trials, int(2e9 // (i.N**3 + i.N**2 * i.n[k]))))
         successes = _successes(i, k, 0.25 * i.n[k] * lam.value, trials)
         out.rate(f"σ_min(F_{k})² ≥ n_{k} λ/4 over W_{k}", successes, trials, max(0.0, 1 - failure))
-        out.scaling(
-            f"σ_min(F_{k})²", i.lambda_features(k), "Ω", 0.25 * i.n[k] * lam.value, f"n_{k} λ/4",
-            key="size", k=k,
-        )  # fmt: skip
+        out.scaling(f"σ_min(F_{k})²", i.lambda_features(k), "Ω", 0.25 * i.n[k] * lam.value,
+                    f"n_{k} λ/4", key="size", k=k)  # fmt: skip
     out.note(
         "App. E.1 multiplies the probabilities of dependent events; the tail used here is that of "
         "Gaussian concentration instead."
@@ -158,10 +154,8 @@ def hermite_step(i: Instance, out: Findings) -> None:
         for r in POWERS:
             power = i.lambda_power(k, r) / largest_row ** (r - 1)
             bound = power * (i.beta[k + 1] ** 2 * relu_coefficient(r) ** 2)
-            out.at_least(
-                f"λ(E φ(F_{k}w)φ(F_{k}w)ᵀ) ≥ β² μ_{r}² λ_min(F_{k}^(*{r})…)/max", expected, bound,
-                key="hermite", k=k, r=r,
-            )  # fmt: skip
+            out.at_least(f"λ(E φ(F_{k}w)φ(F_{k}w)ᵀ) ≥ β² μ_{r}² λ_min(F_{k}^(*{r})…)/max", expected,
+                         bound, key="hermite", k=k, r=r)  # fmt: skip
     out.note("For odd r ≥ 3 μ_r(ReLU) = 0 and the right side is 0.")
 
 
@@ -185,10 +179,8 @@ def centring(i: Instance, out: Findings) -> None:
         A, centred = i.F(k)[i.rows], i.centred(k)
         offsets = A @ mean - float(mean.square().sum())
         threshold = -0.5 * float(mean.square().sum())
-        out.hypothesis(
-            f"min_i Λ_ii ≥ −‖μ‖²/2 at layer {k} (the proof's condition)",
-            bool(offsets.min() >= threshold), float(offsets.min()), threshold,
-        )  # fmt: skip
+        out.hypothesis(f"min_i Λ_ii ≥ −‖μ‖²/2 at layer {k} (the proof's condition)",
+                       bool(offsets.min() >= threshold), float(offsets.min()), threshold)  # fmt: skip
         for r in (1, 2, 3, 4):
             _loewner(i, out, k, r, A, centred)
         _rank_two(out, k, A, centred, offsets - threshold)
@@ -201,20 +193,17 @@ def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Ten
     bar = forming + len(full) * U * float(eigenvalues.abs().max())
     spread = _centring_spread(i, k, r, centred, vectors[:, 0])
     name = f"F_{k}, r = {r}"
-    out.at_least(
-        f"λ_min(FFᵀ − F̃F̃ᵀ) ≥ 0, {name}", Quantity(float(eigenvalues[0]), bar, spread), 0.0,
-        erratum=True, key="difference", k=k, r=r,
-    )  # fmt: skip
+    out.at_least(f"λ_min(FFᵀ − F̃F̃ᵀ) ≥ 0, {name}", Quantity(float(eigenvalues[0]), bar, spread),
+                 0.0, erratum=True, key="difference", k=k, r=r)  # fmt: skip
     left, right = (
         power_eigenvalue(A @ A.T, r, i.n[k]),
         power_eigenvalue(centred @ centred.T, r, i.n[k]),
     )
     lowest = torch.linalg.eigh(reduced)[1][:, 0]
     spread = _centring_spread(i, k, r, centred, lowest)
-    out.at_least(
-        f"λ_min(FFᵀ) ≥ λ_min(F̃F̃ᵀ), {name}", left, Quantity(right.value, right.error, spread),
-        erratum=True, key="eigenvalues", k=k, r=r,
-    )  # fmt: skip
+    out.at_least(f"λ_min(FFᵀ) ≥ λ_min(F̃F̃ᵀ), {name}", left,
+                 Quantity(right.value, right.error, spread), erratum=True, key="eigenvalues", k=k,
+                 r=r)  # fmt: skip
 
 
 def _centring_spread(i: Instance, k: int, r: int, centred: Tensor, v: Tensor) -> float:
@@ -232,11 +221,9 @@ def _rank_two(out: Findings, k: int, A: Tensor, centred: Tensor, v: Tensor) -> N
     scale = float(A.square().sum() + centred.square().sum())
     bar = (2 * A.shape[1] + 4 * N) * U * scale
     if N > 1:
-        out.equal(
-            f"λ_min(FFᵀ − F̃F̃ᵀ) = Σv − √N‖v‖, F_{k}, r = 1", Quantity(found, bar),
-            Quantity(predicted, bar), note="v_i = Λ_ii + ‖μ‖²/2; negative unless v is constant",
-            key="rank-two", k=k,
-        )  # fmt: skip
+        out.equal(f"λ_min(FFᵀ − F̃F̃ᵀ) = Σv − √N‖v‖, F_{k}, r = 1", Quantity(found, bar),
+                  Quantity(predicted, bar),
+                  note="v_i = Λ_ii + ‖μ‖²/2; negative unless v is constant", key="rank-two", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -271,15 +258,10 @@ def centred_powers(i: Instance, out: Findings) -> None:
             low = float(diagonal.min()) ** r - (N - 1) * worst
             high = float(diagonal.max()) ** r + (N - 1) * worst
             name = f"λ_min(F̃_{k}^(*{r})…)"
-            out.at_least(
-                f"{name} ≥ min‖·‖^(2r) − (N−1)max|⟨·,·⟩|^r", value, rounded(low, length, high),
-                key="gershgorin-below", k=k, r=r,
-            )  # fmt: skip
-            out.at_most(
-                f"{name} ≤ max‖·‖^(2r) + (N−1)max|⟨·,·⟩|^r", value, rounded(high, length),
-                key="gershgorin-above", k=k, r=r,
-            )  # fmt: skip
-            out.scaling(
-                name, Quantity(value.value, value.error, spread), "Θ", scales.features(i, k) ** r,
-                f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power", k=k, r=r,
-            )  # fmt: skip
+            out.at_least(f"{name} ≥ min‖·‖^(2r) − (N−1)max|⟨·,·⟩|^r", value,
+                         rounded(low, length, high), key="gershgorin-below", k=k, r=r)  # fmt: skip
+            out.at_most(f"{name} ≤ max‖·‖^(2r) + (N−1)max|⟨·,·⟩|^r", value, rounded(high, length),
+                        key="gershgorin-above", k=k, r=r)  # fmt: skip
+            out.scaling(name, Quantity(value.value, value.error, spread), "Θ",
+                        scales.features(i, k) ** r, f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power", k=k,
+                        r=r)  # fmt: skip

@@ -43,26 +43,21 @@ def finite_width(i: Instance, out: Findings) -> None:
     wide = [k for k in range(1, i.L) if width_conditions(i, out, k)]
     full = [k for k in range(1, i.L) if i.n[k] >= i.N]
     value = quantity(i.lambda_K)
-    out.at_least(
-        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, schur_sum(i), key="shared.schur-sum"
-    )
+    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, schur_sum(i),
+                 key="shared.schur-sum")  # fmt: skip
     diagonal = i.kernel.diagonal()
-    out.at_most(
-        "λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
-        key="shared.least-diagonal",
-    )  # fmt: skip
+    out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
+                key="shared.least-diagonal")  # fmt: skip
     for r in (2, 4):
         _lower(i, out, r, wide, "ξ with constant 1 in eq. 18")
         _lower(i, out, r, full, "ξ_k = 1 where n_k ≥ N")
     upper = sum(scales.kernel(i, k) for k in range(1, i.L + 1))
-    out.scaling(
-        "λ_min(K), upper bound", value, "O", upper, "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²", key="upper"
-    )
+    out.scaling("λ_min(K), upper bound", value, "O", upper, "Σ_k d Π_{l<L} n_l Π_{l≠k} β_l²",
+                key="upper")  # fmt: skip
     tight = scales.kernel(i, min(range(1, i.L + 1), key=lambda l: i.beta[l]))
-    out.scaling(
-        "λ_min(K), eq. 25", value, "Θ", tight, "d Π_{l<L} n_l Π_l β_l² / min_l β_l²",
-        note="the two bounds meet where the layer before the smallest β_l is wide", key="tight",
-    )  # fmt: skip
+    out.scaling("λ_min(K), eq. 25", value, "Θ", tight, "d Π_{l<L} n_l Π_l β_l² / min_l β_l²",
+                note="the two bounds meet where the layer before the smallest β_l is wide",
+                key="tight")  # fmt: skip
     out.note(
         f"Layers with ξ_k = 1 at constant 1: {wide or 'none'}; with n_k ≥ N: {full or 'none'}."
     )
@@ -77,10 +72,8 @@ def _lower(i: Instance, out: Findings, r: int, layers: list[int], which: str) ->
         predicted += gram * scales.kernel(i, 1) / i.d
     name = f"λ_min(K), lower bound, r = {r}, {which}"
     if predicted:
-        out.scaling(
-            name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…",
-            key="lower", r=r, layers=which,
-        )  # fmt: skip
+        out.scaling(name, i.lambda_K, "Ω", predicted, "Σ ξ_(k−1) μ_r² dΠn_lΠβ_l² + λ_min(XXᵀ)…",
+                    key="lower", r=r, layers=which)  # fmt: skip
     else:
         out.note(f"The lower bound is empty ({which}): no layer is wide and XXᵀ is singular.")
 
@@ -103,9 +96,8 @@ def memorization(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
     lam = i.lambda_K
     full_rank = lam.status.trustworthy
-    out.hypothesis(
-        "rank J = N (λ_min(K) > 0)", full_rank or None, lam.value, 0.0, lam.status.advice
-    )
+    out.hypothesis("rank J = N (λ_min(K) > 0)", full_rank or None, lam.value, 0.0,
+                   lam.status.advice)  # fmt: skip
     kinks = i.kernel.near_kinks
     out.hypothesis("g_lj(x_i) ≠ 0 at θ_0, so that J is the Jacobian", kinks == 0, kinks, 0)
     if kinks:
@@ -118,10 +110,8 @@ def memorization(i: Instance, out: Findings) -> None:
     largest_eigenvalue = float(torch.linalg.matrix_norm(i.K, 2))
     condition = largest_eigenvalue / lam.value
     bar = 8 * i.N * U * condition * abs(size)
-    out.at_most(
-        "‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K)", Quantity(size, bar),
-        rounded(Y.square().sum(), i.N) / quantity(lam), key="norm-bound",
-    )  # fmt: skip
+    out.at_most("‖θ′‖² = YᵀK⁻¹Y ≤ ‖Y‖²/λ_min(K)", Quantity(size, bar),
+                rounded(Y.square().sum(), i.N) / quantity(lam), key="norm-bound")  # fmt: skip
     errors = _doubled_errors(i, Y, v)
     out.table("h_ε against Y", ("ε", "‖h_ε − Y‖/‖Y‖", "iterated"), errors)
     best = min(min(e[1], e[2]) for e in errors)
@@ -182,23 +172,19 @@ def _pull_back(i: Instance, v: Tensor) -> dict[str, Tensor]:
     level2="the inequality itself, and the same for each term",
 )
 def layerwise(i: Instance, out: Findings) -> None:
-    out.at_least(
-        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", i.lambda_K, schur_sum(i),
-        key="shared.schur-sum",
-    )  # fmt: skip
+    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", i.lambda_K, schur_sum(i),
+                 key="shared.schur-sum")  # fmt: skip
     rows = []
     for k in range(i.L):
         scale = i.network.scales[k] ** 2
         bound = i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * scale
         term = i.lambda_term(k)
-        out.at_least(
-            f"λ_min(K_{k}) ≥ λ_min(F_{k}F_{k}ᵀ) min‖B_{k + 1}‖²", term, bound, key="schur-term", k=k
-        )
+        out.at_least(f"λ_min(K_{k}) ≥ λ_min(F_{k}F_{k}ᵀ) min‖B_{k + 1}‖²", term, bound,
+                     key="schur-term", k=k)  # fmt: skip
         share = bound.value / term.value if term.value > 0 else math.nan
         rows.append([k, i.lambda_features(k).value, bound.value, term.value, share])
-    out.table(
-        "Terms", ("k", "λ_min(F_kF_kᵀ)", "Schur bound", "λ_min(K_k)", "bound/λ_min(K_k)"), rows
-    )
+    out.table("Terms", ("k", "λ_min(F_kF_kᵀ)", "Schur bound", "λ_min(K_k)", "bound/λ_min(K_k)"),
+              rows)  # fmt: skip
     total = schur_sum(i).value
     if i.lambda_K.value > 0:
         out.note(f"The sum is {total / i.lambda_K.value:.3g} of λ_min(K).")
@@ -220,14 +206,10 @@ def one_sample(i: Instance, out: Findings) -> None:
     value, diagonal = quantity(i.lambda_K), i.kernel.diagonal()
     first = diagonal_quantity(i, float(diagonal[0]))
     out.at_most("λ_min(K) ≤ K_11", value, first, key="shared.first-diagonal")
-    out.at_most(
-        "λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
-        key="shared.least-diagonal",
-    )  # fmt: skip
-    out.at_most(
-        "min_i K_ii ≤ tr(K)/N", float(diagonal.min()), diagonal_quantity(i, float(diagonal.mean())),
-        key="trace",
-    )  # fmt: skip
+    out.at_most("λ_min(K) ≤ min_i K_ii", value, diagonal_quantity(i, float(diagonal.min())),
+                key="shared.least-diagonal")  # fmt: skip
+    out.at_most("min_i K_ii ≤ tr(K)/N", float(diagonal.min()),
+                diagonal_quantity(i, float(diagonal.mean())), key="trace")  # fmt: skip
     if i.at_kinks:
         raise NotComputable(
             "a pre-activation is 0 to rounding, where backpropagation is a convention"
@@ -237,9 +219,8 @@ def one_sample(i: Instance, out: Findings) -> None:
         gradients: Any = torch.autograd.grad(output, list(i.model.parameters()))
     by_autograd = float(sum(g.square().sum() for g in gradients))
     bar = first.error * i.L + 8 * sum(i.n) * U * natural_scale(i)
-    out.equal(
-        "K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd, key="autograd"
-    )
+    out.equal("K_11 = ‖∇f(x_1)‖² by autograd", Quantity(first.value, bar), by_autograd,
+              key="autograd")  # fmt: skip
     if all(v > 0 for v in (value.value, float(diagonal.min()))):
         out.note(f"λ_min(K) is {value.value / float(diagonal.min()):.3g} of the smallest K_ii.")
 
@@ -257,9 +238,8 @@ def features_size(i: Instance, out: Findings) -> None:
     for k in range(i.L):
         first = rounded(i.norms_sq(i.F(k))[0], i.n[k] + 1)
         predicted = scales.features(i, k)
-        out.scaling(
-            f"‖f_{k}(x_1)‖²", first, "Θ", predicted, f"d Π_(l≤{k}) n_l β_l²", key="features", k=k
-        )
+        out.scaling(f"‖f_{k}(x_1)‖²", first, "Θ", predicted, f"d Π_(l≤{k}) n_l β_l²",
+                    key="features", k=k)  # fmt: skip
         if k:
             feature_bound(i, out, k)
     if i.relu:
@@ -285,15 +265,8 @@ def signals_size(i: Instance, out: Findings) -> None:
         raise NotComputable("the signals of a residual network are no single product")
     for k in range(1, i.L):
         predicted = i.beta[i.L] ** 2 * scales.chain(i, k, i.L - 1)
-        sizes = i.norms_sq(i.B(k))
         expression = f"β_L² n_{k} Π_(l={k + 1}…L−1) n_l β_l²"
-        out.scaling(
-            f"min_i ‖(B_{k})_i‖²", float(sizes.min()), "Θ", predicted, expression, key="least", k=k
-        )
-        out.scaling(
-            f"max_i ‖(B_{k})_i‖²", float(sizes.max()), "Θ", predicted, expression, key="largest",
-            k=k,
-        )  # fmt: skip
+        out.extremes(f"‖(B_{k})_i‖²", i.norms_sq(i.B(k)), "Θ", predicted, expression, k=k)
         _signal_rate(i, out, k)
 
 

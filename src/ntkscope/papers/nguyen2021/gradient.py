@@ -46,7 +46,5 @@ def gradient_bound(i: Instance, out: Findings) -> None:
         measured = Quantity(gradient_sq, bar)
         through = Quantity(float(residual @ (i.K @ residual)), bar)
         out.equal(f"‖∇Φ‖² = rᵀKr, {name}", measured, through, key="autograd", labels=name)
-        out.at_least(
-            f"‖∇Φ‖² ≥ 2 λ_min(K) Φ, {name}", measured, quantity(i.lambda_K) * (2 * loss),
-            key="bound", labels=name,
-        )  # fmt: skip
+        out.at_least(f"‖∇Φ‖² ≥ 2 λ_min(K) Φ, {name}", measured, quantity(i.lambda_K) * (2 * loss),
+                     key="bound", labels=name)  # fmt: skip

@@ -44,18 +44,12 @@ def jacobian_norm(i: Instance, out: Findings) -> None:
                 continue
             steepest = Quantity(float(walked.speed.max()), bar)
             name = f"k = {k}, samples {a}, {b}, {len(walked.middle)} pieces"
-            out.at_most(
-                f"‖g(x) − g(y)‖/‖x − y‖ ≤ max‖J(z)u‖, {name}", walked.quotient, steepest,
-                key="segment", k=k, a=a, b=b,
-            )  # fmt: skip
-            out.at_most(
-                f"max‖J(z)u‖ ≤ upper bound of ‖g_{k}‖_Lip, {name}", steepest, interval.upper,
-                key="segment-bound", k=k, a=a, b=b,
-            )  # fmt: skip
-        out.at_most(
-            f"largest ‖J(g_{k})(z)‖ found ≤ upper bound", interval.lower,
-            Quantity(interval.upper, bar), key="bound", k=k,
-        )  # fmt: skip
+            out.at_most(f"‖g(x) − g(y)‖/‖x − y‖ ≤ max‖J(z)u‖, {name}", walked.quotient, steepest,
+                        key="segment", k=k, a=a, b=b)  # fmt: skip
+            out.at_most(f"max‖J(z)u‖ ≤ upper bound of ‖g_{k}‖_Lip, {name}", steepest,
+                        interval.upper, key="segment-bound", k=k, a=a, b=b)  # fmt: skip
+        out.at_most(f"largest ‖J(g_{k})(z)‖ found ≤ upper bound", interval.lower,
+                    Quantity(interval.upper, bar), key="bound", k=k)  # fmt: skip
         out.note(
             f"‖g_{k}‖_Lip in [{interval.lower:.5g}, {interval.upper:.5g}]"
             + (", exact" if interval.exact else "")
@@ -72,10 +66,8 @@ def _check_chain_rule(i: Instance, out: Findings, k: int, mapping: FeatureMap, b
         (pulled,) = torch.autograd.grad((segments.value(mapping, z[None])[0] * probe).sum(), z)
     by_product = chains.jacobian(i, 0, 0, k) @ probe
     gap = float((pulled - by_product).norm())
-    out.at_most(
-        f"‖Jᵀv − (Π W_lΣ_l)W_{k} v‖ at x_1", gap, Quantity(0.0, 4 * bar * float(probe.norm())),
-        key="chain-rule", k=k,
-    )  # fmt: skip
+    out.at_most(f"‖Jᵀv − (Π W_lΣ_l)W_{k} v‖ at x_1", gap,
+                Quantity(0.0, 4 * bar * float(probe.norm())), key="chain-rule", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -95,14 +87,11 @@ def lipschitz_scaling(i: Instance, out: Findings) -> None:
         _below_product(i, out, k)
         predicted = scales.lipschitz(i, 0, k)
         expression = "Πn_l/min n_l Πlog n_l Πβ_l²"
-        out.scaling(
-            f"‖g_{k}‖²_Lip, lower", interval.lower**2, "O", predicted, expression, key="lower", k=k
-        )
+        out.scaling(f"‖g_{k}‖²_Lip, lower", interval.lower**2, "O", predicted, expression,
+                    key="lower", k=k)  # fmt: skip
         if not interval.exact:
-            out.scaling(
-                f"‖g_{k}‖²_Lip, upper", interval.upper**2, "O", predicted, expression, key="upper",
-                k=k,
-            )  # fmt: skip
+            out.scaling(f"‖g_{k}‖²_Lip, upper", interval.upper**2, "O", predicted, expression,
+                        key="upper", k=k)  # fmt: skip
         product = math.prod(i.beta[l] ** 2 * max(i.n[l - 1], i.n[l]) for l in range(1, k + 1))
         if k > 1:
             out.note(
@@ -122,7 +111,5 @@ def _below_product(i: Instance, out: Findings, k: int) -> None:
     interval = i.lipschitz(k)
     exact = 1e-9 * interval.upper if interval.exact else 0.0
     bar = pass_error(feature_map(i.model, k), product.value) + exact
-    out.at_most(
-        f"‖J(g_{k})‖ found ≤ M^{k - 1} Π‖W_l‖_op", Quantity(interval.lower, bar), product,
-        key="product", k=k,
-    )  # fmt: skip
+    out.at_most(f"‖J(g_{k})‖ found ≤ M^{k - 1} Π‖W_l‖_op", Quantity(interval.lower, bar), product,
+                key="product", k=k)  # fmt: skip

@@ -20,13 +20,9 @@ from ntkscope.activations.hermite import hermite_coefficients
 from ntkscope.papers.nguyen2021 import PAPER
 from ntkscope.papers.nguyen2021.features import expected_lambda
 from ntkscope.statements import needs
+from ntkscope.statements.eigenvalues import gram_eigenvalue, power_eigenvalue
 from ntkscope.statements.findings import Findings
-from ntkscope.statements.instance import (
-    Instance,
-    NotComputable,
-    gram_eigenvalue,
-    power_eigenvalue,
-)
+from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U, quantity
 from ntkscope.statements.shared.relu import schur_sum
 
@@ -56,14 +52,10 @@ def ladder(i: Instance, out: Findings) -> None:
         for r, (fine, plain) in enumerate(rungs):
             total, coarse = total + fine, coarse + plain
             if plain.value > 0:
-                out.at_least(
-                    f"λ_min(D_{r}R^{r}D_{r}) ≥ min μ_{r}² λ_min(R^{r}), layer {k}", fine, plain,
-                    key="ostrowski", k=k, r=r,
-                )  # fmt: skip
-        out.at_least(
-            f"λ_min(E φφᵀ) ≥ Σ_(r≤{ORDERS - 1}) λ_min(D_rR^rD_r), layer {k}", expected, total,
-            key="weyl", k=k,
-        )  # fmt: skip
+                out.at_least(f"λ_min(D_{r}R^{r}D_{r}) ≥ min μ_{r}² λ_min(R^{r}), layer {k}", fine,
+                             plain, key="ostrowski", k=k, r=r)  # fmt: skip
+        out.at_least(f"λ_min(E φφᵀ) ≥ Σ_(r≤{ORDERS - 1}) λ_min(D_rR^rD_r), layer {k}", expected,
+                     total, key="weyl", k=k)  # fmt: skip
         best = max(range(len(rungs)), key=lambda r: rungs[r][1].value)
         single = rungs[best][1].value
         kept.append((k, best, single, total.value))
@@ -72,11 +64,9 @@ def ladder(i: Instance, out: Findings) -> None:
                 [k, expected.value, total.value / expected.value, coarse.value / expected.value,
                  best, single / expected.value]
             )  # fmt: skip
-    out.table(
-        "Share of λ_min(E φφᵀ) that is kept",
-        ("layer", "λ_min(E φφᵀ)", "Σ_r λ(D_rR^rD_r)", "Σ_r min μ_r² λ(R^r)", "best r", "single r"),
-        rows,
-    )
+    out.table("Share of λ_min(E φφᵀ) that is kept",
+              ("layer", "λ_min(E φφᵀ)", "Σ_r λ(D_rR^rD_r)", "Σ_r min μ_r² λ(R^r)", "best r", "single r"),
+              rows)  # fmt: skip
     _layers(i, out)
     _single(i, out, kept)
 
@@ -124,9 +114,8 @@ def _layers(i: Instance, out: Findings) -> None:
     """The same over layers: what each term of eq. 26 gives of λ_min(K), and their sum."""
     total = schur_sum(i)
     value = quantity(i.lambda_K)
-    out.at_least(
-        "λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, total, key="shared.schur-sum"
-    )
+    out.at_least("λ_min(K) ≥ Σ_k λ_min(F_kF_kᵀ) min‖B_(k+1)‖²", value, total,
+                 key="shared.schur-sum")  # fmt: skip
     rows, parts = [], []
     for k in range(i.L):
         features = i.lambda_features(k) * i.min_norm_sq(i.B(k + 1)) * i.network.scales[k] ** 2
@@ -137,13 +126,10 @@ def _layers(i: Instance, out: Findings) -> None:
         ]
         rows.append([k, features.value, signals.value, *share])
     better = sum(parts, Quantity(0.0))
-    out.at_least(
-        "λ_min(K) ≥ Σ_k max(features' side, signals' side)", value, better, key="either-side"
-    )
-    out.table(
-        "Schur's bound on each term, from either factor",
-        ("k", "λ(FFᵀ)min‖B‖²", "λ(BBᵀ)min‖F‖²", "share", "share"), rows,
-    )  # fmt: skip
+    out.at_least("λ_min(K) ≥ Σ_k max(features' side, signals' side)", value, better,
+                 key="either-side")  # fmt: skip
+    out.table("Schur's bound on each term, from either factor",
+              ("k", "λ(FFᵀ)min‖B‖²", "λ(BBᵀ)min‖F‖²", "share", "share"), rows)  # fmt: skip
 
 
 def _single(i: Instance, out: Findings, kept: list[tuple[int, int, float, float]]) -> None:
@@ -155,10 +141,8 @@ def _single(i: Instance, out: Findings, kept: list[tuple[int, int, float, float]
     for k, r, single, every in kept:
         gain = i.n[k] * i.min_norm_sq(i.B(k + 1)).value * i.network.scales[k] ** 2 / value
         rows.append([k, r, gain * single, gain * every])
-    out.table(
-        "Share of λ_min(K) that a single (k, r) keeps, n_k E φφᵀ in place of F_kF_kᵀ",
-        ("k", "best r", "that r", "all r"), rows,
-    )  # fmt: skip
+    out.table("Share of λ_min(K) that a single (k, r) keeps, n_k E φφᵀ in place of F_kF_kᵀ",
+              ("k", "best r", "that r", "all r"), rows)  # fmt: skip
 
 
 def _signal_side(i: Instance, k: int) -> Quantity:

@@ -40,20 +40,15 @@ def operator_norms(i: Instance, out: Findings) -> None:
         norm = Quantity(norm.value, norm.error + 4 * sum(i.n[p - 1 : q + 1]) * U * size)
         squared = norm**2
         predicted = scales.operator(i, p, q)
-        out.scaling(
-            f"‖Π_(l={p}…{q}) W_lΣ_l(x_1)‖²_op", squared, "O", predicted, "Πn_l/min n_l Πβ_l²",
-            key="size", p=p, q=q,
-        )  # fmt: skip
+        out.scaling(f"‖Π_(l={p}…{q}) W_lΣ_l(x_1)‖²_op", squared, "O", predicted,
+                    "Πn_l/min n_l Πβ_l²", key="size", p=p, q=q)  # fmt: skip
         for j in range(p, q):
-            out.at_most(
-                f"‖Π_({p}…{q})‖² ≤ ‖Π_({p}…{j})‖² ‖Π_({j + 1}…{q})‖²", squared,
-                (norms[p, j] * norms[j + 1, q]) ** 2, key="cut", p=p, q=q, j=j,
-            )  # fmt: skip
+            out.at_most(f"‖Π_({p}…{q})‖² ≤ ‖Π_({p}…{j})‖² ‖Π_({j + 1}…{q})‖²", squared,
+                        (norms[p, j] * norms[j + 1, q]) ** 2, key="cut", p=p, q=q, j=j)  # fmt: skip
         if i.slope is not None:
             bound = norm_bound(i, i.slope, p, q)
-            out.at_most(
-                f"‖Π_({p}…{q}) W_lΣ_l(x_1)‖² ≤ Π M²‖W_l‖²", squared, bound, key="product", p=p, q=q
-            )
+            out.at_most(f"‖Π_({p}…{q}) W_lΣ_l(x_1)‖² ≤ Π M²‖W_l‖²", squared, bound, key="product",
+                        p=p, q=q)  # fmt: skip
 
 
 def _spans(first: int, last: int) -> list[tuple[int, int]]:
@@ -75,19 +70,15 @@ def submaps(i: Instance, out: Findings) -> None:
     for p, q in itertools.combinations(range(i.L + 1), 2):
         interval = i.lipschitz(q, p)
         predicted = scales.lipschitz(i, p, q)
-        out.scaling(
-            f"‖h_({p}→{q})‖²_Lip, lower", interval.lower**2, "O", predicted,
-            "Πn_l/min n_l Πlog n_l Πβ_l²", key="size", p=p, q=q,
-        )  # fmt: skip
+        out.scaling(f"‖h_({p}→{q})‖²_Lip, lower", interval.lower**2, "O", predicted,
+                    "Πn_l/min n_l Πlog n_l Πβ_l²", key="size", p=p, q=q)  # fmt: skip
         if i.slope is None or i.network.residual:
             continue
         for j in range(p + 1, q):
             bound = i.slope * i.lipschitz(j, p).upper * i.lipschitz(q, j).upper
             bar = pass_error(feature_map(i.model, q, p), bound)
-            out.at_most(
-                f"‖h_({p}→{q})‖ ≤ M‖h_({p}→{j})‖‖h_({j}→{q})‖", Quantity(interval.lower, bar),
-                bound, key="cut", p=p, q=q, j=j,
-            )  # fmt: skip
+            out.at_most(f"‖h_({p}→{q})‖ ≤ M‖h_({p}→{j})‖‖h_({j}→{q})‖",
+                        Quantity(interval.lower, bar), bound, key="cut", p=p, q=q, j=j)  # fmt: skip
     out.note("App. F.1 of v1 writes ‖h‖_Lip where its right sides are those of ‖h‖²_Lip.")
 
 
@@ -118,14 +109,10 @@ def finitely_many(i: Instance, out: Findings) -> None:
             steepest = mapping.jacobian(walked.middle[int(walked.speed.argmax())])
             norm = Quantity(float(torch.linalg.matrix_norm(steepest, 2)), bar)
             name = f"h_({p}→{q}), {len(walked.middle)} pieces"
-            out.at_most(
-                f"‖h(x) − h(y)‖/‖x − y‖ ≤ max‖(ΠW_lΣ_l)W_{q}‖, {name}",
-                walked.quotient, norm, key="patterns", p=p, q=q,
-            )  # fmt: skip
-            out.at_most(
-                f"‖(ΠW_lΣ_l)W_{q}‖ ≤ upper bound, {name}", norm, interval.upper,
-                key="pattern-bound", p=p, q=q,
-            )  # fmt: skip
+            out.at_most(f"‖h(x) − h(y)‖/‖x − y‖ ≤ max‖(ΠW_lΣ_l)W_{q}‖, {name}", walked.quotient,
+                        norm, key="patterns", p=p, q=q)  # fmt: skip
+            out.at_most(f"‖(ΠW_lΣ_l)W_{q}‖ ≤ upper bound, {name}", norm, interval.upper,
+                        key="pattern-bound", p=p, q=q)  # fmt: skip
 
 
 @PAPER.statement(
@@ -154,9 +141,8 @@ def half_net(i: Instance, out: Findings) -> None:
             y = cosine * y + sine * U_left[:, -1]
         seen = Quantity(float((y @ A).square().sum()), 8 * sum(A.shape) * U * squared.value)
         out.at_most(f"‖A‖² ≤ 2‖yᵀA‖² at the worst y, q = {q}", squared, seen * 2, key="net", q=q)
-        out.at_most(
-            f"(7/8)²‖A‖² ≤ ‖yᵀA‖², q = {q}", squared * (49 / 64), seen, key="net-tight", q=q
-        )
+        out.at_most(f"(7/8)²‖A‖² ≤ ‖yᵀA‖², q = {q}", squared * (49 / 64), seen, key="net-tight",
+                    q=q)  # fmt: skip
     out.note("Eq. 60 has ‖h‖_Lip unsquared before it; App. F.1 means ‖h‖²_Lip.")
 
 
@@ -180,7 +166,5 @@ def row_sizes(i: Instance, out: Findings) -> None:
         length = 4 * sum(product.shape)
         measured = rounded(z.square().sum(), length, float(norm) ** 2)
         out.at_most(f"‖z‖² ≤ ‖Π_({p}…{q}) W_lΣ_l‖²_op", measured, norm**2, key="row", p=p, q=q)
-        out.scaling(
-            f"‖z‖², l = {p}…{q}", measured, "O", scales.operator(i, p, q), "Πn_l/min n_l Πβ_l²",
-            key="size", p=p, q=q,
-        )  # fmt: skip
+        out.scaling(f"‖z‖², l = {p}…{q}", measured, "O", scales.operator(i, p, q),
+                    "Πn_l/min n_l Πβ_l²", key="size", p=p, q=q)  # fmt: skip

@@ -39,10 +39,8 @@ def piecewise_linear(i: Instance, out: Findings) -> None:
             gap = float((middle - 0.5 * (ends[1:] + ends[:-1])).norm(dim=1).max())
             size = gain(i, k) * (1 + float(torch.maximum(x.norm(), y.norm())))
             bar = 4 * pass_error(mapping, size * math.sqrt(max(i.n[: k + 1])))
-            out.at_most(
-                f"deviation of g_{k} from linear on {len(cuts) - 1} pieces, samples {a}, {b}", gap,
-                Quantity(0.0, bar), key="linear", k=k, a=a, b=b,
-            )  # fmt: skip
+            out.at_most(f"deviation of g_{k} from linear on {len(cuts) - 1} pieces, samples {a}, {b}",
+                        gap, Quantity(0.0, bar), key="linear", k=k, a=a, b=b)  # fmt: skip
 
 
 @PAPER.statement(
@@ -67,10 +65,8 @@ def polyhedra(i: Instance, out: Findings) -> None:
             size = float(moved.norm())
             gap = float((moved - segments.value(mapping, z[None])[0]).norm())
             worst = max(worst, gap / size if size else gap)
-        out.at_most(
-            f"‖g_{k}(x) − J(g_{k})(x) x‖/‖g_{k}(x)‖, 16 samples", worst,
-            Quantity(0.0, pass_error(mapping, 4.0)), key="homogeneous", k=k,
-        )  # fmt: skip
+        out.at_most(f"‖g_{k}(x) − J(g_{k})(x) x‖/‖g_{k}(x)‖, 16 samples", worst,
+                    Quantity(0.0, pass_error(mapping, 4.0)), key="homogeneous", k=k)  # fmt: skip
         if k > 1:
             _cell(i, out, k, mapping)
 
@@ -84,10 +80,8 @@ def _cell(i: Instance, out: Findings, k: int, mapping: FeatureMap) -> None:
         distances = i.G(l)[0].abs() / inner.jacobian(x).norm(dim=1)
         alive = torch.isfinite(distances)
         radius = min(radius, float(distances[alive].min()) if bool(alive.any()) else math.inf)
-    out.hypothesis(
-        f"x_1 lies inside a cell of g_{k}", radius > 0, radius, 0.0,
-        "its distance to the nearest wall",
-    )  # fmt: skip
+    out.hypothesis(f"x_1 lies inside a cell of g_{k}", radius > 0, radius, 0.0,
+                   "its distance to the nearest wall")  # fmt: skip
     if not 0 < radius < math.inf:
         return
     direction = torch.randn(i.d, generator=i.generator("cell"), dtype=torch.float64)
@@ -96,10 +90,8 @@ def _cell(i: Instance, out: Findings, k: int, mapping: FeatureMap) -> None:
     linear = segments.directional(mapping, x[None], step)[0]
     size = gain(i, k) * float(x.norm() + step.norm()) * math.sqrt(max(i.n[: k + 1]))
     bar = pass_error(mapping, size)
-    out.at_most(
-        f"‖g_{k}(x + h) − g_{k}(x) − A h‖ inside the cell", float((moved - linear).norm()),
-        Quantity(0.0, bar), key="cell", k=k,
-    )  # fmt: skip
+    out.at_most(f"‖g_{k}(x + h) − g_{k}(x) − A h‖ inside the cell", float((moved - linear).norm()),
+                Quantity(0.0, bar), key="cell", k=k)  # fmt: skip
 
 
 @PAPER.statement(
@@ -129,16 +121,12 @@ def patterns(i: Instance, out: Findings) -> None:
         signs = torch.cat([i.G(l) > 0 for l in range(1, k + 1)], dim=1)
         met = len(torch.unique(signs, dim=0))
         log_bound = sum(_log_regions(i.n[l], i.d) for l in range(1, k + 1))
-        out.at_most(
-            f"log(patterns of the samples up to layer {k}) ≤ Σ log 2ΣC(n_l−1, j)", math.log(met),
-            rounded(log_bound, 64), key="samples", k=k,
-        )  # fmt: skip
+        out.at_most(f"log(patterns of the samples up to layer {k}) ≤ Σ log 2ΣC(n_l−1, j)",
+                    math.log(met), rounded(log_bound, 64), key="samples", k=k)  # fmt: skip
         n_max = max(i.n[1 : k + 1])
         if n_max > 1:
-            out.scaling(
-                f"log R on the samples, layers 1…{k}", math.log(met), "O", i.d * math.log(n_max),
-                "d log n_max", key="order", k=k,
-            )  # fmt: skip
+            out.scaling(f"log R on the samples, layers 1…{k}", math.log(met), "O",
+                        i.d * math.log(n_max), "d log n_max", key="order", k=k)  # fmt: skip
         mapping = feature_map(i.model, k + 1)
         plane = replace(mapping, matrices=(basis.T @ mapping.matrices[0], *mapping.matrices[1:]))
         if i.d > 1 and not mapping.residual:
@@ -146,10 +134,8 @@ def patterns(i: Instance, out: Findings) -> None:
             bound = 2 * i.n[1] * math.prod(n + 1 for n in i.n[2 : k + 1])
             if walked is not None and walked.pieces is not None:
                 # the walk starts from three cuts of its own
-                out.at_most(
-                    f"sectors of a random plane, layers 1…{k} ≤ 2n_1 Π(n_l + 1)", walked.pieces - 3,
-                    bound, key="plane", k=k,
-                )  # fmt: skip
+                out.at_most(f"sectors of a random plane, layers 1…{k} ≤ 2n_1 Π(n_l + 1)",
+                            walked.pieces - 3, bound, key="plane", k=k)  # fmt: skip
     out.note(f"{i.N} samples can show {i.N} patterns at most.")
     out.note(
         "The order n_max^d is Hanin and Rolnick's average over the weights; the worst case over "

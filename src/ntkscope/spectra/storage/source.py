@@ -56,7 +56,7 @@ class Source:
         else:
             self.kernel = kernel.to(torch.float64)
             self.error = self.kernel.forming_error()
-            self.repeatable = self.kernel.entry_error() > 0
+            self.repeatable = self.error > 0
         self.semidefinite = kernel.semidefinite
 
     @property

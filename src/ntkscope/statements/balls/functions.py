@@ -3,118 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ntkscope._base import balls
-from ntkscope._base.specs import parse_spec
 from ntkscope.activations.activation import Activation
+from ntkscope.activations.balls import BallActivation, Function, normal_density
 
 _REACH = 18  # Gaussian integrals run over |z| ≤ 18; the rest is bounded by hand
 _TOLERANCE = 2.0**-120  # of an integral, about what lies beyond
 ORDERS = 24  # Hermite coefficients behind E φ(u)φ(v)
 
-# of a ball (real, or complex inside an integral), and whether the caller needs it analytic
-Function = Callable[[Any, bool], Any]
-
-
-@dataclass(frozen=True)
-class BallActivation:
-    """φ and φ′, each by its formula left and right of 0 (one formula where φ is smooth).
-
-    slope, at_zero: numbers that |φ′| and |φ(0)| never exceed.
-    """
-
-    formula: tuple[Function, ...]
-    derivative: tuple[Function, ...]
-    slope: float
-    at_zero: float = 0.0
-
-    def value(self, z: Any) -> Any:
-        """φ of a real ball."""
-        return _by_side(self.formula, z)
-
-    def prime(self, z: Any) -> Any:
-        """φ′ of a real ball; at a kink any value between its sides."""
-        return _by_side(self.derivative, z)
-
-
-def _by_side(sides: tuple[Function, ...], z: Any) -> Any:
-    below, above = sides[0](z, False), sides[-1](z, False)
-    if len(sides) == 1 or z > 0:
-        return above
-    return below if z < 0 else below.union(above)
-
-
-def _sigmoid(z: Any) -> Any:
-    return 1 / (1 + (-z).exp())
-
-
-def _density(z: Any) -> Any:
-    return (-z * z / 2).exp() / (2 * balls.flint().arb.pi()).sqrt()
-
-
-def _normal_cdf(z: Any) -> Any:
-    return (1 + (z / balls.flint().arb(2).sqrt()).erf()) / 2
-
-
-def _softplus(z: Any, analytic: bool, beta: float) -> Any:
-    grown = 1 + (beta * z).exp()
-    return (grown.log(analytic=True) if analytic else grown.log()) / beta
-
-
-def _linear(slope: float) -> tuple[Function, Function]:
-    return (lambda z, _: z * slope), (lambda z, _: z * 0 + slope)
-
-
-def _broken(below: float) -> BallActivation:
-    """Slope ``below`` left of 0 and 1 right of it."""
-    left, right = _linear(below), _linear(1.0)
-    return BallActivation((left[0], right[0]), (left[1], right[1]), max(1.0, abs(below)))
-
-
-def _smooth(
-    formula: Function, derivative: Function, slope: float, at_zero: float = 0.0
-) -> BallActivation:
-    return BallActivation((formula,), (derivative,), slope, at_zero)
-
 
 def ball_activation(phi: Activation) -> BallActivation | None:
-    """φ on balls; None where it is the user's own."""
-    if phi.custom:
-        return None
-    spec = parse_spec(phi.name)
-    if spec.name == "leaky_relu":
-        return _broken(float(spec.options["alpha"]))
-    if spec.name == "softplus":
-        beta = float(spec.options["beta"])
-        return _smooth(
-            lambda z, analytic: _softplus(z, analytic, beta), lambda z, _: _sigmoid(beta * z), 1.0,
-            0.7 / beta,
-        )  # fmt: skip
-    return _KNOWN.get(spec.name)
-
-
-_KNOWN: dict[str, BallActivation] = {
-    "relu": _broken(0.0),
-    "abs": _broken(-1.0),
-    "identity": _smooth(*_linear(1.0), 1.0),
-    "tanh": _smooth(lambda z, _: z.tanh(), lambda z, _: z.sech() ** 2, 1.0),
-    "sin": _smooth(lambda z, _: z.sin(), lambda z, _: z.cos(), 1.0),
-    "erf": _smooth(
-        lambda z, _: z.erf(), lambda z, _: 2 * (-z * z).exp() / balls.flint().arb.pi().sqrt(), 1.13
-    ),
-    "sigmoid": _smooth(
-        lambda z, _: _sigmoid(z), lambda z, _: _sigmoid(z) * _sigmoid(-z), 0.25, 0.5
-    ),
-    "gelu": _smooth(
-        lambda z, _: z * _normal_cdf(z), lambda z, _: _normal_cdf(z) + z * _density(z), 1.13
-    ),
-    "silu": _smooth(
-        lambda z, _: z * _sigmoid(z),
-        lambda z, _: _sigmoid(z) * (1 + z * _sigmoid(-z)), 1.1,
-    ),
-}  # fmt: skip
+    """φ on balls; None where it is the user's own and states none."""
+    return phi.ball
 
 
 def second_moment(phi: BallActivation, variance: Any) -> Any:
@@ -147,7 +49,7 @@ def _integral(phi: BallActivation, variance: Any, form: Callable[[Any, Any], Any
     for formula, low, high in zip(phi.formula, cuts, cuts[1:], strict=False):
 
         def integrand(z: Any, analytic: bool, formula: Function = formula) -> Any:
-            return form(formula(root * z, analytic), z) * _density(z)
+            return form(formula(root * z, analytic), z) * normal_density(z)
 
         total += module.acb.integral(
             integrand, low, high, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
@@ -160,7 +62,7 @@ def _left_out(phi: BallActivation, variance: Any) -> Any:
     module = balls.flint()
     reach = module.arb(_REACH)
     outside = (reach / module.arb(2).sqrt()).erfc()
-    square = 2 * reach * _density(reach) + outside
+    square = 2 * reach * normal_density(reach) + outside
     bound = phi.at_zero * outside.sqrt() + phi.slope * (module.arb(variance) * square).sqrt()
     return bound.upper()
 

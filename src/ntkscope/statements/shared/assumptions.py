@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ntkscope.data import Circle, Cube, Distribution, Gaussian, GeneratedImage, Sphere
+from ntkscope.data import Distribution
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance
 
@@ -45,21 +45,5 @@ def concentration(i: Instance, out: Findings) -> None:
 
 
 def poincare(law: Distribution | None) -> float | None:
-    """A constant C with Var h(x) ≤ C‖h‖²_Lip for every Lipschitz h; None where none is known.
-
-    Gaussian 1; the sphere of radius R in R^d R²/(d − 1) (its spectral gap, chords being shorter
-    than arcs); a cube (side/π)², since the constant of an interval tensorises; the circle of
-    radius √2: 2; a Lipschitz image of a Gaussian: its constant squared.
-    """
-    if isinstance(law, Gaussian):
-        return 1.0
-    if isinstance(law, Sphere):
-        return law.moments().norm_sq / (law.dim - 1) if law.dim > 1 else None
-    if isinstance(law, Cube):
-        side = 2 * math.sqrt(3.0) if law.centered else 1.0
-        return (side / math.pi) ** 2
-    if isinstance(law, Circle):
-        return 2.0
-    if isinstance(law, GeneratedImage):
-        return law.lipschitz_constant**2
-    return None
+    """A constant C with Var h(x) ≤ C‖h‖²_Lip for every Lipschitz h; None where none is known."""
+    return None if law is None else law.poincare

@@ -9,7 +9,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import hermite_coefficients
-from ntkscope.kernels.limiting.dual import closed_form, dual_activation
+from ntkscope.kernels.limiting.dual import dual_activation
 from ntkscope.kernels.limiting.series import Expansion
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import U
@@ -56,7 +56,7 @@ def dual_matrix(
 
 
 def _entries(phi: Activation, a: Tensor, rho: Tensor) -> tuple[Tensor, float]:
-    if closed_form(phi) is not None:
+    if phi.dual is not None:
         memory.require(40.0 * 8 * a.numel() ** 2, "the expected Gram matrix", "use fewer samples")
         return dual_activation(phi, a[:, None], a[None, :], rho=rho).value, 0.0
     everything = slice(0, len(a))

@@ -69,10 +69,8 @@ def feature_bound(i: Instance, out: Findings, k: int) -> None:
         return
     growth = float((sizes[alive] / inputs[alive]).max())
     length = sum(i.n[: k + 1]) + 4 * k
-    out.at_most(
-        f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
-        Quantity(growth, length * U * bound.value), bound, key="shared.growth", k=k,
-    )  # fmt: skip
+    out.at_most(f"max_i ‖f_{k}(x_i)‖²/‖x_i‖² ≤ Π_(l≤{k}) M²‖W_l‖²_op",
+                Quantity(growth, length * U * bound.value), bound, key="shared.growth", k=k)  # fmt: skip
 
 
 def natural_scale(i: Instance) -> float:

@@ -2,7 +2,7 @@
 
 T → T ∘ E φ′φ′ and S → E φφ; D follows from S, for positively homogeneous φ without a difference:
 with q = √(VV′) and δ = 1 − ρ, D → c(D − q (g/π)(sin θ − θ cos θ)), c and g those of
-:mod:`ntkscope.kernels.limiting.angles`.
+:mod:`ntkscope.activations.arccosine`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ntkscope.activations.activation import Activation
-from ntkscope.activations.hermite import Quadrature, homogeneous_parts
-from ntkscope.kernels.limiting.angles import SMALL, bending, lift_series, slope_at_zero
+from ntkscope.activations.activation import Activation, DualForm
+from ntkscope.activations.arccosine import SMALL, bending, lift_series, slope_at_zero
+from ntkscope.activations.hermite import Quadrature
 from ntkscope.kernels.limiting.architectures.operation import Error, Seen, U
-from ntkscope.kernels.limiting.dual import ACCURACY, Closed, closed_form
+from ntkscope.kernels.limiting.dual import ACCURACY
 from ntkscope.kernels.limiting.series import MAX_ORDER, Expansion
 
 _NEAR = 1e-2  # angles below it are looked at one by one
@@ -184,11 +184,11 @@ class _Bounded(Through):
 class Smooth(_Bounded):
     """φ with a closed form that is smooth in the covariance."""
 
-    def __init__(self, closed: Closed, phi: Activation) -> None:
+    def __init__(self, closed: DualForm, phi: Activation) -> None:
         self.closed, self.phi = closed, phi
 
     def moment(self, V: Tensor) -> Tensor:
-        value: Tensor = self.closed(V, V, torch.zeros_like(V)).value
+        value: Tensor = self.closed(V, V, torch.zeros_like(V))[0]
         return value
 
     def chunk(
@@ -257,11 +257,10 @@ class Series(_Bounded):
 
 def through(phi: Activation) -> Through:
     """The way that ``phi`` has."""
-    parts = homogeneous_parts(phi)
+    parts = phi.homogeneous_parts
     if parts is not None:
         return Homogeneous(*parts, float(phi.derivative(torch.zeros((), dtype=torch.float64))))
-    closed = closed_form(phi)
-    return Series(phi) if closed is None else Smooth(closed, phi)
+    return Series(phi) if phi.dual is None else Smooth(phi.dual, phi)
 
 
 def _delta(D: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
+from ntkscope.kernels.module.reading.plain import gradient_rows
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 
@@ -54,6 +55,10 @@ class General:
     @property
     def T(self) -> General:
         return replace(self, inputs=self.inputs[::-1])
+
+    def side(self, which: int) -> General:
+        """The rows (0) or the columns (1) with themselves."""
+        return replace(self, inputs=(self.inputs[which],) * 2)
 
     def select(self, rows: slice | Tensor, cols: slice | Tensor) -> General:
         """The same for some of the samples."""
@@ -110,7 +115,7 @@ class General:
         with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
             warnings.simplefilter("ignore")
             made = vmap(of_sample)(inputs)
-        return {name: g.reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
+        return {name: g.detach().reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
 
     def _basis(self, inputs: Inputs) -> Tensor:
         total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
@@ -120,10 +125,12 @@ class General:
     def _looped(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
         n, C = len(inputs[0]), len(self.outputs)
         made = {name: p.new_empty(n, C, p.numel()) for name, p in own.items()}
-        for i in range(n):
-            single = plain_gradients(self.subject, own, take(inputs, slice(i, i + 1)), self.outputs)
-            for name, gradient in single.items():
-                made[name][i] = gradient
+        with self.subject.autograd() as (leaves, run):
+            chosen = {name: leaves[name] for name in own}
+            for i in range(n):
+                single = run(take(inputs, slice(i, i + 1)))[0]
+                for name, gradient in gradient_rows(single, chosen, self.outputs).items():
+                    made[name][i] = gradient
         return made
 
     def add(self, names: Sequence[str], out: Tensor) -> None:
@@ -298,37 +305,10 @@ class General:
         return out
 
 
-@with_gradients
-def plain_gradients(
-    subject: Subject, own: Parameters, sample: Inputs, outputs: Sequence[int]
-) -> dict[str, Tensor]:
-    """∂f_c/∂p of one sample, (C, P) by parameter: ordinary autograd on a batch of one."""
-    leaves = {name: p.detach().clone().requires_grad_() for name, p in own.items()}
-    values = subject(leaves, sample)[0]
-    rows: dict[str, list[Tensor]] = {name: [] for name in own}
-    for place, output in enumerate(outputs):
-        gradients: Sequence[Tensor | None] = [None] * len(leaves)
-        if values.requires_grad:
-            gradients = torch.autograd.grad(
-                values[output], list(leaves.values()),
-                retain_graph=place < len(outputs) - 1, allow_unused=True,
-            )  # fmt: skip
-        for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
-            rows[name].append(
-                torch.zeros_like(leaf).reshape(-1) if gradient is None else _flat(gradient)
-            )
-    return {name: torch.stack(parts) for name, parts in rows.items()}
-
-
 def _clock(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def _flat(gradient: Tensor) -> Tensor:
-    """One axis; dense, where an embedding made it sparse."""
-    return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
 
 
 def batching_fails(

@@ -2,84 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.module.holding.blocks import Use, WeightBlock
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.compress import fewer_outputs
 from ntkscope.kernels.module.holding.general import General
-from ntkscope.kernels.module.holding.module_kernel import GeneralTerm, ModuleKernel, Summand
-from ntkscope.kernels.module.making.collect import Passed, collect, is_small, shares_signal
-from ntkscope.kernels.module.reading.operations import Dense, Operation, Ready
+from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
+from ntkscope.kernels.module.holding.module_kernel import ModuleKernel, Part
+from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
+from ntkscope.kernels.module.making.collect import collect
+from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.layers.layer import Operation, Ready
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
-from ntkscope.kernels.module.reading.survey import Site, Survey
+from ntkscope.kernels.module.reading.survey import Survey
+from ntkscope.kernels.prepared import Options
 
 _LOOP_BUDGET = 2e9  # bytes of gradients made one sample at a time
-
-Reduce = Literal["trace", "full", "diagonal"] | int
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """How to make the kernel of a subject for any samples.
 
-    chunk: samples in one pass. budget: bytes a contraction may take beyond its result.
-    limit: bytes in all. loop: why vmap cannot take the general parameters, or empty.
+    full: keep the pairs of outputs apart. chunk: samples in one pass. budget: bytes a contraction
+    may take beyond its result. limit: bytes in all. loop: why vmap cannot take the parameters that
+    need it, or empty.
     """
 
     subject: Subject
     survey: Survey
     outputs: tuple[int, ...]
     full: bool
+    options: Options
     chunk: int
     budget: float
     limit: float
     loop: str
-    general_chunk: int | None = None
-    strict: bool = False  # ``limit`` was asked for, and not what happens to be free
+
+    @property
+    def lead(self) -> int:
+        """Rows of the kernel for one sample."""
+        return len(self.outputs) if self.full else 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ("sample", "output") if self.full else ("sample",)
+
+    @property
+    def rank_bound(self) -> int:
+        """All gradients' entries: those of each output where outputs are summed."""
+        return self.subject.n_parameters * (1 if self.full else len(self.outputs))
+
+    @property
+    def strict(self) -> bool:
+        """Whether ``limit`` was asked for, and is not what happens to be free."""
+        return self.options.max_memory is not None
+
+    @property
+    def used(self) -> list[str]:
+        """The parameters with a term, in the model's order."""
+        return [n for n in self.subject.parameters if n not in self.survey.unused]
 
     def passes(self, rows: Inputs, cols: Inputs | None) -> tuple[Passed, Passed]:
         """One pass for the rows and, of a cross kernel, one for the columns."""
-        if not self.survey.structured:
-            empty = Passed(len(rows[0]), len(self.outputs))
-            return empty, empty
-        run: Callable[[Inputs], Passed] = lambda X: collect(  # noqa: E731  # said twice below
-            self.subject, self.survey, X, self.outputs, self.chunk
-        )
-        left = run(rows)
-        return left, left if cols is None else run(cols)
+        left = self._pass(rows)
+        return left, left if cols is None else self._pass(cols)
 
-    def kernel(self, rows: Inputs, cols: Inputs | None) -> HadamardKernel:
-        """The kernel of these samples, its factors held."""
-        return self.assembled(*self.passes(rows, cols), rows, cols)
+    def _pass(self, inputs: Inputs) -> Passed:
+        if not self.survey.structured:
+            return Passed(len(inputs[0]), len(self.outputs))
+        return collect(
+            self.subject, self.survey, inputs, self.outputs, self.chunk, self.options.self_check
+        )
+
+    def kernel(
+        self, rows: Inputs, cols: Inputs | None, names: Collection[str] | None = None
+    ) -> Kernel:
+        """The kernel of these samples, its factors held; of some of the parameters."""
+        return self.assembled(*self.passes(rows, cols), rows, cols, names)
 
     def assembled(
-        self, left: Passed, right: Passed, rows: Inputs, cols: Inputs | None
-    ) -> HadamardKernel:
-        """The terms of every parameter that is used, in the model's order."""
-        terms = _Assembly(self, left, right).terms()
-        if self.survey.general:
-            source = self.source(rows, cols)
-            terms |= {name: GeneralTerm(name, source) for name in self.survey.general}
-        ordered = [terms[name] for name in self.subject.parameters if name in terms]
-        labels = ("sample", "output") if self.full else ("sample",)
-        summed = 1 if self.full else len(self.outputs)
-        count = self.subject.n_parameters * summed  # a bound on the rank
-        gram = [t for t in ordered if isinstance(t, Term)]
-        if len(gram) == len(ordered) and not self.strict:
-            return HadamardKernel(
-                gram, n_parameters=count, near_kinks=left.near_kinks, labels=labels
-            )
-        return ModuleKernel(
-            ordered, n_parameters=count, near_kinks=left.near_kinks, labels=labels,
-            chunk=self.chunk,
-            limit=self.limit if self.strict else None,
-        )  # fmt: skip
+        self,
+        left: Passed,
+        right: Passed,
+        rows: Inputs,
+        cols: Inputs | None,
+        names: Collection[str] | None = None,
+    ) -> Kernel:
+        """The terms of every parameter that is used, or of ``names``, in the model's order."""
+        order = [name for name in self.used if names is None or name in names]
+        terms = _Assembly(self, left, right).terms(order)
+        common: dict[str, Any] = {
+            "n_parameters": self.rank_bound, "near_kinks": left.near_kinks, "labels": self.labels,
+        }  # fmt: skip
+        gram = [t for t in terms.values() if isinstance(t, Term)]
+        if len(gram) == len(order) and not self.strict:
+            return HadamardKernel(gram, **common)
+        parts: list[Part] = [HadamardKernel(gram)] if gram else []
+        parts += [t for t in terms.values() if isinstance(t, WeightBlock)]
+        general = [name for name in order if name not in terms]
+        if general:
+            parts.append(GeneralKernel(self.source(rows, cols), general, self.chunk))
+        limit = self.limit if self.strict else None
+        return ModuleKernel(parts, order=order, limit=limit, **common)
 
     def source(self, rows: Inputs, cols: Inputs | None) -> General:
         """The gradients of the general parameters.
@@ -90,12 +122,12 @@ class Recipe:
         budget = max(self.budget, min(self.limit / 4, _LOOP_BUDGET)) if self.loop else self.budget
         return General(
             self.subject, inputs, self.outputs, self.full, not self.loop, self.loop, budget,
-            self.general_chunk,
+            self.options.chunk_size,
         )  # fmt: skip
 
-    def structured_terms(self, passed: Passed) -> dict[str, Summand]:
+    def structured_terms(self, passed: Passed) -> dict[str, Term | WeightBlock]:
         """The structured terms of a symmetric kernel, of whatever ``passed`` holds."""
-        return _Assembly(self, passed, passed).terms()
+        return _Assembly(self, passed, passed).terms(self.used)
 
     def for_output(self, place: int) -> Recipe:
         """The same for one of the outputs."""
@@ -109,14 +141,12 @@ class _Assembly:
     right: Passed
     factors: dict[tuple[Any, ...], Factor] = field(default_factory=dict)
 
-    def terms(self) -> dict[str, Summand]:
-        made: dict[str, Summand] = {}
-        for name in self.recipe.survey.structured:
-            sites = self.recipe.survey.uses(name)
-            made[name] = self._term(name, sites)
-        return made
+    def terms(self, names: Sequence[str]) -> dict[str, Term | WeightBlock]:
+        """Those of ``names`` that are structured."""
+        survey = self.recipe.survey
+        return {n: self._term(n, survey.uses(n)) for n in names if n in survey.structured}
 
-    def _term(self, name: str, sites: Sequence[Site]) -> Summand:
+    def _term(self, name: str, sites: Sequence[Site]) -> Term | WeightBlock:
         if len(sites) == 1:
             (site,) = sites
             operation = site.operations[name]
@@ -124,7 +154,7 @@ class _Assembly:
                 if site.is_output and shares_signal(site, name):
                     return self._of_output(name, None)
                 return Term(name, None, self._signals(site, name))
-            if isinstance(operation, Dense) and site.positions == 1:
+            if operation.by_vectors and site.positions == 1:
                 features = self._features(site)
                 if site.is_output:
                     return self._of_output(name, features)
@@ -137,7 +167,7 @@ class _Assembly:
             fewer = fewer_outputs(use.g, use.operation.unit_axis)
             if fewer is not use.g:
                 rotated, uses = use.g[0].shape[1], (replace(use, g=fewer),)
-        return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget, rotated=rotated)
+        return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget, rotated)
 
     def _is_ready(self, site: Site, name: str) -> bool:
         size = self.recipe.subject.parameters[name].numel()

@@ -3,111 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.making.invariant import require_sums
+from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.operations import Operation
-from ntkscope.kernels.module.reading.recorder import Call, record
+from ntkscope.kernels.module.reading.recorder import Call, Trace, record
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
-from ntkscope.kernels.module.reading.survey import Site, Survey
-
-
-@dataclass
-class Passed:
-    """What is kept of N samples and the outputs asked for.
-
-    x: inputs by site, (N, …). g: gradients of the outputs by site, (N, C, …).
-    ready: gradients with respect to a small parameter, (N, C, P), by site and name.
-    """
-
-    n: int
-    n_outputs: int
-    near_kinks: int = 0
-    x: dict[int, Tensor] = field(default_factory=dict)
-    g: dict[int, Tensor] = field(default_factory=dict)
-    ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        held = [*self.x.values(), *self.g.values(), *self.ready.values()]
-        return sum(t.numel() * t.element_size() for t in held)
-
-    def output(self, index: int) -> Passed:
-        """The same for one of the outputs."""
-        one = slice(index, index + 1)
-        return Passed(
-            self.n, 1, self.near_kinks, self.x,
-            {k: v[:, one].contiguous() for k, v in self.g.items()},
-            {k: v[:, one].contiguous() for k, v in self.ready.items()},
-        )  # fmt: skip
-
-
-def is_small(site: Site, operation: Operation, size: int) -> bool:
-    """Whether a per-sample gradient of ``size`` numbers takes no more room than the g behind it."""
-    if operation not in site.heavy.values():
-        return True
-    return site.positions > 1 and size <= site.g_size
-
-
-def shares_signal(site: Site, name: str) -> bool:
-    """Whether a bias has the signals of the weight beside it as its gradient."""
-    return name not in site.heavy and bool(site.heavy) and site.positions == 1
-
-
-def numbers_held(subject: Subject, survey: Survey, n_outputs: int) -> int:
-    """Numbers that :func:`collect` keeps for one sample."""
-    total = 0
-    for site in survey.sites:
-        small = {
-            name: is_small(site, op, subject.parameters[name].numel())
-            for name, op in site.operations.items()
-        }
-        if not all(small.values()):
-            total += site.x_size + (0 if site.is_output else n_outputs * site.g_size)
-        for name, ready in small.items():
-            if ready and not shares_signal(site, name):
-                total += n_outputs * subject.parameters[name].numel()
-    return total
+from ntkscope.kernels.module.reading.survey import Survey
 
 
 @with_gradients
 def collect(
-    subject: Subject, survey: Survey, inputs: Inputs, outputs: Sequence[int], chunk: int
+    subject: Subject,
+    survey: Survey,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    chunk: int,
+    checked: bool = True,
 ) -> Passed:
     """Pass the samples through the model, ``chunk`` at a time.
 
+    checked: hold the sums over each chunk against autograd's, SelfCheckError where they differ.
     Raises ValueError where values or gradients are not finite, naming the parameter.
     """
     passed = Passed(len(inputs[0]), len(outputs))
     for start in range(0, passed.n, chunk):
         rows = slice(start, min(start + chunk, passed.n))
-        _collect_rows(passed, subject, survey, inputs, outputs, rows)
+        with subject.autograd() as (leaves, run):
+            part = take(inputs, rows)
+            watched = {name: leaves[name] for name in survey.structured}
+            trace = record(lambda: run(part), watched, survey.clone)  # noqa: B023  # called at once
+            _keep_rows(passed, subject, survey, trace, outputs, rows, checked)
+            if checked:
+                require_sums(passed, survey, leaves, trace.output, outputs, rows)
     return passed
 
 
-def _collect_rows(
+def _keep_rows(
     passed: Passed,
     subject: Subject,
     survey: Survey,
-    inputs: Inputs,
+    trace: Trace,
     outputs: Sequence[int],
     rows: slice,
+    again: bool,
 ) -> None:
+    """Keep what the terms need of a chunk; the graph too, to go backward ``again``."""
     n = rows.stop - rows.start
-    leaves = {
-        name: subject.parameters[name].detach().clone().requires_grad_()
-        for name in survey.structured
-    }
-    part = take(inputs, rows)
-    trace = record(lambda: subject(leaves, part), leaves, survey.clone)
     passed.near_kinks += trace.near_kinks
     calls = _matching(trace.calls, survey)
     if trace.changed_in_place() - survey.clone:
         raise ValueError("the forward pass writes over different tensors from batch to batch")
     _require_finite(trace.output, "outputs", survey.sites)
+    if passed.outputs is None:
+        passed.outputs = trace.output.new_empty(
+            passed.n, trace.output.shape[1], requires_grad=False
+        )
+    passed.outputs[rows] = trace.output.detach()
     for site, call in zip(survey.sites, calls, strict=True):
         if call.x is not None and _keeps(subject, site):
             x = site.arrange_x(call.x, n)
@@ -118,7 +74,7 @@ def _collect_rows(
     for place, output in enumerate(outputs):
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
             trace.output[:, output].sum(), edges,
-            retain_graph=place < len(outputs) - 1, allow_unused=True,
+            retain_graph=again or place < len(outputs) - 1, allow_unused=True,
         )  # fmt: skip
         for site, call, shape, gradient in zip(survey.sites, calls, shapes, gradients, strict=True):
             # None where the model does not use the layer's result

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from ntkscope._base.memory import human
-from ntkscope.kernels.hadamard import Term
-from ntkscope.kernels.module.holding.blocks import WeightBlock
-from ntkscope.kernels.module.making.assemble import Recipe, Reduce
-from ntkscope.kernels.module.making.build import prepare
-from ntkscope.kernels.module.making.collect import Passed, is_small, shares_signal
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
+from ntkscope.kernels.module.making.assemble import Recipe
+from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.subject import take
+from ntkscope.kernels.prepared import Diagonal, Options, Reduce
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def plan_kernel(
     model: Any,
     X: Any,
     *,
-    reduce: Reduce = "trace",
+    reduce: Reduce | Diagonal = "trace",
     params: Any = None,
     max_memory: float | int | None = None,
     general: bool = False,
@@ -72,16 +72,13 @@ def plan_kernel(
 
     Raises as :func:`empirical_ntk` does.
     """
-    made = prepare(
-        model, X, reduce=reduce, params=params, max_memory=max_memory, chunk_size=None,
-        general=general,
-    )  # fmt: skip
-    recipe, N = made.recipe, len(made.rows[0])
-    rows = _rows(recipe, N)
-    lead = len(recipe.outputs) if recipe.full else 1
-    itemsize = recipe.subject.dtype.itemsize
+    options = Options(params=params, max_memory=max_memory, general=general)
+    made = PreparedModule(model, X, options)
+    recipe, N = made.recipe(reduce), len(made.rows[0])
+    rows, C = _rows(recipe, N), len(recipe.outputs)
     return KernelPlan(
-        rows, N, len(recipe.outputs), made.held, made.fits, float((N * lead) ** 2 * itemsize),
+        rows, N, C, made.held(C), made.fits(C, reduce in ("full", "diagonal")),
+        float((N * recipe.lead) ** 2 * recipe.subject.dtype.itemsize),
         sum(row.flops for row in rows) / _rate(recipe) + _passes(recipe, made.rows, N),
     )  # fmt: skip
 
@@ -96,8 +93,8 @@ def _rows(recipe: Recipe, N: int) -> list[PlanRow]:
         if name in terms:
             term = terms[name]
             if isinstance(term, WeightBlock):
-                rows.append(PlanRow(name, shape, f"structured, {term.method}", term.flops()))
-            elif isinstance(term, Term):
+                rows.append(PlanRow(name, shape, f"structured, {term.way(N, N)}", term.flops()))
+            else:
                 size = term.factors[0].rows.shape[0]
                 way = "structured, Gram" + (" product" if len(term.factors) == 2 else "")
                 rows.append(PlanRow(name, shape, way, float(size**2 * term.inner)))

@@ -2,120 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.hadamard import HadamardKernel
-from ntkscope.kernels.module.holding.general import plain_gradients
-from ntkscope.kernels.module.holding.lazy import LazyKernel
-from ntkscope.kernels.module.holding.module_kernel import GeneralTerm
-from ntkscope.kernels.module.holding.outputs import OutputKernels
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
+from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.module.making.assemble import Recipe
-from ntkscope.kernels.module.reading.independence import alike, require_own_outputs
+from ntkscope.kernels.module.making.invariant import SelfCheckError
+from ntkscope.kernels.module.making.lazy import LazyKernel
+from ntkscope.kernels.module.making.passed import Passed
+from ntkscope.kernels.module.reading.independence import (
+    alike,
+    half_of_digits,
+    require_own_outputs,
+)
+from ntkscope.kernels.module.reading.plain import plain_pass
 from ntkscope.kernels.module.reading.subject import Inputs, take
+from ntkscope.kernels.outputs import OutputKernels
 
 Gradients = dict[str, Tensor]
 
 
-class SelfCheckError(ValueError):
-    """A kernel's entry disagrees with autograd beyond rounding."""
-
-
 def check_against_autograd(
-    kernel: HadamardKernel | OutputKernels, recipe: Recipe, rows: Inputs, cols: Inputs | None
+    kernel: Kernel | OutputKernels,
+    recipe: Recipe,
+    rows: Inputs,
+    cols: Inputs | None,
+    passes: tuple[Passed, Passed] | None = None,
 ) -> None:
-    """Compare random entries, term by term, with gradients of single samples.
+    """Compare two random entries, term by term, with gradients of single samples.
 
     An entry may differ by half of the digits, √eps·√(K_ii K_jj) of its term, and by
-    eps·√(K_ii K_jj) of the whole kernel, where a term is nothing but rounding.
+    eps·√(K_ii K_jj) of the whole kernel, where a term is nothing but rounding. ``passes``: what the
+    kernel was made from, if it holds that.
 
     Raises ValueError where the samples of a chunk see one another, whatever way they go, and
     SelfCheckError naming the parameter.
     """
-    # the survey's batch is small: a dependence may begin with the size of the kernel's own
-    for part in (rows,) if cols is None else (rows, cols):
-        chunk = list(range(min(recipe.chunk, len(part[0]))))
-        require_own_outputs(recipe.subject, part, chunk, recipe.survey.rounding)
     generator = torch.Generator().manual_seed(0)
-    other = rows if cols is None else cols
-    left, right = (torch.randint(len(part[0]), (2,), generator=generator) for part in (rows, other))
+    left = _Checked(recipe, rows, passes and passes[0])
     if cols is None:
-        right[0] = left[1]
-    single = _Reference(lambda X, i: _alone(recipe, take(X, slice(i, i + 1))))
-    for i, j in zip(left.tolist(), right.tolist(), strict=True):
-        wrong = _compare(kernel, recipe, single, (rows, i), (other, j))
-        if not wrong:
-            continue
+        a, b, c = left.choose(3, generator)
+        right, entries = left, [(a, b), (c, c)]
+    else:
+        right = _Checked(recipe, cols, passes and passes[1])
+        entries = list(zip(left.choose(2, generator), right.choose(2, generator), strict=True))
+    for side in (left,) if right is left else (left, right):
+        side.require_own_outputs()
+    for i, j in entries:
+        wrong = _compare(kernel, recipe.full, left.alone(i)[1], right.alone(j)[1], i, j)
         # a sample's gradient may jump where its pre-activation is a rounding error away from a
         # kink: then the same sample inside its batch, by plain autograd, settles it
-        in_batch = _Reference(lambda X, i: _inside(recipe, X, i))
-        if _outputs_agree(recipe, rows, i) and _outputs_agree(recipe, other, j):
-            wrong = _compare(kernel, recipe, in_batch, (rows, i), (other, j))
+        if wrong and left.agrees(i) and right.agrees(j):
+            wrong = _compare(kernel, recipe.full, left.inside(i), right.inside(j), i, j)
         if wrong:
             raise SelfCheckError(wrong)
 
 
-class _Reference:
-    def __init__(self, make: Callable[[Inputs, int], Gradients]) -> None:
-        self._make = make
-        self._held: dict[tuple[int, int], Gradients] = {}
+class _Checked:
+    """One side's samples, alone by plain autograd and in the chunk that the kernel's pass had."""
 
-    def __call__(self, X: Inputs, i: int) -> Gradients:
-        key = (id(X), i)
-        if key not in self._held:
-            self._held[key] = self._make(X, i)
-        return self._held[key]
+    def __init__(self, recipe: Recipe, inputs: Inputs, passed: Passed | None) -> None:
+        self._recipe, self._inputs = recipe, inputs
+        self._outputs = None if passed is None else passed.outputs
+        self._alone: dict[int, tuple[Tensor, Gradients]] = {}
+        self._start, self._chosen = 0, [0]
 
+    def choose(self, count: int, generator: torch.Generator) -> list[int]:
+        """Samples of one chunk, different ones as far as it has them."""
+        n, chunk = len(self._inputs[0]), self._recipe.chunk
+        self._start = int(torch.randint(n, (1,), generator=generator)) // chunk * chunk
+        size = min(chunk, n - self._start)
+        order = (self._start + torch.randperm(size, generator=generator)).tolist()
+        self._chosen = [order[k % size] for k in range(count)]
+        return self._chosen
 
-def _alone(recipe: Recipe, sample: Inputs) -> Gradients:
-    return plain_gradients(recipe.subject, recipe.subject.parameters, sample, recipe.outputs)
+    @property
+    def _chunk(self) -> Inputs:
+        return take(self._inputs, slice(self._start, self._start + self._recipe.chunk))
 
+    def alone(self, i: int) -> tuple[Tensor, Gradients]:
+        """Outputs and gradients."""
+        if i not in self._alone:
+            sample = take(self._inputs, slice(i, i + 1))
+            self._alone[i] = plain_pass(self._recipe.subject, sample, self._recipe.outputs)
+        return self._alone[i]
 
-def _inside(recipe: Recipe, X: Inputs, i: int) -> Gradients:
-    """∂f_c(x_i) as part of the chunk that the kernel's own pass held it in."""
-    start = i // recipe.chunk * recipe.chunk
-    part = take(X, slice(start, start + recipe.chunk))
-    subject = recipe.subject
-    picked = replace(subject, call=lambda p, _: subject.call(p, part)[i - start][None])
-    return plain_gradients(picked, subject.parameters, take(X, slice(i, i + 1)), recipe.outputs)
+    def inside(self, i: int) -> Gradients:
+        """Gradients in the chunk, where rounding and kinks fall as in the kernel's pass."""
+        subject, place = self._recipe.subject, i - self._start
+        return plain_pass(subject, self._chunk, self._recipe.outputs, place)[1]
 
+    def _together(self, i: int) -> Tensor:
+        if self._outputs is None:
+            made = self._recipe.subject({}, self._chunk)
+            self._outputs = made.new_zeros(len(self._inputs[0]), made.shape[1])
+            self._outputs[self._start : self._start + len(made)] = made
+        return self._outputs[i]
 
-def _outputs_agree(recipe: Recipe, X: Inputs, i: int) -> bool:
-    start = i // recipe.chunk * recipe.chunk
-    batch = recipe.subject({}, take(X, slice(start, start + recipe.chunk)))[i - start]
-    alone = recipe.subject({}, take(X, slice(i, i + 1)))[0]
-    return alike(batch, alone)
+    def agrees(self, i: int) -> bool:
+        return alike(self._together(i), self.alone(i)[0])
+
+    def require_own_outputs(self) -> None:
+        # the survey's batch is small: a dependence may begin with the size of the kernel's own
+        if min(self._recipe.chunk, len(self._inputs[0])) == 1:
+            return
+        together = {i: self._together(i) for i in self._chosen}
+        alone = {i: self.alone(i)[0] for i in self._chosen}
+        floor = self._recipe.survey.rounding + max(half_of_digits(t) for t in together.values())
+        require_own_outputs(self._recipe.subject, together, alone, floor)
 
 
 def _compare(
-    kernel: HadamardKernel | OutputKernels,
-    recipe: Recipe,
-    reference: _Reference,
-    row: tuple[Inputs, int],
-    col: tuple[Inputs, int],
+    kernel: Kernel | OutputKernels, full: bool, a: Gradients, b: Gradients, i: int, j: int
 ) -> str:
     """What is wrong with entry (i, j), in words, or nothing."""
-    a, b = reference(*row), reference(*col)
     if isinstance(kernel, OutputKernels):
         for c, one in enumerate(kernel):
-            wrong = _compare_terms(one, False, _of(a, c), _of(b, c), row[1], col[1])
+            wrong = _compare_terms(one, False, _of(a, c), _of(b, c), i, j)
             if wrong:
                 return f"output {c}: {wrong}"
         return ""
-    return _compare_terms(kernel, recipe.full, a, b, row[1], col[1])
+    return _compare_terms(kernel, full, a, b, i, j)
 
 
 def _of(gradients: Gradients, output: int) -> Gradients:
     return {name: g[output : output + 1] for name, g in gradients.items()}
 
 
-def _compare_terms(
-    kernel: HadamardKernel, full: bool, a: Gradients, b: Gradients, i: int, j: int
-) -> str:
+def _compare_terms(kernel: Kernel, full: bool, a: Gradients, b: Gradients, i: int, j: int) -> str:
     C = len(next(iter(a.values())))
     lead = C if full else 1
     rows = torch.arange(i * lead, (i + 1) * lead)
@@ -125,8 +141,15 @@ def _compare_terms(
         rows, cols = torch.arange(lead), torch.arange(lead)
     eps = torch.finfo(kernel.dtype).eps
     whole = _scale(list(a.values())) * _scale(list(b.values()))
-    for terms, names in _groups(kernel):
-        got = kernel._with(terms).tile(rows.to(kernel.device), cols.to(kernel.device))
+    held = {term.name for term in kernel.terms}
+    left_out = [n for n in a if n not in held and (bool(a[n].any()) or bool(b[n].any()))]
+    if left_out:
+        return (
+            f"plain autograd has a gradient of {left_out[0]} at samples ({i}, {j}), and the kernel "
+            "leaves that parameter out; report it"
+        )
+    for one, names in _groups(kernel):
+        got = one.tile(rows, cols)
         left, right = [a[n] for n in names], [b[n] for n in names]
         expected = sum(
             (_product(x, y, full) for x, y in zip(left, right, strict=True)),
@@ -144,16 +167,16 @@ def _compare_terms(
     return ""
 
 
-def _groups(kernel: HadamardKernel) -> list[tuple[list[Any], list[str]]]:
+def _groups(kernel: Kernel) -> list[tuple[Kernel, list[str]]]:
     """Terms one by one; the general ones together, since their tiles run the model."""
-    own: list[tuple[list[Any], list[str]]] = []
-    general = [t for t in kernel.terms if isinstance(t, GeneralTerm)]
-    for term in kernel.terms:
-        if not isinstance(term, GeneralTerm):
-            own.append(([term], [term.name]))
-    if general:
-        own.append((list(general), [t.name for t in general]))
-    return own
+    parts = kernel.parts if isinstance(kernel, ModuleKernel) else (kernel,)
+    groups: list[tuple[Kernel, list[str]]] = []
+    for part in parts:
+        if isinstance(part, GeneralKernel):
+            groups.append((part, list(part.names)))
+        else:
+            groups += [(term, [term.name]) for term in part.terms]
+    return groups
 
 
 def _product(x: Tensor, y: Tensor, full: bool) -> Tensor:

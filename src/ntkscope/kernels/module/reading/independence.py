@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
+from ntkscope.kernels.module.reading.subject import Inputs, Subject
 
 
 def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, floor: float) -> None:
@@ -18,19 +20,16 @@ def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, floor
         )
 
 
-def require_own_outputs(subject: Subject, inputs: Inputs, batch: list[int], floor: float) -> None:
-    """Compare the first, the middle and the last sample of ``batch`` alone with those in it.
+def require_own_outputs(
+    subject: Subject, together: Mapping[int, Tensor], alone: Mapping[int, Tensor], floor: float
+) -> None:
+    """Compare samples' outputs in their batch with those that they have alone.
 
-    Any dependence on one sample of the batch shows in one of the others. ``floor``: what rounding
-    may change in an output, by the size of what it is made from. Raises ValueError.
+    Any dependence on one sample of the batch shows in another: two samples are enough. ``floor``:
+    what rounding may change in an output, by the size of what it is made from. Raises ValueError.
     """
-    if len(inputs[0]) == 1:
-        return
-    together = subject({}, take(inputs, batch))
-    floor += _half_of_digits(together)
-    for place in sorted({0, len(batch) // 2, len(batch) - 1}):
-        sample = batch[place]
-        if not alike(together[place], _alone(subject, take(inputs, [sample]))[0], floor):
+    for sample, outputs in alone.items():
+        if not alike(together[sample], outputs, floor):
             raise ValueError(
                 f"the samples see one another: the output of sample {sample} changes with the other "
                 f"samples of its batch, so it has no gradient of its own ({subject.title}); "
@@ -38,9 +37,10 @@ def require_own_outputs(subject: Subject, inputs: Inputs, batch: list[int], floo
             )
 
 
-def _alone(subject: Subject, sample: Inputs) -> Tensor:
+def outputs_alone(subject: Subject, sample: Inputs) -> Tensor:
+    """(C,) of a batch of one. Raises ValueError where the model does not run on it."""
     try:
-        return subject({}, sample)
+        return subject({}, sample)[0]
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"the model runs on a batch but not on one sample alone: {str(error).strip()}"
@@ -54,9 +54,10 @@ def alike(a: Tensor, b: Tensor, floor: float = 0.0) -> bool:
     a, b = a.detach(), b.detach()
     if not a.is_floating_point():
         return torch.equal(a, b)
-    tolerance = max(_half_of_digits(a), _half_of_digits(b)) + floor
+    tolerance = max(half_of_digits(a), half_of_digits(b)) + floor
     return bool(((a - b).abs() <= tolerance).all())
 
 
-def _half_of_digits(a: Tensor) -> float:
+def half_of_digits(a: Tensor) -> float:
+    """√eps · the largest entry."""
     return torch.finfo(a.dtype).eps ** 0.5 * float(a.detach().abs().max()) if a.numel() else 0.0

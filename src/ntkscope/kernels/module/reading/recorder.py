@@ -8,11 +8,11 @@ under ``unknown`` and its parameter goes the general way.
 
 from __future__ import annotations
 
-import types
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,16 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from ntkscope.kernels.module.reading.operations import (
-    Convolution,
-    Dense,
-    Lookup,
+from ntkscope.kernels.module.reading import (
+    layers,  # noqa: F401  # registers the readers
+    reads,
+)
+from ntkscope.kernels.module.reading.layers.layer import (
+    OPENED,
+    READERS,
+    REFUSALS,
     Operation,
-    Scale,
-    Shift,
+    Reader,
 )
 
 
@@ -89,17 +92,25 @@ class Trace:
 
 
 def record(
-    run: Callable[[], Any], parameters: Mapping[str, Tensor], clone: frozenset[int] = frozenset()
+    run: Callable[[], Any],
+    parameters: Mapping[str, Tensor],
+    clone: frozenset[int] = frozenset(),
+    *,
+    closely: bool = False,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
     ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied.
+    closely: notice readings of values below torch's functions too, which slows the pass.
     Raises ValueError where the pass normalises over the batch or draws random numbers.
     """
     watcher = _Watcher(parameters, clone)
-    with torch.enable_grad(), watcher:
+    below = reads.ValueReads()
+    with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
     watcher.trace.output = output
+    watcher.trace.near_kinks = int(sum(watcher.near_kinks))
+    watcher.trace.depends_on_data = watcher.trace.depends_on_data or below.found
     return watcher.trace
 
 
@@ -108,6 +119,7 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.trace = Trace(handles={id(t): Handle(n, False, t) for n, t in parameters.items()})
         self._clone = clone
+        self.near_kinks: list[Tensor] = []
 
     def __torch_function__(
         self,
@@ -117,21 +129,23 @@ class _Watcher(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        opened = _OPENED.get(func)
+        opened = OPENED.get(func)
         if opened is not None:
             with self:
                 return opened(*args, **kwargs)
-        _refuse_batch_statistics(func, args, kwargs)
-        if func in _READS_VALUES and not self.trace.depends_on_data:
+        if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
         if func in _KINKED and args and isinstance(args[0], Tensor):
-            self.trace.near_kinks += _near_zero(args[0].detach())
+            self.near_kinks.append(_near_zero(args[0].detach()))
         met = self._met([*args, *kwargs.values()])
-        reading = _READERS.get(func)
-        bound = reading and reading.bind(args, kwargs)
+        reader = READERS.get(func)
+        bound = {} if reader is None else reader.bind(args, kwargs)
+        if func in REFUSALS:
+            REFUSALS[func](bound)
         out = func(*args, **kwargs)
-        if met and _has_gradient(out):
-            self._note(func, reading, bound, met, out)
+        # inside an autograd.Function gradients are off: its uses show in the graph alone
+        if met and torch.is_grad_enabled() and _has_gradient(out):
+            self._note(func, reader, bound, met, out)
         return out
 
     def _met(self, values: Any) -> set[int]:
@@ -145,7 +159,7 @@ class _Watcher(TorchFunctionMode):
         return found
 
     def _note(
-        self, func: Any, reading: _Reader | None, bound: Any, met: set[int], out: Any
+        self, func: Any, reader: Reader | None, bound: dict[str, Any], met: set[int], out: Any
     ) -> None:
         trace = self.trace
         if func in _TRANSPOSES and _is_transpose(func, out, trace.handles[next(iter(met))].tensor):
@@ -155,8 +169,8 @@ class _Watcher(TorchFunctionMode):
             trace.handles[id(out)] = Handle(handle.name, not handle.transposed, out)
             return
         read = None
-        if reading is not None and isinstance(out, Tensor):
-            read = reading.read(bound, {k: trace.handles[k] for k in met}, out)
+        if reader is not None and isinstance(out, Tensor):
+            read = reader.read(bound, lambda value: id(value) in met, out)
         if read is None or {id(t) for t in read[1]} != met:
             name = resolve_name(func) or getattr(func, "__name__", str(func))
             for key in met:
@@ -167,13 +181,11 @@ class _Watcher(TorchFunctionMode):
         for tensor, operation in used.items():
             handle = trace.handles[id(tensor)]
             trace.uses[id(tensor)] += 1
-            if handle.transposed and not isinstance(operation, Dense):
+            own = operation.on_transpose() if handle.transposed else operation
+            if own is None:
                 trace.unknown.setdefault(handle.name, "its transpose is used elementwise")
-                continue
-            if handle.transposed:
-                assert isinstance(operation, Dense)
-                operation = Dense(not operation.transposed)
-            operations[handle.name] = operation
+            else:
+                operations[handle.name] = own
         if len(operations) < len(used):
             for tensor in used:
                 trace.unknown.setdefault(trace.handles[id(tensor)].name, "used twice in one call")
@@ -187,207 +199,12 @@ class _Watcher(TorchFunctionMode):
         )  # fmt: skip
 
 
-Used = dict[Tensor, Operation]
-Read = tuple[Tensor | None, Used] | None
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """How to read the arguments of one torch function."""
-
-    names: tuple[str, ...]
-    defaults: dict[str, Any]
-    read: Callable[[dict[str, Any], dict[int, Handle], Tensor], Read]
-
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
-
-
-def _watched(tensor: Any, handles: dict[int, Handle]) -> TypeGuard[Tensor]:
-    return isinstance(tensor, Tensor) and id(tensor) in handles
-
-
-def _read_linear(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-    del out
-    used: Used = {}
-    if _watched(a["weight"], handles):
-        used[a["weight"]] = Dense(transposed=False)
-    if _watched(a["bias"], handles):
-        used[a["bias"]] = Shift(tuple(a["bias"].shape))
-    return a["input"], used
-
-
-def _read_matmul(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-    del out
-    weight = a["other"]
-    if not _watched(weight, handles) or weight.ndim != 2 or a["input"].ndim < 2:
-        return None
-    return a["input"], {weight: Dense(transposed=True)}
-
-
-def _reader_of_convolution(d: int) -> _Reader:
-    def each(value: Any) -> tuple[int, ...]:
-        values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-        return tuple(int(v) for v in (values * d if len(values) == 1 else values))
-
-    def read(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-        if a["input"].ndim != d + 2 or out.ndim != d + 2:
-            return None
-        used: Used = {}
-        weight = a["weight"]
-        if _watched(weight, handles):
-            kernel, dilation, padding = tuple(weight.shape[2:]), each(a["dilation"]), a["padding"]
-            before = after = (0,) * d
-            if padding == "same":
-                totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-                before = tuple(t // 2 for t in totals)
-                after = tuple(t - t // 2 for t in totals)
-            elif padding != "valid":
-                before = after = each(padding)
-            used[weight] = Convolution(
-                kernel, each(a["stride"]), before, after, dilation, int(a["groups"])
-            )
-        if _watched(a["bias"], handles):
-            used[a["bias"]] = Shift((len(a["bias"]),) + (1,) * d)
-        return a["input"], used
-
-    return _Reader(
-        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
-        {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}, read,
-    )  # fmt: skip
-
-
-def _read_embedding(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-    del handles, out
-    if a["max_norm"] is not None or a["scale_grad_by_freq"]:
-        return None
-    weight, padding = a["weight"], a["padding_idx"]
-    if padding is not None and padding < 0:
-        padding += len(weight)
-    return a["input"], {weight: Lookup(len(weight), padding)}
-
-
-def _reader_of_norm(
-    names: str, defaults: dict[str, Any], plain: Callable[[dict[str, Any]], Tensor], channels: bool
-) -> _Reader:
-    def read(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-        def shape(p: Tensor) -> tuple[int, ...]:
-            return (len(p),) + (1,) * (out.ndim - 2) if channels else tuple(p.shape)
-
-        used: Used = {}
-        weight, bias = a.get("weight"), a.get("bias")
-        if _watched(weight, handles):
-            used[weight] = Scale(shape(weight))
-        if _watched(bias, handles):
-            used[bias] = Shift(shape(bias))
-        if weight is None or weight not in used:
-            return None, used
-        with torch.no_grad():
-            return plain(a), used
-
-    return _Reader(tuple(names.split()), {"weight": None, "bias": None, **defaults}, read)
-
-
-def _reader_of_elementwise(scale: bool, sign: float, reflected: bool = False) -> _Reader:
-    def read(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-        first, second = a["input"], a["other"]
-        if a["alpha"] != 1 or a["out"] is not None:
-            return None
-        both = (_watched(first, handles), _watched(second, handles))
-        if both == (True, True) or not isinstance(first, Tensor) or not isinstance(second, Tensor):
-            return None
-        p, x = (first, second) if both[0] else (second, first)
-        if x.shape != out.shape:
-            return None
-        own = sign if (p is second) != reflected else 1.0
-        shape = tuple(p.shape)
-        return (x, {p: Scale(shape, own)}) if scale else (None, {p: Shift(shape, own)})
-
-    return _Reader(("input", "other"), {"alpha": 1, "out": None}, read)
-
-
-def _read_prelu(a: dict[str, Any], handles: dict[int, Handle], out: Tensor) -> Read:
-    weight = a["weight"]
-    if not _watched(weight, handles) or out.ndim < 2:
-        return None
-    shape = (len(weight),) + (1,) * (out.ndim - 2) if len(weight) > 1 else (1,)
-    return torch.clamp(a["input"].detach(), max=0), {weight: Scale(shape)}
-
-
-_MATMUL = _Reader(("input", "other"), {}, _read_matmul)
-_LINEAR = _Reader(("input", "weight", "bias"), {"bias": None}, _read_linear)
-_EMBEDDING = _Reader(
-    ("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
-    {"padding_idx": None, "max_norm": None, "scale_grad_by_freq": False}, _read_embedding,
-)  # fmt: skip
-
-_READERS: dict[Any, _Reader] = {
-    F.linear: _LINEAR,
-    torch.matmul: _MATMUL,
-    torch.mm: _MATMUL,
-    Tensor.matmul: _MATMUL,
-    Tensor.mm: _MATMUL,
-    Tensor.__matmul__: _MATMUL,
-    torch.conv1d: _reader_of_convolution(1),
-    torch.conv2d: _reader_of_convolution(2),
-    torch.conv3d: _reader_of_convolution(3),
-    F.embedding: _EMBEDDING,
-    F.layer_norm: _reader_of_norm(
-        "input normalized_shape weight bias eps", {"eps": 1e-5},
-        lambda a: F.layer_norm(a["input"], a["normalized_shape"], None, None, a["eps"]), False,
-    ),
-    F.rms_norm: _reader_of_norm(
-        "input normalized_shape weight eps", {"eps": None},
-        lambda a: F.rms_norm(a["input"], a["normalized_shape"], None, a["eps"]), False,
-    ),
-    F.group_norm: _reader_of_norm(
-        "input num_groups weight bias eps", {"eps": 1e-5},
-        lambda a: F.group_norm(a["input"], a["num_groups"], None, None, a["eps"]), True,
-    ),
-    F.batch_norm: _reader_of_norm(
-        "input running_mean running_var weight bias training momentum eps", {"eps": 1e-5},
-        lambda a: F.batch_norm(
-            a["input"], a["running_mean"], a["running_var"], eps=a["eps"]
-        ), True,
-    ),
-    F.instance_norm: _reader_of_norm(
-        "input running_mean running_var weight bias use_input_stats momentum eps",
-        {"running_mean": None, "running_var": None, "use_input_stats": True, "eps": 1e-5},
-        lambda a: F.instance_norm(
-            a["input"],
-            None if a["use_input_stats"] else a["running_mean"],
-            None if a["use_input_stats"] else a["running_var"],
-            use_input_stats=a["use_input_stats"], eps=a["eps"],
-        ), True,
-    ),
-    F.prelu: _Reader(("input", "weight"), {}, _read_prelu),
-    **dict.fromkeys(
-        (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__),
-        _reader_of_elementwise(scale=False, sign=1.0),
-    ),
-    **dict.fromkeys(
-        (torch.sub, Tensor.sub, Tensor.__sub__), _reader_of_elementwise(scale=False, sign=-1.0)
-    ),
-    Tensor.__rsub__: _reader_of_elementwise(scale=False, sign=-1.0, reflected=True),
-    **dict.fromkeys(
-        (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__),
-        _reader_of_elementwise(scale=True, sign=1.0),
-    ),
-}  # fmt: skip
-
 _ATTRIBUTES: Any = Tensor  # whose descriptors type checkers do not know
 
 _TRANSPOSES = {
     torch.t, Tensor.t, torch.transpose, Tensor.transpose, torch.permute, Tensor.permute,
     _ATTRIBUTES.T.__get__, _ATTRIBUTES.mT.__get__, torch.swapaxes, Tensor.swapaxes,
 }  # fmt: skip
-
-_READS_VALUES = {
-    Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item,
-    Tensor.tolist, Tensor.numpy, Tensor.nonzero, torch.nonzero, torch.equal, torch.allclose,
-    Tensor.equal, Tensor.allclose, Tensor.__contains__, torch.unique, Tensor.unique,
-}  # fmt: skip
-
 
 # a derivative that jumps at 0
 _KINKED = {
@@ -396,59 +213,16 @@ _KINKED = {
 }  # fmt: skip
 
 
-def _near_zero(x: Tensor) -> int:
+def _near_zero(x: Tensor) -> Tensor:
     """Entries that rounding may have moved across 0: within n·u of the sample's largest, n entries.
 
     Exact zeros are left out: they come from zero inputs, not from cancellation.
     """
     if x.ndim < 2 or not x.is_floating_point():
-        return 0
+        return torch.zeros((), dtype=torch.long, device=x.device)
     flat = x.reshape(len(x), -1).abs()
     reach = flat.shape[1] * torch.finfo(x.dtype).eps / 2 * flat.amax(dim=1, keepdim=True)
-    return int(((flat <= reach) & (flat > 0)).sum())
-
-
-def _opened(function: Any, **names: Any) -> Any:
-    """A Python function of torch whose inner calls pass the mode, instead of the whole function.
-
-    ``names`` replace functions that it calls.
-    """
-    inner = {**function.__globals__, **names, "has_torch_function": lambda *_: False}
-    copy = types.FunctionType(
-        function.__code__, inner, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
-_project: Any = getattr(F, "_in_projection_packed", None)
-
-
-def _projected(q: Tensor, k: Tensor, v: Tensor, w: Tensor, b: Tensor | None = None) -> Any:
-    """Queries, keys and values by one product, taken apart by ``unbind``.
-
-    torch's own takes them apart by index, and the gradient of an index is a tensor of zeros as large
-    as all three, filled and added for each of them in every backward pass.
-    """
-    if k is not v or q is not k:
-        return _project(q, k, v, w, b)
-    both = F.linear(q, w, b).unflatten(-1, (3, q.shape[-1]))
-    return both.movedim(-2, 0).contiguous().unbind(0)
-
-
-_OPENED = {
-    F.multi_head_attention_forward: _opened(
-        F.multi_head_attention_forward, _in_projection_packed=_projected
-    )
-}
-
-
-def _refuse_batch_statistics(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if func is F.batch_norm and _READERS[func].bind(args, kwargs).get("training"):
-        raise ValueError(
-            "the model normalises over the batch (BatchNorm in training mode), so a sample has no "
-            "gradient of its own; call model.eval(), or use GroupNorm"
-        )
+    return ((flat <= reach) & (flat > 0)).sum()
 
 
 def _is_transpose(func: Any, out: Any, tensor: Tensor) -> bool:

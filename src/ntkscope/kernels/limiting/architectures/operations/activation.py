@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ntkscope.activations.activation import Activation, Elementwise, custom
-from ntkscope.activations.activation import activation as named
+from ntkscope.activations.activation import Activation, Elementwise
+from ntkscope.activations.custom import custom
+from ntkscope.activations.registry import activation as named
 from ntkscope.kernels.limiting.architectures.graph import Law
 from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State
 from ntkscope.kernels.limiting.architectures.pairs import Pairing

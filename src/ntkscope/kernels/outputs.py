@@ -8,32 +8,32 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
 
 
-class OutputKernels(Sequence[HadamardKernel]):
+class OutputKernels(Sequence[Kernel]):
     """The kernels of a model's outputs, each on its own: ``reduce="diagonal"``.
 
     ``kernels[c]`` is the (N, M) kernel of output c, with all that a kernel can; ``dense()`` stacks
     them as (N, M, C). Their sum is the kernel of ``reduce="trace"``.
     """
 
-    def __init__(self, kernels: Sequence[HadamardKernel]) -> None:
+    def __init__(self, kernels: Sequence[Kernel]) -> None:
         if not kernels:
             raise ValueError("a model needs at least one output")
         self._kernels = tuple(kernels)
 
     @overload
-    def __getitem__(self, index: int) -> HadamardKernel: ...
+    def __getitem__(self, index: int) -> Kernel: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[HadamardKernel]: ...
-    def __getitem__(self, index: int | slice) -> HadamardKernel | Sequence[HadamardKernel]:
+    def __getitem__(self, index: slice) -> Sequence[Kernel]: ...
+    def __getitem__(self, index: int | slice) -> Kernel | Sequence[Kernel]:
         return self._kernels[index]
 
     def __len__(self) -> int:
         return len(self._kernels)
 
-    def __iter__(self) -> Iterator[HadamardKernel]:
+    def __iter__(self) -> Iterator[Kernel]:
         return iter(self._kernels)
 
     def __repr__(self) -> str:

@@ -1,0 +1,61 @@
+"""Samples of the papers' distributions in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ntkscope.data.distributions import (
+    BinaryCube,
+    Circle,
+    Cube,
+    EquispacedCircle,
+    Gaussian,
+    GeneratedImage,
+    Sphere,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+def gaussian(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Samples of N(0, I_d)."""
+    return Gaussian(dim).sample(n_samples, seed)
+
+
+def sphere(n_samples: int, dim: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on the sphere of radius √d."""
+    return Sphere(dim).sample(n_samples, seed)
+
+
+def cube(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
+) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on [−√3, √3]^d, or on [0, 1]^d."""
+    return Cube(dim, centered).sample(n_samples, seed)
+
+
+def binary_cube(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, centered: bool = True
+) -> Float[Tensor, "N d"]:
+    """Samples of the uniform law on {−1, 1}^d, or on {0, 1}^d."""
+    return BinaryCube(dim, centered).sample(n_samples, seed)
+
+
+def generated(
+    n_samples: int, dim: int, seed: int | torch.Generator = 0, latent: int = 0
+) -> Float[Tensor, "N d"]:
+    """Samples of a random generator's Lipschitz image of a Gaussian."""
+    return GeneratedImage(dim, latent).sample(n_samples, seed)
+
+
+def circle(n_samples: int, seed: int | torch.Generator = 0) -> Float[Tensor, "N d"]:
+    """Random points on the circle of radius √2."""
+    return Circle().sample(n_samples, seed)
+
+
+def equispaced_circle(n_samples: int) -> Float[Tensor, "N d"]:
+    """Equispaced points on the circle of radius √2."""
+    return EquispacedCircle().sample(n_samples, 0)

@@ -1,0 +1,152 @@
+"""A module and its data, read once: subject, survey, and the kernels made from one pass."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ntkscope._base import memory
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.module.holding.general import batching_fails
+from ntkscope.kernels.module.making.assemble import Recipe
+from ntkscope.kernels.module.making.lazy import LazyKernel
+from ntkscope.kernels.module.making.passed import Passed, numbers_held
+from ntkscope.kernels.module.making.selfcheck import check_against_autograd
+from ntkscope.kernels.module.reading.inputs import as_inputs
+from ntkscope.kernels.module.reading.models import make_subject
+from ntkscope.kernels.module.reading.modes import with_gradients
+from ntkscope.kernels.module.reading.probing import untouched
+from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
+from ntkscope.kernels.module.reading.survey import (
+    Survey,
+    require_used,
+    survey,
+    used_anywhere,
+)
+from ntkscope.kernels.outputs import OutputKernels
+from ntkscope.kernels.prepared import Diagonal, Options, Prepared, Reduce, chosen_outputs
+
+_BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
+_MOST_IN_A_PASS = 1024
+
+
+class PreparedModule(Prepared):
+    """Any model but an MLP in closed form. The survey is made at once, passes when first needed.
+
+    rows, cols: the inputs of X and X2. Errors as in :func:`ntkscope.empirical_ntk`.
+    """
+
+    @with_gradients
+    def __init__(self, model: Any, X: Any, options: Options, X2: Any = None) -> None:
+        self.options = options
+        self._tried: dict[tuple[tuple[str, ...], tuple[int, ...]], str] = {}
+        given = options.max_memory
+        self._limit = float(memory.available() if given is None else given)
+        self.subject = make_subject(model, options.params)
+        self.shapes = {name: tuple(p.shape) for name, p in self.subject.parameters.items()}
+        self.rows = as_inputs(X, self.subject, "X")
+        self.cols = None if X2 is None else as_inputs(X2, self.subject, "X2")
+        found = survey(self.subject, self.rows)
+        in_pass = 3 * found.numbers_per_pass * self.subject.dtype.itemsize
+        most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
+        self._chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
+        self.survey = self._completed(found)
+        self.n_outputs = self.survey.n_outputs
+
+    def _completed(self, found: Survey) -> Survey:
+        """With what all samples show. Raises ValueError where they use no parameter."""
+        for part in (self.rows,) if self.cols is None else (self.rows, self.cols):
+            found = used_anywhere(self.subject, found, part, self._chunk)
+        require_used(self.subject, found)
+        if self.cols is not None:
+            _require_same_outputs(self.subject, found, self.rows, self.cols)
+        return found.all_general("asked for") if self.options.general else found
+
+    def held(self, n_outputs: int) -> float:
+        """Bytes of the factors for so many outputs."""
+        samples = len(self.rows[0]) + (0 if self.cols is None else len(self.cols[0]))
+        each = numbers_held(self.subject, self.survey, n_outputs)
+        return float(samples * each * self.subject.dtype.itemsize)
+
+    def fits(self, n_outputs: int, apart: bool) -> bool:
+        """Whether the factors can be held; ``apart``: with their copies for each output."""
+        return (2.0 if apart else 1.0) * self.held(n_outputs) <= self._limit / 2
+
+    def recipe(self, reduce: Reduce | Diagonal, held: bool = True) -> Recipe:
+        """How the kernel of these outputs is made; ``held``: its factors are, where they fit."""
+        outputs = chosen_outputs(reduce, self.n_outputs)
+        found, N = self.survey, len(self.rows[0])
+        # what is not held is applied by torch.func, structured or not
+        fits = held and self.fits(len(outputs), reduce in ("full", "diagonal"))
+        batched = [*found.general] if fits else [*found.structured, *found.general]
+        least = max(_BUDGET, 8.0 * self.subject.dtype.itemsize * N**2)
+        return Recipe(
+            self.subject, found, outputs, reduce == "full", self.options, self._chunk,
+            min(least, self._limit / 8), self._limit,
+            self._loop(tuple(batched), outputs),
+        )  # fmt: skip
+
+    def _loop(self, names: tuple[str, ...], outputs: tuple[int, ...]) -> str:
+        """Why vmap cannot take these parameters, tried once; or nothing."""
+        key = names, outputs
+        if names and key not in self._tried:
+            self._tried[key] = batching_fails(self.subject, names, self.rows, outputs)
+        return self._tried.get(key, "")
+
+    def products(self, reduce: Reduce) -> Kernel:
+        """By a backward and a forward derivative for all samples, where vmap takes the model."""
+        recipe = self.recipe(reduce, held=False)
+        return self.beside(reduce) if recipe.loop else LazyKernel(recipe, self.rows, self.cols)
+
+    @cached_property
+    def _summed(self) -> Recipe:
+        """Of all outputs' sum, from which each output's is taken too."""
+        return self.recipe("trace")
+
+    @cached_property
+    def _passes(self) -> tuple[Passed, Passed]:
+        return self._summed.passes(self.rows, self.cols)
+
+    @with_gradients
+    def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:
+        everything = len(outputs) == self.n_outputs
+        recipe = (
+            self.recipe("full") if full else self._summed if everything else self.recipe(outputs[0])
+        )
+        passes = None
+        if self.fits(len(outputs), full):
+            passes = self._passes if everything else recipe.passes(self.rows, self.cols)
+            kernel = recipe.assembled(*passes, self.rows, self.cols)
+        else:
+            kernel = LazyKernel(recipe, self.rows, self.cols)
+        if checked and self.options.self_check:
+            check_against_autograd(kernel, recipe, self.rows, self.cols, passes)
+        return kernel
+
+    @with_gradients
+    def _apart(self, checked: bool = True) -> OutputKernels:
+        C = self.n_outputs
+        fits = self.fits(C, True)
+        recipe, passes = (self._summed, self._passes) if fits else (self.recipe("diagonal"), None)
+        made = OutputKernels([self._one(recipe.for_output(c), c, passes) for c in range(C)])
+        if checked and self.options.self_check:
+            check_against_autograd(made, recipe, self.rows, self.cols, passes)
+        return made
+
+    def _one(self, recipe: Recipe, output: int, passes: tuple[Passed, Passed] | None) -> Kernel:
+        if passes is None:
+            return LazyKernel(recipe, self.rows, self.cols)
+        left, right = passes
+        rows = left.output(output)
+        cols = rows if left is right else right.output(output)
+        return recipe.assembled(rows, cols, self.rows, self.cols)
+
+
+def _require_same_outputs(subject: Subject, found: Survey, rows: Inputs, cols: Inputs) -> None:
+    if len(rows) != len(cols):
+        raise ValueError(f"X holds {len(rows)} inputs of the model and X2 {len(cols)}")
+    few = take(cols, slice(0, 1))
+    made = untouched(subject, lambda: subject({}, few), cols, "X2")
+    shape = tuple(made.shape[1:])
+    if shape != found.output_shape:
+        raise ValueError(f"the model has {found.output_shape} outputs on X and {shape} on X2")

@@ -1,0 +1,78 @@
+"""A user's samples as tensors of one length, in the model's precision and on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
+from ntkscope.kernels.module.reading.subject import Inputs, Subject
+
+
+@with_gradients
+def as_inputs(X: Any, subject: Subject, name: str) -> Inputs:
+    """``X`` as a tuple of tensors of one length, in the model's precision and on its device.
+
+    Integers stay integers (indices of an embedding). Raises TypeError or ValueError otherwise.
+    """
+    _refuse_collections(X, name)
+    parts = X if isinstance(X, tuple) else (X,)
+    if not parts:
+        raise ValueError(f"{name} is an empty tuple; give at least one tensor")
+    tensors = tuple(
+        _as_input(part, subject, name if len(parts) == 1 else f"{name}[{i}]")
+        for i, part in enumerate(parts)
+    )
+    lengths = [len(t) for t in tensors]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"the parts of {name} have different numbers of samples: {lengths}")
+    return tensors
+
+
+def _refuse_collections(X: Any, name: str) -> None:
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"{name} is a {type(X).__name__} of {len(X)}; several inputs go in as a tuple of "
+            "tensors, in the order of the model's arguments"
+        )
+    if not isinstance(X, list):
+        return
+    shapes = {part.shape for part in X if isinstance(part, np.ndarray)}
+    if len(shapes) > 1 or any(isinstance(part, Tensor) for part in X):
+        raise TypeError(
+            f"{name} is a list of {len(X)} tensors; several inputs go in as a tuple of tensors, "
+            "and samples as one tensor, torch.stack(X)"
+        )
+
+
+def _as_input(X: Any, subject: Subject, name: str) -> Tensor:
+    if isinstance(X, Tensor):
+        tensor = ordinary(X.detach())
+    else:
+        try:
+            array = np.asarray(X)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"dtype {array.dtype}")
+            tensor = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be a tensor or an array of numbers: {error}") from None
+        if not hasattr(X, "dtype") and tensor.is_floating_point():
+            tensor = tensor.to(subject.dtype)
+    if tensor.ndim == 0 or tensor.numel() == 0:
+        raise ValueError(f"{name} holds no samples: shape {tuple(tensor.shape)}")
+    if tensor.is_complex() or tensor.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(f"{name} is {tensor.dtype}; convert it with .to({subject.dtype})")
+    if tensor.is_floating_point():
+        if tensor.dtype == torch.float64 and subject.dtype == torch.float32:
+            raise ValueError(
+                f"{name} is float64 and the model float32; convert one of them: "
+                f"{name}.to(torch.float32), or model.double() to keep the digits"
+            )
+        tensor = tensor.to(subject.dtype)
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} holds values that are NaN or infinite; remove or impute them")
+    return tensor.to(subject.device)

@@ -1,0 +1,82 @@
+"""Linear layers, on vectors and on sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ntkscope.kernels.module.reading.layers.elementwise import Shift
+from ntkscope.kernels.module.reading.layers.layer import (
+    Operation,
+    Pairs,
+    Read,
+    Used,
+    Watched,
+    pair_flops,
+    reads,
+)
+
+
+@dataclass(frozen=True)
+class Dense(Operation):
+    """y = x Wᵀ (``transposed``: y = x W); x: (n, T, p), g: (n, C, T, q)."""
+
+    transposed: bool
+    heavy = is_outer = by_vectors = True
+
+    def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
+        n, C, T, _ = g.shape
+        if self.transposed:  # W is (p, q): part selects inputs
+            # (n, p, T) @ (n, C, T, q) → (n, C, p, q)
+            left = x[:, :, part].transpose(1, 2)[:, None]
+            return torch.matmul(left, g).reshape(n, C, -1)
+        rows = g[..., part]
+        stacked = rows.permute(0, 1, 3, 2).reshape(n, -1, T)  # (n, C·q′, T)
+        return torch.bmm(stacked, x).reshape(n, C, -1)
+
+    def pairs(self, x: Tensor, g: Tensor) -> Pairs:
+        return [x], [g]
+
+    def pair_flops(self, x: Tensor, g: Tensor) -> float:
+        _, C, T, q = g.shape
+        return pair_flops(T, x.shape[2], C * q)
+
+    def forming_flops(self, g: Tensor, size: int) -> float:
+        return 2.0 * g[0].numel() * size / g.shape[3]
+
+    def form(self, tensor: Tensor, folded: bool) -> Tensor:
+        del folded
+        return tensor.reshape(len(tensor), -1, tensor.shape[-1])
+
+    def broadcast(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (1, shape[-1])  # a bias; positions are one axis now
+
+    def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:
+        return x[:-1] == out[:-1] and axis < len(out) - 1
+
+    def on_transpose(self) -> Dense:
+        return Dense(not self.transposed)
+
+
+@reads(F.linear, names="input weight bias", bias=None)
+def _linear(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    del out
+    used: Used = {}
+    if watched(a["weight"]):
+        used[a["weight"]] = Dense(transposed=False)
+    if watched(a["bias"]):
+        used[a["bias"]] = Shift(tuple(a["bias"].shape))
+    return a["input"], used
+
+
+@reads(torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, names="input other")
+def _matmul(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    del out
+    weight = a["other"]
+    if not watched(weight) or weight.ndim != 2 or a["input"].ndim < 2:
+        return None
+    return a["input"], {weight: Dense(transposed=True)}

@@ -1,0 +1,121 @@
+"""A module as a subject: what it must not be, and how it runs at given values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ntkscope._base.specs import unknown
+from ntkscope.kernels.module.reading.installed import CHANGES, installed, same, substituted
+from ntkscope.kernels.module.reading.parameters import EMPTY, choose, refuse_hooks
+from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Pass, Runs, Subject
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleRuns(Runs):
+    """A module with copies of its parameters and buffers, and the modes of its parts.
+
+    chosen: the parameters that are differentiated.
+    """
+
+    module: nn.Module
+    values: Parameters
+    buffers: Parameters
+    modes: list[bool]
+    chosen: list[str]
+
+    def _require_modes(self) -> None:
+        if [m.training for m in self.module.modules()] != self.modes:
+            raise ValueError(
+                "the model was switched between train() and eval() after its kernel was made; "
+                "make the kernel again"
+            )
+
+    def at(self, parameters: Parameters, inputs: Inputs) -> Any:
+        self._require_modes()
+        # buffers as copies: a forward pass that writes to them must not change the user's
+        held = {name: b.clone() for name, b in self.buffers.items()}
+        with substituted(self.module, {**held, **parameters}):
+            outputs = self.module(*inputs)
+        for name, buffer in held.items():
+            if buffer._version and not same(buffer, self.buffers[name]):
+                raise ValueError(CHANGES.format(name))
+        return outputs
+
+    @contextmanager
+    def own(self, wanted: bool) -> Iterator[tuple[Parameters, Pass]]:
+        self._require_modes()
+        differentiated = self.chosen if wanted else ()
+        with installed(self.module, self.values, self.buffers, differentiated) as (leaves, run):
+            yield {name: leaves[name] for name in self.chosen}, lambda inputs: run(*inputs)
+
+    @property
+    def unused(self) -> str:
+        names = ", ".join(self.chosen[:3])
+        return (
+            f"the outputs do not use the parameters to differentiate ({names}), so the NTK is zero; "
+            "choose others"
+        )
+
+
+def of_module(module: nn.Module, params: Any) -> Subject:
+    """``params``: None, patterns of names, or values by name. Raises TypeError or ValueError."""
+    _refuse_random_modules(module)
+    everything = dict(module.named_parameters())
+    if not everything:
+        raise ValueError(f"{type(module).__name__} has no parameters, so its NTK is zero")
+    lazy = [n for n, p in everything.items() if isinstance(p, nn.parameter.UninitializedParameter)]
+    if lazy:
+        raise ValueError(
+            f"parameter {lazy[0]!r} has no shape yet; run the model once on data before"
+        )
+    values = {name: p.detach().clone() for name, p in everything.items()}
+    if isinstance(params, Mapping):
+        wrong = [n for n in params if n not in everything]
+        if wrong:
+            raise ValueError(unknown("parameter", wrong[0], everything))
+        values.update({n: torch.as_tensor(v).detach().clone() for n, v in params.items()})
+        chosen = list(params)
+        if not chosen:
+            raise ValueError(EMPTY)
+    else:
+        chosen = choose(everything, params)
+    buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
+    modes = [m.training for m in module.modules()]
+
+    refuse_hooks({name: everything[name] for name in chosen})
+    differentiated = {name: values[name] for name in chosen}
+    fixed = {name: v for name, v in values.items() if name not in differentiated}
+    runs = ModuleRuns(module, values, buffers, modes, chosen)
+    return Subject(type(module).__name__, runs, differentiated, fixed)
+
+
+def _refuse_random_modules(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        where = f"{name or type(part).__name__!r}"
+        p = getattr(part, "p", None) or getattr(part, "dropout", None)
+        drops = isinstance(part, (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase))
+        if part.training and drops and isinstance(p, float) and p > 0:
+            raise ValueError(
+                f"{where} is in training mode with dropout {p:g}, so the network is another one at "
+                "each pass; call model.eval()"
+            )
+        if not isinstance(part, nn.modules.batchnorm._BatchNorm):
+            continue
+        if part.running_mean is None:
+            raise ValueError(
+                f"{where} ({type(part).__name__}) keeps no running statistics "
+                "(track_running_stats=False), so it always normalises over the batch, in eval() "
+                "too, and a sample has no gradient of its own; keep running statistics, or use "
+                "GroupNorm"
+            )
+        if part.training:
+            raise ValueError(
+                f"{where} ({type(part).__name__}) is in training mode: it normalises over the "
+                "batch, so a sample has no gradient of its own; call model.eval(), or use GroupNorm"
+            )

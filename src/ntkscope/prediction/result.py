@@ -1,0 +1,95 @@
+"""What a prediction is: a number with its error and its domain, or a whole spectrum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ntkscope._base.arrays import Array
+from ntkscope._base.records import Record
+
+
+@dataclass(frozen=True)
+class Degree:
+    """A degree of the kernel and its part in λ_min: c_r, D_r (as log10) and the share."""
+
+    degree: str
+    coefficient: float
+    log10_harmonics: float | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """A predicted λ_min, in the units of the kernel it predicts.
+
+    Attributes
+    ----------
+    value: the expected λ_min of one random instance.
+    error: one standard deviation of an instance around ``value``, with what the method is
+        uncertain by.
+    lower, upper: where nine instances of ten are expected.
+    edge: the lower edge of the bulk; ``value`` is below it where close pairs decide.
+    regime: "bulk", "closest pair", "mixed" or "zero".
+    pair_probability: the probability that some pair of samples sets λ_min.
+    pair_angle: the median smallest angle between two samples, in radians.
+    degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
+    reason: why, in a sentence. validity: what holds and what does not.
+    reliable: False where the method is known to fail or has lost its digits.
+    """
+
+    value: float
+    error: float
+    lower: float
+    upper: float
+    edge: float
+    regime: str
+    pair_probability: float
+    pair_angle: float
+    degrees: tuple[Degree, ...]
+    reason: str
+    validity: str
+    reliable: bool
+    n_samples: int | float
+    dim: int
+    network: str
+    data: str
+    kernel: str = "limiting"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        if self.regime == "zero":
+            return f"λ_min = 0 exactly ({self.kernel} kernel): {self.reason}"
+        return (
+            f"λ_min ≈ {self.value:.6g} ± {self.error:.2g} ({self.kernel} kernel, {self.regime}): "
+            f"{self.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class SpectrumPrediction(Record):
+    """The predicted spectrum: ``density`` per unit of ln λ at ``eigenvalues``, of total mass 1.
+
+    ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
+    ``smoothing``, so sharp edges are rounded by that much.
+    """
+
+    eigenvalues: Array
+    density: Array
+    edge: float
+    smoothing: float
+    prediction: Prediction = field(repr=False)
+
+    def quantile(self, q: float) -> float:
+        """The eigenvalue below which a share q of the spectrum lies."""
+        mass = np.concatenate(
+            [[0.0], np.cumsum(_trapezoids(self.density, np.log(self.eigenvalues)))]
+        )
+        return float(np.exp(np.interp(q * mass[-1], mass, np.log(self.eigenvalues))))
+
+
+def _trapezoids(y: Array, x: Array) -> Array:
+    return 0.5 * (y[1:] + y[:-1]) * np.diff(x)
