@@ -103,6 +103,26 @@ def test_float32_model():
     assert next(model.parameters()).dtype == torch.float64  # the caller's model is the caller's
 
 
+def test_what_comes_before_the_weights():
+    """Data are taken as the model's own code hands them to its first weights, there and later."""
+
+    class Prepared(nn.Module):
+        def __init__(self, body, skip):
+            super().__init__()
+            self.body, self.skip = body, skip
+
+        def forward(self, rows):
+            images = torch.nn.functional.max_pool2d(rows.reshape(-1, 2, 10, 10) / 3, 2)
+            return self.body(images) + self.skip(rows.abs())
+
+    rows = gaussian(9, 200)
+    body, skip = cnn(), nn.Linear(200, 1).double()
+    images = torch.nn.functional.max_pool2d(rows.reshape(-1, 2, 10, 10) / 3, 2)
+    whole = ntk.limiting_ntk(Prepared(body, skip), rows)
+    parts = ntk.limiting_ntk(body, images) + ntk.limiting_ntk(skip, rows.abs())
+    assert torch.allclose(whole, parts, rtol=1e-13, atol=0)
+
+
 def test_parameterizations_and_variances():
     X = gaussian(5, 2, 5, 5)
     model = cnn()

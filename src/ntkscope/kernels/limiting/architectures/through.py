@@ -194,7 +194,8 @@ class Smooth(_Bounded):
     def chunk(
         self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
     ) -> None:
-        value, slope = self.closed(*torch.broadcast_tensors(a, b), _delta(D, a, b))
+        left, right = torch.broadcast_tensors(a, b)
+        value, slope = self.closed(left, right, _delta(D, a, b))
         to[0].copy_(_distance(value, self.moment(a), self.moment(b), D))
         if T is not None and to[1] is not None:
             torch.mul(slope, T, out=to[1])
