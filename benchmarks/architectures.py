@@ -75,7 +75,9 @@ def main() -> None:
         {"case": name, "N": N, "ntkscope": _ours(pool, N), "neural_tangents": _theirs(pool, N)}
         for name, (pool, N) in CASES.items()
     ]
-    record("architectures", {"rows": rows})
+    print(record("architectures", rows))
+    for row in rows:
+        print(row)
 
 
 if __name__ == "__main__":
