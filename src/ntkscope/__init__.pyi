@@ -17,6 +17,8 @@ from ntkscope.inspection.width_limit import (
 from ntkscope.kernels.empirical import empirical_ntk as empirical_ntk
 from ntkscope.kernels.hadamard import HadamardKernel as HadamardKernel
 from ntkscope.kernels.kernel import Kernel as Kernel
+from ntkscope.kernels.limiting.architectures.plan import LimitPlan as LimitPlan
+from ntkscope.kernels.limiting.architectures.plan import plan_limit as plan_limit
 from ntkscope.kernels.limiting.dual import dual_activation as dual_activation
 from ntkscope.kernels.limiting.limiting_kernel import (
     LimitingKernel as LimitingKernel,

@@ -47,11 +47,12 @@ def lift(delta: Any, theta: Any) -> Any:
     out -= cosine
     small = delta < SMALL
     if bool(small.any()):
-        out[small] = _lift_series(theta[small])
+        out[small] = lift_series(theta[small])
     return out
 
 
-def _lift_series(theta: Any) -> Any:
+def lift_series(theta: Any) -> Any:
+    """The same for 1 − cos θ below ``SMALL``."""
     x = theta * theta
     total = namespace(x).full_like(x, _SERIES[0])
     for c in _SERIES[1:]:

@@ -18,6 +18,7 @@ with needs("cli"):
 # does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
+    "limit": ("ntkscope.cli.limit", "The infinite-width kernel of a model, written to a file."),
     "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
     "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),

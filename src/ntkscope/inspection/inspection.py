@@ -256,6 +256,8 @@ def _width_limit(seen: Examined) -> dict[str, Any]:
     model = seen.model
     if isinstance(model, Network):
         raise ValueError(f"{model} is at its limit already; leave width_limit out")
-    if not isinstance(model, MLP):
-        raise ValueError("the infinite-width limit is defined for an MLP; leave width_limit out")
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            "the infinite-width limit needs a Network or an nn.Module; leave width_limit out"
+        )
     return section(compare(model, seen.X, reduce=seen.reduce).to_dict())

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from scipy.stats import t as student
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.empirical import empirical_ntk
-from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
+from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel, limiting_ntk
+from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.prepared import Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
@@ -131,7 +132,7 @@ class WidthLimit:
 
 
 def width_limit(
-    model: MLP,
+    model: nn.Module,
     X: Any,
     *,
     scales: Sequence[float] = SCALES,
@@ -140,7 +141,10 @@ def width_limit(
     max_samples: int = 256,
     reduce: str | int = "trace",
 ) -> WidthLimit:
-    """Compare ``model``'s kernel on X (N, d) with the limit of the network it was drawn from.
+    """Compare ``model``'s kernel on X with the limit of the network it was drawn from.
+
+    An :class:`MLP` has its network's limit, and fresh networks of other widths beside it; any other
+    module that of its operations, at the mean squares of its weights (:func:`limiting_ntk`).
 
     Parameters
     ----------
@@ -152,8 +156,10 @@ def width_limit(
     Raises ValueError where the network has no wide limit or its β_l are unknown (given weights),
     NotEnoughMemoryError when three N×N matrices do not fit.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     if not isinstance(model, MLP):
-        raise TypeError(f"model must be an ntkscope MLP, got {type(model).__name__}")
+        return _of_module(model, X, reduce)
     data = as_data(X, "X").to(dtype=model.dtype, device=model.device)
     N = len(data)
     memory.require(
@@ -172,6 +178,24 @@ def width_limit(
             model.network, data[:max_samples], scales=scales, draws=draws, seed=seed, reduce=reduce
         )
     return WidthLimit(_smallest(model.network, limit), distance, distance / size, convergence, note)
+
+
+def _of_module(model: nn.Module, X: Any, reduce: Any) -> WidthLimit:
+    kernel = limiting_kernel(model, X, reduce=reduce)
+    N = len(kernel)
+    memory.require(
+        3.1 * 8 * N * N, f"the distance of two N = {N} kernels",
+        "use fewer samples",
+    )  # fmt: skip
+    limit = kernel.dense()
+    finite = empirical_ntk(model, X, reduce=reduce).dense().to(torch.float64).cpu()
+    size = spectral_norm(limit)
+    distance = spectral_norm(finite.sub_(limit))
+    held = MatrixKernel(
+        limit, entry_error=kernel.entry_error(), covers=kernel.covers, semidefinite=True
+    )
+    note = "no convergence over widths: how a module is widened, it does not say"
+    return WidthLimit(smallest_eigenvalue(held), distance, distance / size, None, note)
 
 
 def _smallest(net: Network, limit: Tensor) -> Eigenvalue:

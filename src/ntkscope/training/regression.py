@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.extras import needs
@@ -34,7 +34,7 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     ----------
     hidden_layers: number of hidden layers, L − 1.
     activation, init, bias_std: as in :class:`Network`, in the "ntk" parameterization.
-    kernel: ``"ntk"``, ``"nngp"``, or a callable of (X, X2 or None) that returns a matrix or an
+    kernel: ``"ntk"``, ``"nngp"``, an ``nn.Module`` whose limiting NTK it is, or a callable of (X, X2 or None) that returns a matrix or an
         :class:`Kernel`, for example an empirical kernel.
     ridge: added to the diagonal of the kernel on the samples; the variance of the noise.
     uncertainty: what ``return_std`` means for ``kernel="ntk"``: ``"gp"``, the posterior of a
@@ -155,11 +155,15 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         """k(x, x) at every input."""
         if self.network_ is not None:
             return self._limiting(inputs, None, str(self.kernel), diagonal=True)
+        if isinstance(self.kernel, nn.Module):
+            return limiting_kernel(self.kernel, inputs).diagonal()
         return torch.stack([self._kernel(row[None], None)[0, 0] for row in inputs])
 
     def _kernel(self, X: Tensor, X2: Tensor | None) -> Tensor:
         if self.network_ is not None:
             return self._limiting(X, X2, str(self.kernel))
+        if isinstance(self.kernel, nn.Module):
+            return limiting_ntk(self.kernel, X, X2)
         matrix = as_kernel(self.kernel(X, X2)).dense().to(torch.float64)
         expected = (len(X), len(X if X2 is None else X2))
         if tuple(matrix.shape) != expected:

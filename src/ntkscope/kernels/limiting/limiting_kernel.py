@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
+from ntkscope.kernels.limiting.architectures.variances import Variances
 from ntkscope.kernels.limiting.directions import Angles
 from ntkscope.kernels.limiting.dual import ACCURACY
 from ntkscope.kernels.limiting.error import kernel_error
@@ -24,13 +26,14 @@ from ntkscope.kernels.limiting.recursion import (
 )
 from ntkscope.kernels.limiting.smooth import SmoothChain
 from ntkscope.kernels.limiting.univariate import Outside, Univariate
+from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 
 _TILE = (256, 512)  # rows and columns of a tile: a few of them stay in a core's cache
 
 
 def limiting_ntk(
-    net: Network,
+    net: Network | nn.Module,
     X: Any,
     X2: Any = None,
     *,
@@ -39,8 +42,13 @@ def limiting_ntk(
     tile: tuple[Index, Index] | None = None,
     accuracy: float = ACCURACY,
     device: str | torch.device | None = None,
+    variances: Variances = "measured",
+    parameterization: str | None = None,
 ) -> Any:
     """The limiting kernel of ``net`` on X (N, d), or between X and X2 (M, d), in float64.
+
+    ``net`` is a :class:`Network` or any ``nn.Module`` of operations that have a limit
+    (:func:`plan_limit` shows them); a module takes samples of any shape.
 
     It has the units of ``empirical_ntk(net.sample(seed), X)``: the wide-limit recursion at the
     network's own widths (Nguyen et al. 2021, eq. 9-17). With infinite widths it is the common
@@ -54,13 +62,22 @@ def limiting_ntk(
     reduce: for several outputs, as in :func:`empirical_ntk`: ``"trace"`` or an output's index.
     tile: (rows, cols), slices or indices: only that part is computed.
     accuracy: the truncation error of Hermite series relative to √(K_ii K_jj), for activations
-        without a closed form.
+        without a closed form. For a Network.
+    variances: of a module's parameters: ``"measured"``, their mean squares as the model stands;
+        ``"nominal"``, those of torch's default initialization; or ``{pattern: variance}`` for
+        some, the others measured.
+    parameterization: of a module: ``"standard"`` (the default), the units of
+        ``empirical_ntk(model, X)``; or ``"ntk"``, weights √β² ω with gradients with respect to ω.
+        A Network has its own.
 
     Returns an (N, M) tensor for "ntk" and "nngp", a list of tensors for the others.
     Raises ValueError for data that do not fit, networks without a wide limit, infinite E φ², or
     an accuracy that cannot be reached; NotEnoughMemoryError when the kernel does not fit.
     """
-    kernel = limiting_kernel(net, X, X2, get=get, reduce=reduce, accuracy=accuracy, device=device)
+    kernel = limiting_kernel(
+        net, X, X2, get=get, reduce=reduce, accuracy=accuracy, device=device,
+        variances=variances, parameterization=parameterization,
+    )  # fmt: skip
     if tile is not None:
         if not isinstance(tile, tuple) or len(tile) != 2:
             raise TypeError(f"tile must be a pair (rows, cols), got {tile!r}")
@@ -69,7 +86,7 @@ def limiting_ntk(
 
 
 def limiting_kernel(
-    net: Network,
+    net: Network | nn.Module,
     X: Any,
     X2: Any = None,
     *,
@@ -77,14 +94,27 @@ def limiting_kernel(
     reduce: str | int = "trace",
     accuracy: float = ACCURACY,
     device: str | torch.device | None = None,
-) -> LimitingKernel:
+    variances: Variances = "measured",
+    parameterization: str | None = None,
+) -> LimitingKernel | ArchitectureKernel:
     """The same as an object that forms only what is asked of it: ``K @ v``, ``K.tile``, ….
 
     For N too large for an N×N matrix. Arguments and errors as in :func:`limiting_ntk`.
     """
+    if isinstance(net, nn.Module) and not isinstance(net, MLP):
+        return ArchitectureKernel(
+            net, X, X2, get=get, reduce=reduce, variances=variances,
+            parameterization=parameterization or "standard",
+        )  # fmt: skip
     if not isinstance(net, Network):
         raise TypeError(
-            f"net must be a Network, got {type(net).__name__}; a sampled MLP has it as .network"
+            f"net must be a Network or an nn.Module, got {type(net).__name__}; a sampled MLP has "
+            "its Network as .network"
+        )
+    if variances != "measured" or parameterization is not None:
+        raise ValueError(
+            "variances and parameterization are a module's; a Network has its own (init=, "
+            "parameterization=)"
         )
     names = check_get(get)
     left = _fit(net, X, "X", device)
