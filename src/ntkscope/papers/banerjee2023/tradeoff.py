@@ -123,7 +123,7 @@ def _log(x: float) -> float:
     return math.log(x) if x > 0 else math.nan
 
 
-def _slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+def _slope(x: Sequence[int | float], y: Sequence[int | float]) -> tuple[float, float]:
     """(slope, standard error) of a straight line; nan where a value is none."""
     from scipy.stats import linregress
 
