@@ -17,6 +17,7 @@ class Heard(Findings):
     """Findings that only remember the sides of what is compared."""
 
     def __init__(self):
+        super().__init__()
         self.sides = {}
 
     def at_most(self, *arguments, key, **_):

@@ -71,8 +71,8 @@ class Verdict:
         """That of the conclusion, unless a hypothesis is not met or something fails.
 
         In this order: a hypothesis not met; a violated inequality; a missed event; conclusions with
-        explicit constants; events that trials decide; such conclusions as are promised with a
-        probability only; conclusions up to a constant; the other events; where a lemma concludes
+        explicit constants; events that trials decide; where conclusions are promised with a
+        probability only, every event, then those conclusions; conclusions up to a constant; the other events; where a lemma concludes
         nothing further, its steps, identities of linear algebra left out.
         """
         if not self.applies:
@@ -87,7 +87,8 @@ class Verdict:
         concluding = [c for c in self.constants if c.concludes]
         judged: tuple[tuple[Sequence[Claim | Event | Constant], Sequence[StrEnum]], ...] = (
             ([c for c in self.conclusions if c.promised is None], _CLAIMS),
-            ([e for e in self.events if e.decides], _EVENTS), (self.conclusions, _CLAIMS),
+            ([e for e in self.events if e.decides], _EVENTS),
+            (self.events if self.conclusions else [], _EVENTS), (self.conclusions, _CLAIMS),
             (concluding, _CONSTANTS), (self.events, _EVENTS), (evidence, _CLAIMS),
             (self.constants, _CONSTANTS),
         )  # fmt: skip
