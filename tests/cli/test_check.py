@@ -30,7 +30,7 @@ def test_list_names_every_statement(capsys):
 def test_one_statement_prints_its_table(capsys):
     code, out, _ = run(capsys, "nguyen2021.eq-26", *SMALL)
     assert code == 0
-    assert "outcome: holds" in out
+    assert "outcome: identities only" in out
     assert "Steps" in out
 
 

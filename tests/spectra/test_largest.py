@@ -81,6 +81,6 @@ def test_products_and_a_trace_enclose_the_largest():
     K = MatrixKernel(prescribed(values), semidefinite=True)
     found = largest_of_trace(K, float(values.sum()) * (1 + 1e-12))
     assert found.status is Status.OK
-    assert found.lower <= 5 <= found.upper <= 5 * (1 + 1e-6)
+    assert found.lower <= 5 <= found.upper <= 5 * (1 + 1e-3)
     flat = largest_of_trace(MatrixKernel(torch.eye(300, dtype=torch.float64)), 300.0)
     assert flat.upper >= 1  # no Ritz value stands out: the trace that is left
