@@ -6,8 +6,8 @@ import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from inspect import isroutine
 from operator import attrgetter
-from types import MethodType
 from typing import Any, ClassVar, cast
 
 
@@ -83,5 +83,5 @@ class Record:
         found = {}
         for key, path in {**keys, **self._also}.items():
             value = attrgetter(path)(self)
-            found[key] = plain(value() if isinstance(value, MethodType) else value)
+            found[key] = plain(value() if isroutine(value) else value)
         return found
