@@ -54,6 +54,7 @@ class Activation:
     dual, hermite: closed forms of Gaussian expectations, where there are any.
     ball: φ and φ′ on balls, for rigorous confirmation.
     fused: φ in the buffers of a gradient step.
+    poles: φ has poles off the real line, so its Hermite coefficients fall slower than any q^r.
     custom: a user's own, equal to no other function whatever its name.
     """
 
@@ -70,6 +71,7 @@ class Activation:
     hermite: HermiteForm | None = None
     ball: BallActivation | None = None
     fused: Fused | None = None
+    poles: bool = False
     custom: bool = False
 
     def __call__(self, z: Any) -> Any:

@@ -30,6 +30,7 @@ def sigmoid() -> Activation:
             0.25, 0.5,
         ),
         fused=Fused(lambda g: g.sigmoid_(), _backward("sigmoid_backward")),
+        poles=True,
     )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def tanh() -> Activation:
         slopes=(0.0, 1.0),
         ball=balls.smooth(lambda z, _: z.tanh(), lambda z, _: z.sech() ** 2, 1.0),
         fused=Fused(lambda g: g.tanh_(), _backward("tanh_backward")),
+        poles=True,
     )
 
 
@@ -78,6 +80,7 @@ def silu() -> Activation:
             lambda z, _: z * balls.sigmoid(z),
             lambda z, _: balls.sigmoid(z) * (1 + z * balls.sigmoid(-z)), 1.1,
         ),
+        poles=True,
     )  # fmt: skip
 
 
@@ -105,6 +108,7 @@ def softplus(beta: float = 1.0) -> Activation:
         beta / 4.0,
         slopes=(0.0, 1.0),
         ball=balls.smooth(on_balls, lambda z, _: balls.sigmoid(beta * z), 1.0, 0.7 / beta),
+        poles=True,
     )
 
 

@@ -23,7 +23,7 @@ from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.statements import redraws
+from ntkscope.statements import needs, redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
 from ntkscope.statements.redraws import NotComputable
@@ -113,7 +113,7 @@ class Instance:
 
     @property
     def relu(self) -> bool:
-        return self.network.activation.name == "relu"
+        return self.network.activation == needs.RELU
 
     @property
     def plain(self) -> bool:

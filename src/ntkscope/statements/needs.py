@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from ntkscope.activations import activation
 from ntkscope.networks import initialization
 from ntkscope.networks.network import Network
 from ntkscope.statements.kinds import Hypothesis
 
+RELU = activation("relu")
+
 
 def relu(net: Network) -> Hypothesis:
     """φ = ReLU."""
-    return _is("the activation is ReLU", net.activation.name == "relu", str(net.activation))
+    return _is("the activation is ReLU", net.activation == RELU, str(net.activation))
 
 
 def homogeneous(net: Network) -> Hypothesis:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base.specs import parse_spec
 from ntkscope.activations.hermite import Coefficients, hermite_coefficients
 from ntkscope.papers.banerjee2023.draws import reaches
 from ntkscope.papers.banerjee2023.hypotheses import Setting, initialized
@@ -21,7 +20,6 @@ from ntkscope.statements.shared.expected import expected_gram
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7)  # the r that are tabled; tanh has μ_r = 0 at even r
 TOP = 101  # up to which r the printed constant's supremum is sought
-_POLES = ("tanh", "sigmoid", "softplus", "silu")  # smooth on the line, with poles beside it
 
 
 class Layers:
@@ -181,7 +179,7 @@ def printed_supremum(k: Layers, l: int) -> Supremum:
     bounded = None
     if rest is not None:
         bounded = True if (rest / (6 * s.c)) ** l <= value or value == 0 else None
-    elif k.phi.kinks or parse_spec(k.phi.name).name in _POLES:
+    elif k.phi.kinks or k.phi.poles:
         bounded = False
     return Supremum(r + 2, Quantity(value, error if math.isfinite(error) else 0.0), bounded)
 

@@ -12,7 +12,7 @@ from ntkscope.statements.kinds import Hypothesis
 def lipschitz_activation(net: Network) -> Hypothesis:
     """Assumption 2.3 as a property of the network: φ nonlinear, φ and φ′ Lipschitz."""
     phi = net.activation
-    nonlinear = phi.name != "identity"
+    nonlinear = not phi.linear
     bounds = (phi.lipschitz, phi.lipschitz_derivative)
     known = [b for b in bounds if b is not None]
     holds: bool | None = len(known) == 2 and all(math.isfinite(b) for b in known)

@@ -22,7 +22,7 @@ class Tail:
     """Bounds for a = φ(F w), w ~ N(0, β² I): a Lipschitz function of a Gaussian vector.
 
     ‖a‖ is Mβ‖F‖_op-Lipschitz in w/β, so P(‖a‖ > m + s) ≤ exp(−s²/2M²β²‖F‖²_op) with
-    m ≥ E‖a‖; here m = √N|φ(0)| + Mβ‖F‖_F, and β‖F‖_F/√2 for ReLU.
+    m ≥ E‖a‖; here m = √N|φ(0)| + Mβ‖F‖_F, and β‖F‖_F √(p² + q²) for φ(z) = p z + q|z|.
     """
 
     def __init__(self, F: Tensor, beta: float, lam: float, phi: Activation) -> None:
@@ -31,8 +31,8 @@ class Tail:
         self.N, self.lam = len(F), lam
         self.width = slope * beta * float(torch.linalg.matrix_norm(F, 2))
         self.mean = math.sqrt(len(F)) * abs(phi.at_zero) + slope * beta * frobenius
-        if phi.name == "relu":
-            self.mean = beta * frobenius / math.sqrt(2.0)
+        if (parts := phi.homogeneous_parts) is not None:
+            self.mean = beta * frobenius * math.hypot(*parts)
 
     def truncated(self, s: float) -> float:
         """A bound on E‖a‖² 1{‖a‖ > m + s}."""

@@ -48,9 +48,10 @@ class Traced:
 
     def entries(self, X: Tensor, step: int = 256) -> list[Tensor]:
         """The values of each entry in float64, (channels, *positions, N)."""
-        nodes = [n for n in self.graph.nodes if isinstance(n.operation, Entry)]
-        nodes.sort(key=lambda n: n.operation.number)  # type: ignore[attr-defined]
-        parts: list[list[Tensor]] = [[] for _ in nodes]
+        pairs = [(n, n.operation) for n in self.graph.nodes]
+        entries = [(n, e) for n, e in pairs if isinstance(e, Entry)]
+        entries.sort(key=lambda pair: pair[1].number)
+        parts: list[list[Tensor]] = [[] for _ in entries]
         for i in range(0, len(X), step):
             catcher = _Catcher(self.slots)
             part_of_X = X[i : i + step]  # outside of what counts calls
@@ -59,9 +60,9 @@ class Traced:
             for part, slot in zip(parts, self.slots, strict=True):
                 part.append(catcher.found[slot])
         out = []
-        for node, part in zip(nodes, parts, strict=True):
+        for (node, entry), part in zip(entries, parts, strict=True):
             x = torch.cat(part)
-            if node.operation.tokens:  # type: ignore[attr-defined]
+            if entry.tokens:
                 out.append(x.movedim(0, -1)[None])
                 continue
             axis = 1 + node.layout.axes.index((-1,))
