@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,18 @@ def _position_axes(call: Call, node: Node, axes: list[int]) -> list[int]:
     return found
 
 
+def _pooled_by(call: Call, node: Node, d: int, pool: Callable[[Tensor, int], Tensor]) -> Made:
+    """The last d axes averaged, axis i by ``pool(rows, i)``, whose matrix is read off unit rows."""
+    n_axes = len(node.layout.axes)
+    atoms = _position_axes(call, node, list(range(n_axes - d, n_axes)))
+    matrices = {}
+    for i, atom in enumerate(atoms):
+        unit = torch.eye(node.layout.positions[atom], dtype=torch.float64)[:, None]
+        with torch._C.DisableTorchFunction():
+            matrices[atom] = pool(unit, i)[:, 0].T.contiguous()
+    return _pooled(call, "average pooling", matrices)
+
+
 def _read_average(d: int) -> Any:
     def read(call: Call) -> Made:
         node = _known(call, call["input"])
@@ -122,19 +135,14 @@ def _read_average(d: int) -> Any:
         kernel = each(call["kernel_size"], d)
         stride = kernel if call["stride"] in (None, []) else each(call["stride"], d)
         padding = each(call["padding"], d)
-        n_axes = len(node.layout.axes)
-        atoms = _position_axes(call, node, list(range(n_axes - d, n_axes)))
-        matrices = {}
-        for i, atom in enumerate(atoms):
-            size = node.layout.positions[atom]
-            unit = torch.eye(size, dtype=torch.float64)[:, None]
-            with torch._C.DisableTorchFunction():
-                pooled = F.avg_pool1d(
-                    unit, kernel[i], stride[i], padding[i],
-                    bool(call["ceil_mode"]), bool(call["count_include_pad"]),
-                )  # fmt: skip
-            matrices[atom] = pooled[:, 0].T.contiguous()
-        return _pooled(call, "average pooling", matrices)
+
+        def pool(unit: Tensor, i: int) -> Tensor:
+            return F.avg_pool1d(
+                unit, kernel[i], stride[i], padding[i],
+                bool(call["ceil_mode"]), bool(call["count_include_pad"]),
+            )  # fmt: skip
+
+        return _pooled_by(call, node, d, pool)
 
     return read
 
@@ -155,16 +163,11 @@ def _read_adaptive(d: int) -> Any:
         node = _known(call, call["input"])
         asked = call["output_size"]
         sizes = tuple(asked) if isinstance(asked, (tuple, list)) else (asked,) * d
-        n_axes = len(node.layout.axes)
-        atoms = _position_axes(call, node, list(range(n_axes - d, n_axes)))
-        matrices = {}
-        for i, atom in enumerate(atoms):
-            size = node.layout.positions[atom]
-            unit = torch.eye(size, dtype=torch.float64)[:, None]
-            with torch._C.DisableTorchFunction():
-                pooled = F.adaptive_avg_pool1d(unit, size if sizes[i] is None else sizes[i])
-            matrices[atom] = pooled[:, 0].T.contiguous()
-        return _pooled(call, "average pooling", matrices)
+
+        def pool(unit: Tensor, i: int) -> Tensor:
+            return F.adaptive_avg_pool1d(unit, unit.shape[-1] if sizes[i] is None else sizes[i])
+
+        return _pooled_by(call, node, d, pool)
 
     return read
 
