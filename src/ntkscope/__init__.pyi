@@ -25,6 +25,10 @@ from ntkscope.kernels.limiting.limiting_kernel import (
     limiting_kernel as limiting_kernel,
     limiting_ntk as limiting_ntk,
 )
+from ntkscope.kernels.limiting.power_series import (
+    PowerSeries as PowerSeries,
+    power_series as power_series,
+)
 from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
 from ntkscope.kernels.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
@@ -62,6 +66,10 @@ from ntkscope.spectra.plan import Plan as Plan, plan as plan
 from ntkscope.spectra.progress import Progress as Progress
 from ntkscope.spectra.singular import smallest_singular_value as smallest_singular_value
 from ntkscope.spectra.smallest import smallest_eigenvalue as smallest_eigenvalue
+from ntkscope.spectra.streamed import (
+    StreamedBound as StreamedBound,
+    streamed_bound as streamed_bound,
+)
 from ntkscope.statements.check import check as check, check_all as check_all
 from ntkscope.statements.instance import Instance as Instance
 from ntkscope.statements.paper import Paper as Paper

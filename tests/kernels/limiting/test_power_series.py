@@ -1,0 +1,94 @@
+"""κ_p against the kernel itself, against mpmath's derivatives, and against a higher degree."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+import ntkscope as ntk
+from ntkscope.kernels.limiting import power_series as module
+from oracles.power_series import relu_taylor
+
+RHO = np.linspace(-1.0, 1.0, 9)
+
+
+def _pairs(d, norm):
+    rows = torch.zeros(1 + len(RHO), d, dtype=torch.float64)
+    rows[0, 0] = norm
+    rows[1:, 0] = torch.from_numpy(norm * RHO)
+    rows[1:, 1] = torch.from_numpy(norm * np.sqrt(1.0 - RHO**2))
+    return rows
+
+
+@pytest.mark.parametrize("bias_std", [None, 0.4])
+@pytest.mark.parametrize("depth", [2, 4])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu:alpha=0.2", "tanh", "erf", "gelu"])
+def test_encloses_the_kernel(activation, depth, bias_std):
+    net = ntk.Network([5, *[30] * (depth - 1), 2], activation, bias_std=bias_std)
+    series = ntk.power_series(net, 120, norm=1.7)
+    K = ntk.limiting_kernel(net, _pairs(5, 1.7))
+    low, high = series(RHO)
+    truth = K.dense()[0, 1:].numpy()
+    slack = K.entry_error() * float(K.diagonal()[0])
+    assert (low <= truth + slack).all()
+    assert (truth <= high + slack).all()
+    own = float(K.diagonal()[0])
+    assert series.total[0] <= own + slack
+    assert own <= series.total[1] + slack
+    # what is not known is the sum above the degree, and little else
+    assert high[4] - low[4] <= 1e-9 * own
+
+
+@pytest.mark.parametrize("bias_std", [None, 0.5])
+def test_relu_is_mpmaths_taylor_series(bias_std):
+    net = ntk.Network([4, 7, 6, 1], "relu", bias_std=bias_std)
+    series = ntk.power_series(net, 12, norm=2.0)
+    exact = relu_taylor(net.betas, net.widths[1:-1], 4.0, None if bias_std is None else 0.25, 12)
+    for low, value, high in zip(series.lower, exact, series.upper, strict=True):
+        assert low <= value <= high
+        assert high - low <= 1e-11 * series.total[1]
+
+
+@pytest.mark.parametrize("activation", ["relu", "sin", "softplus:beta=2"])
+def test_a_lower_degree_knows_no_more(activation):
+    net = ntk.Network([6, math.inf, math.inf, 1], activation, "lecun", "ntk")
+    few, many = ntk.power_series(net, 9), ntk.power_series(net, 150)
+    assert (few.lower <= many.upper[:10]).all()
+    assert (many.lower[:10] <= few.upper).all()
+    low, high = few.rest
+    beyond = many.upper[10:].sum() + many.rest[1]
+    assert low <= beyond * (1 + 1e-12)
+    assert many.lower[10:].sum() + many.rest[0] <= high * (1 + 1e-12)
+
+
+def _product_is_inside(seed):
+    """Whether the ends of a product of two series hold the exact one, coefficient by coefficient."""
+    rng = np.random.default_rng(seed)
+    made = [module.Series(np.tile(rng.random(8), (2, 1))) for _ in range(2)]
+    a, b = ([Fraction(v) for v in one.ends[0].tolist()] for one in made)
+    ends = (made[0] * made[1]).ends
+    for p in range(7):
+        exact = sum(a[q] * b[p - q] for q in range(p + 1))
+        if not Fraction(ends[0, p]) <= exact <= Fraction(ends[1, p]):
+            return False
+    return True
+
+
+def test_products_are_enclosed_and_without_roundings_are_not(monkeypatch):
+    assert all(map(_product_is_inside, range(50)))
+    monkeypatch.setattr(module, "_widened", lambda ends, _: ends)
+    assert not any(map(_product_is_inside, range(50)))
+
+
+def test_bad_input():
+    net = ntk.Network([3, 4, 1])
+    with pytest.raises(ValueError, match="within 0 … 2000"):
+        ntk.power_series(net, 2001)
+    with pytest.raises(ValueError, match="norm must be positive"):
+        ntk.power_series(net, 3, norm=0.0)
+    with pytest.raises(ValueError, match="residual"):
+        ntk.power_series(ntk.Network([3, 3, 3, 1], residual=0.5), 3)
+    with pytest.raises(ValueError, match=r"within \[-1, 1\]"):
+        ntk.power_series(net, 3)(1.5)
