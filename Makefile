@@ -1,5 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# a process a core, each with one thread. glibc gives large blocks back to the system at once, and
+# the suite spent a third of its time on taking them again: let it keep them
+TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
 .PHONY: install demo test test-slow explore mutants check bench clean
 
@@ -16,10 +20,10 @@ demo: install
 	$(BIN)/ntkscope inspect --data digits --widths 64,2048,512,1 --activation relu --init he --seed 0 --out out/demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 # the properties again, on examples that were not drawn before
 explore: install

@@ -111,7 +111,10 @@ def test_the_list_names_every_figure(capsys):
         assert found.claim in out
 
 
-@pytest.mark.parametrize("id", [f.id for f in figures()])
+SLOW = {"banerjee2023-tradeoff": [pytest.mark.slow]}
+
+
+@pytest.mark.parametrize("id", [pytest.param(f.id, marks=SLOW.get(f.id, [])) for f in figures()])
 def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     """At a tenth of the quick size: the pictures, files and verdicts, not the claims."""
     found = figure(id)

@@ -168,7 +168,7 @@ def test_inspect_agrees_for_an_mlp_and_the_same_module():
 @pytest.mark.parametrize("name", ["resnet", "transformer", "tied_autoencoder"])
 def test_examples_inspect(name):
     model = load_model(f"{EXAMPLES / name}.py:build")
-    X = ntk.data.load("digits:N=12").X
+    X = ntk.data.load("digits:N=5").X
     report = ntk.inspect(model, X)
     assert report.smallest.lower > 0
     assert len(report.outputs) == (64 if name == "tied_autoencoder" else 10)

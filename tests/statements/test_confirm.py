@@ -25,16 +25,19 @@ def banerjee(widths, N, init=LARGE, name="tanh", seed=0):
     return Trial(widths, name, init, "ntk", "sphere", N, seed)
 
 
+SLOW = pytest.mark.slow  # half a minute each, and of a kind with one that is not marked
 ERRATA = [
     ("definition-4.1", r"eq. 7 as printed, a = 0.25", banerjee((2, 3, 1), 2, "banerjee2023")),
     ("theorem-4.1", "λ_min(K) ≥ c_0^{(1,", banerjee((3, 5, 5, 1), 2)),
-    ("theorem-4.2", "layer 1, r = 2, as printed", banerjee((3, 4, 1), 3)),
+    pytest.param("theorem-4.2", "layer 1, r = 2, as printed", banerjee((3, 4, 1), 3), marks=SLOW),
     ("theorem-4.2", "layer 2, r = 3, as printed", banerjee((3, 5, 5, 1), 2)),
-    ("theorem-4.2", "layer 3, r = 5, as printed", banerjee((3, 6, 6, 6, 1), 3)),
-    ("lemma-4.3", "λ_2, r = 3, as printed", banerjee((3, 5, 5, 1), 2)),
-    ("lemma-4.3", "λ_3, r = 3, as printed", banerjee((3, 6, 6, 6, 1), 2)),
+    pytest.param(
+        "theorem-4.2", "layer 3, r = 5, as printed", banerjee((3, 6, 6, 6, 1), 3), marks=SLOW
+    ),
+    pytest.param("lemma-4.3", "λ_2, r = 3, as printed", banerjee((3, 5, 5, 1), 2), marks=SLOW),
+    pytest.param("lemma-4.3", "λ_3, r = 3, as printed", banerjee((3, 6, 6, 6, 1), 2), marks=SLOW),
     ("lemma-4.2", "max_i ‖α^(1)‖²", banerjee((2, 8, 1), 2, "banerjee2023:sigma0_sq=0.25")),
-    ("tradeoff", "γ ≤ 1 at σ_0² = 0.25", banerjee((3, 5, 5, 1), 2)),
+    pytest.param("tradeoff", "γ ≤ 1 at σ_0² = 0.25", banerjee((3, 5, 5, 1), 2), marks=SLOW),
 ]
 
 
@@ -51,9 +54,9 @@ def test_what_does_not_hold_as_printed_is_proved_false(number, name, trial):
 
 
 PLAIN = [
-    banerjee((3, 5, 5, 1), 3, "banerjee2023"),
-    banerjee((3, 4, 6, 1), 2, "banerjee2023:sigma0_sq=0.25", "sin"),
-    Trial((4, 6, 3, 1), "relu", "he", "standard", "gaussian", 3, 1),
+    pytest.param(banerjee((3, 5, 5, 1), 3, "banerjee2023"), marks=SLOW),
+    pytest.param(banerjee((3, 4, 6, 1), 2, "banerjee2023:sigma0_sq=0.25", "sin"), marks=SLOW),
+    pytest.param(Trial((4, 6, 3, 1), "relu", "he", "standard", "gaussian", 3, 1), marks=SLOW),
     Trial((2, 3, 1), "gelu", "lecun", "ntk", "gaussian", 2, 2),
     Trial((3, 7, 1), "leaky_relu:alpha=0.2", "bombari2022", "standard", "sphere", 4, 3),
 ]

@@ -118,6 +118,7 @@ def test_a_killed_worker_and_a_trial_that_kills_every_worker(tmp_path):
     assert all("WorkerDied" in r["error"] for r in bad)
 
 
+@pytest.mark.slow
 def test_a_worker_that_stood_still_goes_on(tmp_path, monkeypatch):
     # as on a laptop that was closed, or a job that was suspended: beyond any heartbeat's patience
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "2 seconds")
@@ -139,6 +140,7 @@ def test_a_worker_that_stood_still_goes_on(tmp_path, monkeypatch):
         assert len(store.statuses()) == 40
 
 
+@pytest.mark.slow
 def test_workers_that_are_lost_for_good_are_replaced(tmp_path, monkeypatch):
     # a nanny that cannot start its worker again closes, and tells nobody
     monkeypatch.setattr(dispatch, "_LOOK_SECONDS", 0.5)

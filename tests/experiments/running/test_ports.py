@@ -51,7 +51,10 @@ def stranger(uid: int, ports: list[int], keys: dict[str, str] | None) -> dict:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("uid", [os.getuid(), NOBODY], ids=["same user", "another user"])
+@pytest.mark.parametrize("uid",
+    [pytest.param(os.getuid(), id="same user", marks=pytest.mark.slow),
+     pytest.param(NOBODY, id="another user")],
+)  # fmt: skip
 def test_no_stranger_runs_code_on_local_workers(tmp_path, monkeypatch, uid):
     if uid != os.getuid() and os.getuid() != 0:
         pytest.skip("becoming another user needs root")
