@@ -37,7 +37,7 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
     """The infinite-width kernel of a model on data, and its λ_min; written with --out."""
     from ntkscope.cli.models import load_model
     from ntkscope.kernels.limiting.architectures.plan import plan_limit
-    from ntkscope.report.files import to_json
+    from ntkscope.report.files import to_json, write_all
 
     X = options.load_data(about.data, about.seed, about.center, about.scale).X
     model = load_model(about.model, about.checkpoint, seed=about.seed)
@@ -49,7 +49,7 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
     record = _measured(about, model, X, how) | {"plan": planned.to_dict()}
     if about.out is not None:
         with options.writing(about.out):
-            about.out.with_suffix(".json").write_text(to_json(record))
+            write_all(about.out.parent, {about.out.with_suffix(".json").name: to_json(record)})
     if json:
         typer.echo(to_json(record), nl=False)
         return
@@ -76,7 +76,6 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, str]) -> d
     error = kernel.entry_error()
     if about.out is not None:
         with options.writing(about.out):
-            about.out.parent.mkdir(parents=True, exist_ok=True)
             _write(K, about.out)
     held = MatrixKernel(K, entry_error=error, covers=kernel.covers, semidefinite=True)
     return {
@@ -87,10 +86,17 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, str]) -> d
 
 
 def _write(K: Any, out: Path) -> None:
+    """The whole file or none."""
+    import os
+
     import numpy as np
     import torch
 
-    if out.suffix == ".npy":
-        np.save(out, K.numpy())
-    else:
-        torch.save(K, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            np.save(file, K.numpy()) if out.suffix == ".npy" else torch.save(K, file)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -41,6 +41,16 @@ def test_encloses_the_kernel(activation, depth, bias_std):
     assert high[4] - low[4] <= 1e-9 * own
 
 
+@pytest.mark.parametrize("degree", [0, 1, 2, 5, 6])
+@pytest.mark.parametrize("activation", ["relu", "sin"])
+def test_encloses_the_kernel_at_a_low_degree(activation, degree):
+    net = ntk.Network([5, 30, 30, 1], activation)
+    low, high = ntk.power_series(net, degree, norm=1.7)(RHO)
+    truth = ntk.limiting_ntk(net, _pairs(5, 1.7))[0, 1:].numpy()
+    assert (low <= truth).all()
+    assert (truth <= high).all()
+
+
 @pytest.mark.parametrize("bias_std", [None, 0.5])
 def test_relu_is_mpmaths_taylor_series(bias_std):
     net = ntk.Network([4, 7, 6, 1], "relu", bias_std=bias_std)

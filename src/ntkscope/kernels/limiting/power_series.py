@@ -76,13 +76,11 @@ class PowerSeries(Record, also=("degree", "rest")):
         power: Array = np.abs(x) ** (self.degree + 1) * (1 + 4 * (self.degree + 1) * U)
         rounding = 3 * (self.degree + 4) * U * self.total[1]
         spread = 0.5 * float((self.upper - self.lower).sum()) + rounding
-        even = (self.degree + 1) % 2 == 0
         low, high = self.rest
         above = high * power
-        below = np.where(x >= 0, low * power, 0.0 if even else -above)
-        ends: Array = np.stack(
-            [middle + np.minimum(below, above) - spread, middle + above + spread]
-        )
+        # a term κ_p ρ^p above P lies in [0, κ_p ρ^{P+1}] for ρ ≥ 0, and is κ_p at ρ = 1
+        below = np.where(x < 0, -above, np.where(x == 1, low, 0.0))
+        ends: Array = np.stack([middle + below - spread, middle + above + spread])
         return ends[0], ends[1]
 
     def __repr__(self) -> str:

@@ -1,0 +1,47 @@
+"""``ntkscope floor``: λ_min of a limiting kernel between two bounds, for N past any factorisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from ntkscope.cli import options
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorOptions(options.Problem):
+    """A network on data, and how far its power series goes."""
+
+    degree: Annotated[int, typer.Option(help="Powers of the correlations told apart.")] = 200
+    measure: Annotated[
+        str, typer.Option(help="Powers whose λ_min is measured, for small N: 2,3.")
+    ] = ""
+
+
+def run(about: FloorOptions, json: options.Json = False) -> None:
+    """A floor of λ_min of the limiting kernel in one pass over tiles, and a pair's ceiling."""
+    from ntkscope.report.files import to_json
+    from ntkscope.report.terminal import ProgressBar
+    from ntkscope.spectra.streamed import streamed_bound
+
+    powers = _powers(about.measure)
+    net, X = about.network(), about.dataset().X
+    with ProgressBar() as bar:
+
+        def report(progress: Any) -> None:
+            bar(str(progress), progress.done)
+
+        found = streamed_bound(net, X, degree=about.degree, measure=powers, progress=report)
+    typer.echo(to_json(found.to_dict()) if json else str(found), nl=not json)
+
+
+app = options.command(run)
+
+
+def _powers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"--measure is a list of powers such as 2,3, got {text!r}") from None
