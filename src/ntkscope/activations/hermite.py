@@ -37,6 +37,9 @@ class Expectation:
     error: float
 
 
+_MOST_SUMMED = 10_000  # the order of a summary
+
+
 def gaussian_expectation(
     f: Elementwise, variance: float = 1.0, kinks: tuple[float, ...] = ()
 ) -> Expectation:
@@ -368,6 +371,8 @@ def _project_by_row(f: Array, z: Array, order: int) -> Array:
 def summary(phi: str | Activation | Elementwise, order: int, variance: float) -> dict[str, Any]:
     """What the command line shows: coefficients, tails, c_{φ,σ0} = E φ², ν_0² = σ_0²/c, partial sums."""
     activation = resolve_activation(phi)
+    if order > _MOST_SUMMED:
+        raise ValueError(f"a summary goes up to order {_MOST_SUMMED}, got {order}")
     table = hermite_coefficients(activation, order, np.array([variance], dtype=np.float64))
     c = float(table.second_moment[0])
     spread = 2.0 * math.sqrt(variance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def run(
     file: Annotated[
-        str, typer.Argument(help="A square symmetric matrix: K.npy, K.npz:K, K.csv or K.pt:K.")
+        str,
+        typer.Argument(help="A square symmetric matrix: K.npy, K.npz:K, K.csv, K.txt or K.pt:K."),
     ],
     k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.")] = 1,
     singular: Annotated[
@@ -29,10 +29,12 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok."""
+    from ntkscope.data.loaders import load_array
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
-    matrix = _read(file)
+    _check_options(k, singular, k > 1 or condition or plan or density or method != "auto")
+    matrix = load_array(file)
     if plan:
         typer.echo(plan_of(matrix, certify=certify, method=method))
         return
@@ -45,44 +47,14 @@ def run(
         raise typer.Exit(1)
 
 
-def _read(file: str) -> Any:
-    """The array in a file, its numbers as they are stored.
-
-    Raises ValueError for another kind of file, OSError for one that cannot be read.
-    """
-    import numpy as np
-
-    path, _, key = file.partition(":") if not Path(file).exists() else (file, "", "")
-    suffix = Path(path).suffix.lower()
-    if not Path(path).exists():
-        raise FileNotFoundError(f"no file {path}")
-    if suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[_only(key, list(archive), path)]
-    if suffix in (".csv", ".txt"):
-        return np.loadtxt(path, delimiter="," if suffix == ".csv" else None, ndmin=2)
-    if suffix in (".pt", ".pth"):
-        import torch
-
-        held = torch.load(path, weights_only=True, map_location="cpu")
-        return held[_only(key, list(held), path)] if isinstance(held, dict) else held
-    raise ValueError(
-        f"{path} is no .npy, .npz, .csv, .txt or .pt file; save the matrix with numpy.save"
-    )
-
-
-def _only(key: str, names: list[str], path: str) -> str:
-    from ntkscope._base.specs import unknown
-
-    if key in names:
-        return key
-    if not key and len(names) == 1:
-        return names[0]
-    if not key:
-        raise ValueError(f"{path} holds {', '.join(names)}; name one, as {path}:{names[0]}")
-    raise ValueError(unknown(f"array of {path}", key, names))
+def _check_options(k: int, singular: bool, others: bool) -> None:
+    if k < 1:
+        raise ValueError(f"--k must be at least 1, got {k}")
+    if singular and others:
+        raise ValueError(
+            "--singular finds the smallest singular value alone; leave out --k, --condition, "
+            "--plan, --density and --method"
+        )
 
 
 def _measure(

@@ -86,17 +86,10 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, str]) -> d
 
 
 def _write(K: Any, out: Path) -> None:
-    """The whole file or none."""
-    import os
-
     import numpy as np
     import torch
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, K.numpy()) if out.suffix == ".npy" else torch.save(K, file)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    from ntkscope._base.files import whole
+
+    with whole(out) as file:
+        np.save(file, K.numpy()) if out.suffix == ".npy" else torch.save(K, file)

@@ -63,10 +63,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if os.environ.get("NTKSCOPE_TRACEBACK"):
             raise
         _fail(str(error) or type(error).__name__, 2)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is no MemoryError
+    except OverflowError as error:
+        if os.environ.get("NTKSCOPE_TRACEBACK"):
             raise
-        _fail(f"the device ran out of memory ({error}); use --device cpu or fewer samples", 2)
+        _fail(
+            f"a number leaves the range of float64 ({error.args[-1]}); scale the data or --init", 2
+        )
+    except RuntimeError as error:
+        # torch has a class of its own for devices, and for this machine none
+        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
+            raise
+        _fail(f"memory ran out ({error}); use fewer samples or smaller widths", 2)
     if code == 130:  # what typer makes of Ctrl-C, without a word
         _fail(_INTERRUPTED, code)
     sys.exit(code)

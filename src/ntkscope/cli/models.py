@@ -63,7 +63,7 @@ def _file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(spec.name, None)
         raise ValueError(f"running {path} failed: {_said(error)}") from error
     finally:
@@ -92,7 +92,7 @@ def _make(home: ModuleType, name: str, spec: str, seed: int) -> nn.Module:
     options = {"seed": seed} if "seed" in _parameters(found) else {}
     try:
         model = found(**options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{spec} failed when called: {_said(error)}") from error
     if not isinstance(model, nn.Module):
         raise TypeError(f"{spec} returned a {type(model).__name__}, expected an nn.Module")

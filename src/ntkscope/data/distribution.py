@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ntkscope._base import memory
 from ntkscope._base.arrays import Array
 
 if TYPE_CHECKING:
@@ -88,4 +89,8 @@ class Distribution(ABC):
             raise TypeError(f"n_samples must be an integer, got {n_samples!r}")
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        memory.require(
+            3 * 8.0 * n_samples * self.dim, f"drawing {n_samples} samples of {self.dim} numbers",
+            "use fewer samples",
+        )  # fmt: skip
         return self._draw(n_samples, as_seed(seed, "data")).to(device=device, dtype=as_dtype(dtype))

@@ -35,7 +35,7 @@ class Dataset:
 
 
 _REAL = ("digits", "breast_cancer", "diabetes", "wine", "iris")
-_SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".pt")
+_SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".parquet", ".pt", ".pth")
 
 
 def load(spec: str, *, seed: int = 0, centered: bool = False, scaled: bool = False) -> Dataset:
@@ -66,9 +66,7 @@ def load_vector(spec: str) -> Array:
     Raises ValueError for another shape, unusable content or what is no data file, FileNotFoundError
     for a missing file.
     """
-    path, key = _split_path(spec)
-    if path is None:
-        raise ValueError(f"expected a file ending in {', '.join(_SUFFIXES)}, got {spec!r}")
+    path, key = _path_of(spec)
     array = np.asarray(_read(path, key)[0])
     if array.ndim not in (1, 2) or array.size != len(array):
         raise ValueError(
@@ -81,6 +79,21 @@ def load_vector(spec: str) -> Array:
             "remove what is NaN, infinite or text"
         )
     return array.reshape(-1).astype(np.float64)
+
+
+def load_array(spec: str) -> Any:
+    """The array or tensor in a file, its numbers as they are stored: ``K.npy``, ``K.npz:K``, ….
+
+    Raises ValueError for what is no such file or cannot be read, FileNotFoundError for a missing one.
+    """
+    return _read(*_path_of(spec))[0]
+
+
+def _path_of(spec: str) -> tuple[Path, str]:
+    path, key = _split_path(spec)
+    if path is None:
+        raise ValueError(f"expected a file ending in {', '.join(_SUFFIXES)}, got {spec!r}")
+    return path, key
 
 
 def _from_source(spec: str, seed: int) -> Dataset:
@@ -170,7 +183,10 @@ def _open(path: Path, read: Callable[[], Any]) -> Any:
     except OSError as error:
         raise OSError(f"cannot read {str(path)!r}: {error}") from error
     except Exception as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+        # NumPy and torch tell how to run what a file holds; that advice is not passed on
+        objects = any(word in str(error).lower() for word in ("pickle", "weights_only"))
+        why = "it is damaged, or holds Python objects and not numbers alone" if objects else error
+        raise ValueError(f"cannot read {str(path)!r}: {why}") from error
 
 
 def _read_npy(path: Path, key: str) -> tuple[Any, Any]:
@@ -211,6 +227,11 @@ def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
             raise ValueError(f"{str(path)!r} line {number}: {bad[0]!r} is not a number")
     table = np.array(body, dtype=np.float64).reshape(len(body), len(columns))
     return _take_labels(table, columns, key, path)
+
+
+def _read_txt(path: Path, key: str) -> tuple[Any, Any]:
+    _no_key(path, key)
+    return _open(path, lambda: np.loadtxt(path, ndmin=2)), None
 
 
 def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:
@@ -268,6 +289,8 @@ _READERS: dict[str, Callable[[Path, str], tuple[Any, Any]]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".csv": _read_csv,
+    ".txt": _read_txt,
     ".parquet": _read_parquet,
     ".pt": _read_pt,
+    ".pth": _read_pt,
 }

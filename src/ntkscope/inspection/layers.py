@@ -138,7 +138,9 @@ def _signals_min(term: Term) -> float:
 def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
     """Bounds on λ_min, from the loosest lower one to the loosest upper one."""
     diagonal = K.diagonal()
-    up = 1.0 + K.forming_error() / float(diagonal.sum())  # an upper bound stays one when rounded
+    trace = float(diagonal.sum())
+    # an upper bound stays one when rounded; a kernel of zeros has nothing to round
+    up = 1.0 + (K.forming_error() / trace if trace > 0 else 0.0)
     schur = [layer.schur for layer in layers]
     own = [max(0.0, layer.smallest - layer.smallest_error) for layer in layers]
     return [

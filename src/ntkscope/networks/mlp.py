@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ntkscope._base import memory
 from ntkscope._base.inputs import as_dtype, as_seed, require_finite
 from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.networks import initialization
@@ -25,6 +26,10 @@ def sample(
 ) -> MLP:
     """Draw the weights of ``net``. The numbers depend on the seed alone, not on dtype or device."""
     generator = as_seed(seed, "weights")
+    memory.require(
+        2 * 8.0 * net.n_parameters, f"drawing the {net.n_parameters:.3g} weights of {net}",
+        "use smaller widths",
+    )  # fmt: skip
     matrices = [
         _draw(net.weights, int(a), int(b), beta, generator)
         for a, b, beta in zip(net.widths[:-1], net.widths[1:], net.betas, strict=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ntkscope._base.files import whole
 from ntkscope._base.records import plain
 
 
@@ -19,26 +20,12 @@ def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
     A failure (a full disk, an interrupt) removes what was begun and leaves older files as they were.
     Raises OSError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[tuple[Path, Path]] = []
-    try:
+    with ExitStack() as stack:
         for name, content in contents.items():
-            data = content.encode() if isinstance(content, str) else content
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            written.append((Path(temporary), folder / name))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        for temporary_path, target in written:
-            temporary_path.chmod(0o666 & ~umask)
-            temporary_path.replace(target)
-    except BaseException:
-        for temporary_path, _ in written:
-            temporary_path.unlink(missing_ok=True)
-        raise
+            file = stack.enter_context(whole(folder / name))
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # a full disk says so before the first is renamed
 
 
 def to_json(record: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ntkscope._base.files import whole
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 
@@ -16,11 +17,8 @@ _FORMAT = "ntkscope-mlp-1"
 
 def write(path: str | Path, content: dict[str, Any]) -> None:
     """Save ``content`` under ``path``; an interrupted write leaves the old file as it was."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".part")
-    torch.save(content, partial)
-    os.replace(partial, target)
+    with whole(path) as file:
+        torch.save(content, file)
 
 
 def read(path: str | Path, what: str) -> dict[str, Any]:
@@ -28,6 +26,10 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
     if not Path(path).exists():
         raise FileNotFoundError(f"no {what} at {str(path)!r}")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, and reads past them
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong: the file was changed or damaged")
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # the unpickler's own errors come in many types
         raise ValueError(f"{str(path)!r} is no {what}: {error}") from error

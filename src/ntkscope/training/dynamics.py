@@ -171,6 +171,10 @@ class _Run:
         self, checkpoint: Checkpoint | None, progress: Callable[[Progress], None] | None
     ) -> Training:
         stepper = make_stepper(self.rule, self.closed, self.Y, self.eta, self.recipe.seed)
+        if checkpoint and not checkpoint.resume and Path(checkpoint.path).exists():
+            raise FileExistsError(
+                f"{str(checkpoint.path)!r} holds a run; go on with it (resume), or write elsewhere"
+            )
         first = self._resume(checkpoint, stepper) if checkpoint and checkpoint.resume else 0
         if first == 0 and self.rule.momentum is not None and self.eta > self.limit:
             self._warn()

@@ -131,6 +131,7 @@ def memorize(
 
 
 def _require_construction(network: Network) -> None:
+    network._require_finite("memorize with")
     if network.n_outputs != 1:
         raise ValueError(f"memorize fits one output, the network has {network.n_outputs}")
     if network.residual:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from ntkscope.experiments.design.expressions import Value, evaluate, fill
 from ntkscope.experiments.design.settings import Range, SweepSettings
 from ntkscope.experiments.design.trial import Trial, at_point, canonical
 
+_DEEPEST = 10_000  # layers of one network
 _MOST = 5_000_000  # trials: beyond it the client's own bookkeeping is the problem
 
 
@@ -47,6 +49,9 @@ def _points(settings: SweepSettings) -> Iterator[dict[str, Value]]:
             axes.append(values.values() if isinstance(values, Range) else values)
         except ValueError as error:
             raise ValueError(f"grid {name}: {error}") from None
+    size = len(settings.points or [{}]) * math.prod(map(len, axes))
+    if size > _MOST:
+        raise ValueError(f"the grid has {size} points, more than {_MOST}; split the sweep")
     seen = set()
     for base in settings.points or [{}]:
         for combination in itertools.product(*axes):
@@ -109,12 +114,15 @@ def _widths(width: int | str, point: dict[str, Value]) -> list[int]:
     if isinstance(width, int):
         return [width]
     size, _, times = width.partition(" x ")
-    return [_whole(size, point)] * (_whole(times, point) if times else 1)
+    depth = _whole(times, point) if times else 1
+    if not 0 <= depth <= _DEEPEST:
+        raise ValueError(f"a network has at most {_DEEPEST} layers, {width!r} asks for {depth}")
+    return [_whole(size, point)] * depth
 
 
 def _whole(text: str, point: dict[str, Value]) -> int:
     value = evaluate(text, point)
-    if isinstance(value, str) or value != int(value):
+    if isinstance(value, str) or not math.isfinite(value) or value != int(value):
         raise ValueError(f"width {text!r} is {value!r}, no whole number; use floor(…)")
     return int(value)
 

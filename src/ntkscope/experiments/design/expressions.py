@@ -40,6 +40,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "round": round,
     "sqrt": math.sqrt,
 }
+_LONGEST = 1000  # characters of an expression
+_LARGEST = 1e30  # of its whole numbers, which Python would let grow without end
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -52,9 +54,11 @@ def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
 
     Raises ValueError for anything else, naming it.
     """
+    if len(text) > _LONGEST:
+        raise ValueError(f"an expression has at most {_LONGEST} characters, got {len(text)}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(
             f"cannot read the expression {text!r}; write e.g. '8*N' or 'sqrt(d)'"
         ) from None
@@ -62,6 +66,22 @@ def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
         return _value(tree.body, variables, text)
     except (ArithmeticError, TypeError, OverflowError) as error:
         raise ValueError(f"the expression {text!r} has no value: {error}") from None
+
+
+def _combined(kind: type[ast.operator], left: Value, right: Value) -> Value:
+    """One operation on two numbers; whole ones stay below 1e30."""
+    if isinstance(left, str) or isinstance(right, str):
+        raise TypeError(f"{left!r} and {right!r} are not both numbers")
+    if kind is ast.Pow and isinstance(left, int) and isinstance(right, int):
+        left = (
+            left if abs(right) * math.log(max(2, abs(left))) < math.log(_LARGEST) else float(left)
+        )
+    made: Value = _BINARY[kind](left, right)
+    if isinstance(made, complex):
+        raise TypeError(f"{left} ** {right} is not real")
+    if isinstance(made, int) and abs(made) > _LARGEST:
+        raise OverflowError(f"whole numbers go up to {_LARGEST:.0e}")
+    return made
 
 
 def fill(text: str, variables: Mapping[str, Value]) -> str:
@@ -78,7 +98,7 @@ def _value(node: ast.expr, variables: Mapping[str, Value], text: str) -> Value:
         return variables[node.id]
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
         left, right = _value(node.left, variables, text), _value(node.right, variables, text)
-        return _BINARY[type(node.op)](left, right)
+        return _combined(type(node.op), left, right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         operand: Any = _value(node.operand, variables, text)
         return -operand if isinstance(node.op, ast.USub) else operand

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ntkscope._base.extras import needs
 from ntkscope._base.specs import unknown
@@ -19,16 +20,23 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
+_MOST_VALUES = 1_000_000  # of one grid variable
+_MOST_THREADS = max(64, os.cpu_count() or 1)
+_MOST_TOGETHER = 100_000  # seeds of a block
+
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+
+
 class Range(_Strict):
     """``{start, stop, num}`` with ``spacing = "linear"`` or ``"log"``, or ``{start, stop, step}``.
 
     Both ends are included; values are whole numbers when start and stop are.
     """
 
-    start: float
-    stop: float
+    start: Finite
+    stop: Finite
     num: int | None = None
-    step: float | None = None
+    step: Finite | None = None
     spacing: Literal["linear", "log"] = "linear"
 
     def values(self) -> list[int | float]:
@@ -37,7 +45,10 @@ class Range(_Strict):
         if self.step is not None:
             if self.step <= 0 or self.stop < self.start:
                 raise ValueError(f"a range with step must rise, got {self.model_dump()}")
-            count = math.floor((self.stop - self.start) / self.step + 1e-9) + 1
+            steps = (self.stop - self.start) / self.step + 1e-9
+            if not steps < _MOST_VALUES:
+                raise ValueError(f"a range has at most {_MOST_VALUES} values, this one {steps:.3g}")
+            count = math.floor(steps) + 1
             raw = [self.start + i * self.step for i in range(count)]
         else:
             raw = self._spaced(int(self.num or 0))
@@ -47,8 +58,8 @@ class Range(_Strict):
         return list(dict.fromkeys(raw))
 
     def _spaced(self, num: int) -> list[float]:
-        if num < 1:
-            raise ValueError(f"num must be at least 1, got {num}")
+        if not 1 <= num <= _MOST_VALUES:
+            raise ValueError(f"num must be within 1 … {_MOST_VALUES}, got {num}")
         if num == 1:
             return [self.start]
         share = [i / (num - 1) for i in range(num)]
@@ -105,9 +116,9 @@ class SweepSettings(_Strict):
     laws of data, statements or quantities of your own; a file's place counts from the settings'.
     """
 
-    name: str
-    measure: str | list[str] = "lambda_min"
-    seeds: int = 10
+    name: Annotated[str, pydantic.Field(pattern=r"^[\w][\w .+-]*$")]
+    measure: str | Annotated[list[str], pydantic.Field(min_length=1)] = "lambda_min"
+    seeds: Annotated[int, pydantic.Field(ge=1)] = 10
     grid: dict[str, list[int | float | str] | Range] = {}
     points: list[dict[str, int | float | str]] = []
     define: dict[str, str] = {}
@@ -118,18 +129,29 @@ class SweepSettings(_Strict):
     scale: bool = False
     training: dict[str, int | float | str] = {}
     arguments: dict[str, Any] = {}
-    threads: int | None = None
-    batch: int | None = None
+    threads: Annotated[int, pydantic.Field(ge=1, le=_MOST_THREADS)] | None = None
+    batch: Annotated[int, pydantic.Field(ge=1, le=_MOST_TOGETHER)] | None = None
     plugin: list[str] = []
     plot: PlotSettings | None = None
     fit: list[FitSettings] = []
 
-    @pydantic.field_validator("seeds")
+    @pydantic.field_validator("grid")
     @classmethod
-    def _positive(cls, value: int) -> int:
-        if value < 1:
-            raise ValueError("seeds is the number of trials a point, at least 1")
-        return value
+    def _finite(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        for name, values in grid.items():
+            wrong = [v for v in values if _unbounded(v)] if isinstance(values, list) else []
+            if wrong:
+                raise ValueError(f"{name} must hold finite numbers below 1e300, got {wrong[0]!r}")
+        return grid
+
+    @pydantic.model_validator(mode="after")
+    def _training_is_measured(self) -> SweepSettings:
+        asked = [self.measure] if isinstance(self.measure, str) else self.measure
+        if self.training and "final_loss" not in asked:
+            raise ValueError(
+                '[training] is of measure = "final_loss"; leave it out, or measure that'
+            )
+        return self
 
 
 def read_settings(source: Path | dict[str, Any]) -> SweepSettings:
@@ -167,6 +189,10 @@ def _in_full(plugin: str, folder: Path) -> str:
     path = folder / plugin
     is_file = path.suffix == ".py" or len(Path(plugin).parts) > 1 or path.exists()
     return str(path.resolve()) if is_file else plugin
+
+
+def _unbounded(value: object) -> bool:
+    return isinstance(value, (int, float)) and not abs(value) < 1e300
 
 
 _PARTS: dict[str, type[_Strict]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ with needs("sweep"):
 
 FILE = "trials.sqlite"
 LOCK = "writer.lock"
-VERSION = 1
+VERSION = 2  # 2: a checksum in every row
 _APPLICATION = 0x4E544B53  # "NTKS" in the file's header: no other SQLite file is taken for a store
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs")
 
@@ -33,14 +34,15 @@ CREATE TABLE trials (
   results TEXT NOT NULL,
   error TEXT NOT NULL,
   seconds REAL NOT NULL,
-  worker TEXT NOT NULL
+  worker TEXT NOT NULL,
+  checksum TEXT NOT NULL
 );
 """
 _INSERT = """
-INSERT INTO trials VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
   results = excluded.results, error = excluded.error, seconds = excluded.seconds,
-  worker = excluded.worker
+  worker = excluded.worker, checksum = excluded.checksum
 WHERE trials.error != ''
 """
 
@@ -116,7 +118,9 @@ class Store:
     def insert(self, rows: Iterable[Row]) -> None:
         """Write rows in one transaction. Raises OSError when the disk is full."""
         values = [
-            (r.key, r.seed, _json(r.coordinates), _json(r.results), r.error, r.seconds, r.worker)
+            _with_checksum(
+                r.key, r.seed, _json(r.coordinates), _json(r.results), r.error, r.seconds, r.worker
+            )
             for r in rows
         ]
         with _explained(self.path):
@@ -136,12 +140,18 @@ class Store:
             return {key: bool(failed) for key, failed in found}
 
     def rows(self) -> list[Row]:
-        """Every row, ordered by key."""
+        """Every row, ordered by key. Raises StoreError for one that its checksum does not fit."""
         with _explained(self.path):
             found = self._connection.execute("SELECT * FROM trials ORDER BY key").fetchall()
+        for row in found:
+            if _with_checksum(*row[:-1]) != row:
+                raise StoreError(
+                    f"{str(self.path)!r}: row {row[0]} is not what was written (its checksum is wrong); "
+                    "nothing was changed; delete that row from the table `trials` and run the sweep again"
+                )
         return [
             Row(key, seed, json.loads(where), json.loads(results), error, seconds, worker)
-            for key, seed, where, results, error, seconds, worker in found
+            for key, seed, where, results, error, seconds, worker, _ in found
         ]
 
     def about(self) -> dict[str, Any]:
@@ -159,12 +169,16 @@ class Store:
             )
 
 
+def _with_checksum(*values: Any) -> tuple[Any, ...]:
+    return (*values, hashlib.sha256(_json(values).encode()).hexdigest()[:32])
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
 def _take_lock(folder: Path) -> int:
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

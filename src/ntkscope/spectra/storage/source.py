@@ -193,4 +193,22 @@ def as_source(K: Any) -> Source:
     if isinstance(kernel, OperatorKernel) and len(kernel) <= _FORM_OPERATOR:
         note = f"formed by {len(kernel)} products of the operator"
         return Source(MatrixKernel(kernel.dense(), covers=kernel.covers), note)
+    if isinstance(kernel, OperatorKernel):
+        _require_symmetry(kernel)
     return Source(kernel)
+
+
+def _require_symmetry(kernel: OperatorKernel) -> None:
+    """Raise ValueError where uᵀKv and vᵀKu differ beyond rounding for random u, v."""
+    generator = torch.Generator().manual_seed(0)
+    V = torch.randn(len(kernel), 4, dtype=torch.float64, generator=generator)
+    made = kernel.matmul(V)
+    crossed = V.T @ made
+    size = torch.linalg.vector_norm(V, dim=0)[:, None] * torch.linalg.vector_norm(made, dim=0)
+    worst = float((crossed - crossed.T).abs().max())
+    # an operator may compute in float32
+    if worst > 8 * torch.finfo(torch.float32).eps * float(size.max()):
+        raise ValueError(
+            f"the operator is not symmetric: uᵀKv and vᵀKu differ by {worst:.3g}; a kernel matrix is, "
+            "so check the function that applies it"
+        )
