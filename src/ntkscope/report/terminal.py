@@ -118,6 +118,8 @@ def _limit(record: Mapping[str, Any]) -> str:
     found = predicted["prediction"]
     if found["regime"] == "zero":
         return f"0 exactly: {found['reason']}"
+    if found["regime"] == "below rounding":
+        return f"predicted in [0, {number(found['upper'], 2)}]: {found['reason']}"
     text = f"predicted {number(found['value'])} ± {number(found['error'], 2)} ({found['regime']})"
     share = record["smallest_eigenvalue"]["value"] / found["value"]
     return text + f"; this network has {number(share, 3)} of it"
