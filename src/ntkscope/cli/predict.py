@@ -190,7 +190,9 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     if found.regime == "zero":
         table.add_row("λ_min, limiting", f"0 exactly: {found.reason}")
     elif found.regime == "below rounding":
-        table.add_row("λ_min, limiting", f"0 … {number(found.upper, 2)}, below rounding: {found.reason}")
+        table.add_row(
+            "λ_min, limiting", f"0 … {number(found.upper, 2)}, below rounding: {found.reason}"
+        )
     else:
         table.add_row("λ_min, limiting", f"{number(found.value, 6)} ± {number(found.error, 2)}")
         table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")

@@ -65,9 +65,7 @@ class Prediction(Record):
         if self.regime == "zero":
             return f"λ_min = 0 exactly ({self.kernel} kernel): {self.reason}"
         if self.regime == "below rounding":
-            return (
-                f"λ_min in [0, {self.upper:.2g}], below rounding ({self.kernel} kernel): {self.reason}"
-            )
+            return f"λ_min in [0, {self.upper:.2g}], below rounding ({self.kernel} kernel): {self.reason}"
         return (
             f"λ_min ≈ {self.value:.6g} ± {self.error:.2g} ({self.kernel} kernel, {self.regime}): "
             f"{self.reason}"
