@@ -12,7 +12,7 @@ from torch import nn
 import ntkscope as ntk
 from ntkscope.inspection import layers as parts
 from ntkscope.inspection.meaning import _steps, training
-from ntkscope.inspection.spectrum import trace_error
+from ntkscope.inspection.shares import rayleigh, share, trace_error
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.matrix import MatrixKernel
 from oracles.inertia import at_least, exact_kernel
@@ -34,6 +34,12 @@ def test_the_stable_step_is_on_the_safe_side():
         2.5
     )
     assert t.largest_stable_step_mse == pytest.approx(5 * 2 / 3.5)
+    low, error = Fraction(t.largest_stable_step_mse), Fraction(t.largest_stable_step_mse_error)
+    assert low <= 10 / Fraction(3.5)
+    assert low + error >= 10 / Fraction(2.5)
+    assert error < Fraction(6, 5)
+    assert t.best_step_mse - t.best_step_mse_error <= 10 / 3.65
+    assert t.best_step_mse + t.best_step_mse_error >= 10 / 2.55
     assert t.best_step - t.best_step_error <= 2 / 3.65
     assert t.best_step + t.best_step_error >= 2 / 2.55
     unknown = training(None, eigenvalue(3.0, 0.5), 10, mean=1.0)
@@ -96,12 +102,53 @@ def test_shares_of_the_trace_and_of_outputs():
     found = ntk.inspect(model, X)
     traces = [float(ntk.empirical_ntk(model, X, reduce=c).dense().trace()) for c in (0, 1)]
     for output, trace in zip(found.outputs, traces, strict=True):
+        assert abs(output.trace - trace) <= output.trace_error + 1e-14 * trace
+        assert 0 < output.trace_share_error < 1e-12
         assert output.trace_share == pytest.approx(trace / sum(traces), rel=1e-10)
         K = ntk.empirical_ntk(model, X, reduce=output.index).dense()
         top = float(torch.linalg.eigvalsh(K)[-1])
         assert abs(output.largest - top) <= output.largest_error + 1e-14 * top
         assert output.largest_error > 0
     assert found.outputs[0].trace_share != pytest.approx(0.5, abs=0.05)
+
+
+def test_parts_of_the_kernel_carry_errors():
+    """Each term's trace, Rayleigh quotient and share against rational arithmetic."""
+    factors = ([1.0, 0.3], [0.2, 2.0]), ([0.1, 0.7], [0.4, 0.1])
+    K = HadamardKernel([kernel(*rows, name=f"W_{i}") for i, rows in enumerate(factors)])
+    found = ntk.inspect(K)
+    vector = [Fraction(x) for x in found.smallest.vector.tolist()]
+    exact = [[[Fraction(x) for x in row] for row in rows] for rows in factors]
+    traces = [sum(x * x for row in rows for x in row) for rows in exact]
+    quotients = [
+        sum(sum(v * row[j] for v, row in zip(vector, rows, strict=True)) ** 2 for j in range(2))
+        for rows in exact
+    ]
+    for layer, trace, quotient in zip(found.layers, traces, quotients, strict=True):
+        for value, error, true in (
+            (layer.trace, layer.trace_error, trace),
+            (layer.trace_share, layer.trace_share_error, trace / sum(traces)),
+            (layer.rayleigh, layer.rayleigh_error, quotient),
+            (layer.rayleigh_share, layer.rayleigh_share_error, quotient / sum(quotients)),
+        ):
+            assert abs(Fraction(value) - true) <= Fraction(error)
+            assert error < 1e-13
+
+
+def test_shares_of_what_rounding_hides_are_unknown():
+    X = ntk.data.gaussian(6, 3, seed=0)
+    X[1] = X[0]
+    found = ntk.inspect(ntk.Network([3, 8, 1]), X)
+    assert all(layer.rayleigh_share_error == math.inf for layer in found.layers)
+    assert all(layer.trace_share_error < 1e-12 for layer in found.layers)
+    assert "—" in str(found)
+    assert share(1.0, 0.25, 4.0, 1.0) == pytest.approx((0.25, 0.5 / 3))
+    assert share(1.0, 0.0, 1.0, 1.0)[1] == math.inf
+    # a kernel that is not semidefinite: |K_ij| may exceed the diagonal
+    K = MatrixKernel(torch.tensor([[0.0, 3.0], [3.0, 0.0]], dtype=torch.float64))
+    value, error = rayleigh(K, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert value == 0
+    assert error >= 2 * 4 * U * 3
 
 
 def test_trace_and_condition_number_carry_errors():

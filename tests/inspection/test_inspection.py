@@ -231,7 +231,8 @@ def test_a_layer_s_own_zero_has_its_status():
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_names_of_parameters_keep_their_ends(width):
     layer = {
-        "shape": "16×16×3×3", "trace_share": 0.1, "rayleigh_share": 0.2, "smallest": 0.1,
+        "shape": "16×16×3×3", "trace_share": 0.1, "trace_share_error": 0.0,
+        "rayleigh_share": 0.2, "rayleigh_share_error": 0.0, "smallest": 0.1,
         "smallest_error": 1e-9, "smallest_status": "OK", "schur": 0.0,
     }  # fmt: skip
     names = [f"encoder.blocks.0.branch.conv{i}.weight" for i in (1, 2)]

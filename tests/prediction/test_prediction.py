@@ -93,6 +93,26 @@ def test_a_linear_kernel_is_singular():
     assert few.edge == pytest.approx(diagonal * (1 - math.sqrt(10 / 30)) ** 2, rel=1e-6)
 
 
+@pytest.mark.parametrize(("activation", "law"), [("gelu", "sphere"), ("sin", "gaussian")])
+def test_coefficients_below_rounding_do_not_make_a_kernel_singular(activation, law):
+    """A smooth kernel in 3 dimensions has every degree; λ_min > 0 is below what float64 can show."""
+    net = ntk.Network([3, INF, 1], activation, "lecun", "ntk")
+    found = ntk.predict_smallest_eigenvalue(net, 300, data=law)
+    assert found.regime == "below rounding"
+    assert not found.reliable
+    assert found.lower == 0 < found.upper
+    X = ntk.data.load(f"{law}:N=300,d=3", seed=0).X
+    measured = ntk.inspect(net, X)
+    assert measured.smallest.lower <= found.upper
+    assert "exactly" not in str(found)
+    text = str(measured)
+    assert "0 exactly" not in text
+    assert "predicted in [0, " in text
+    assert "0 exactly" not in measured.to_html()
+    with pytest.raises(ValueError, match="below rounding"):
+        ntk.predict_spectrum(net, 300, data=law)
+
+
 def test_equal_norms_are_one_class():
     c = np.array([[1.0, 2.0, 0.5]])
     gamma = np.array([5.0, 0.3, 0.0])

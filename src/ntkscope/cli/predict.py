@@ -189,6 +189,10 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     table.add_row("data", f"N = {found.n_samples:,.0f}, d = {found.dim}, {found.data}")
     if found.regime == "zero":
         table.add_row("λ_min, limiting", f"0 exactly: {found.reason}")
+    elif found.regime == "below rounding":
+        table.add_row(
+            "λ_min, limiting", f"0 … {number(found.upper, 2)}, below rounding: {found.reason}"
+        )
     else:
         table.add_row("λ_min, limiting", f"{number(found.value, 6)} ± {number(found.error, 2)}")
         table.add_row("nine of ten in", f"{number(found.lower)} … {number(found.upper)}")

@@ -47,6 +47,16 @@ def names() -> tuple[str, ...]:
     return _LAWS.names()
 
 
+def fixed_dim(name: str) -> int | None:
+    """The d of a law that has one d only, such as the circle; None where d is an option.
+
+    Raises ValueError for an unknown name.
+    """
+    factory = _LAWS.get(name)
+    free = inspect.signature(factory).parameters["dim"].default is inspect.Parameter.empty
+    return None if free else factory().dim
+
+
 def distribution(spec: str | Spec, dim: int | None = None) -> Distribution:
     """The distribution of ``"gaussian:d=100"`` and its kin, without sampling it.
 
@@ -56,7 +66,7 @@ def distribution(spec: str | Spec, dim: int | None = None) -> Distribution:
     parsed = parse_spec(spec) if isinstance(spec, str) else spec
     factory = _LAWS.get(parsed.name)
     parameters = inspect.signature(factory).parameters
-    needs_dim = parameters["dim"].default is inspect.Parameter.empty
+    needs_dim = fixed_dim(parsed.name) is None
     known = [name for name in parameters if name != "dim"]
     reject_unknown_options("data", parsed, (*_DRAWING, *(("d",) if needs_dim else ()), *known))
     if parsed.positional:

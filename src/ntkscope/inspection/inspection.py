@@ -25,7 +25,8 @@ from ntkscope.inspection.meaning import (
     weakest,
 )
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
-from ntkscope.inspection.spectrum import descent, require_fitting, trace_error, whole_spectrum
+from ntkscope.inspection.shares import trace_error
+from ntkscope.inspection.spectrum import descent, require_fitting, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP

@@ -10,18 +10,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntkscope.inspection.shares import rayleigh, share, total, trace_error
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.rounding import down_to, up_to
 from ntkscope.spectra.smallest import smallest_eigenvalue
+
+_DOWN = 1.0 - 2.0**-50  # takes back what two products may have rounded up
 
 
 @dataclass(frozen=True)
 class Layer:
     """One term of the kernel: the gradients with respect to one parameter, of ``shape`` if known.
 
-    trace_share: its part of tr K. rayleigh: vᵀK_t v at the eigenvector v of λ_min, its part of
-    λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone.
+    trace_share: its part of tr K. rayleigh: vᵀK_t v at the computed eigenvector v of λ_min, its part
+    of λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone. ``*_error`` bounds
+    the error of the number before it; a share's is ∞ where the whole cannot be told from 0.
     features_smallest: a rigorous lower bound on λ_min(F Fᵀ), 0 where F has fewer columns than rows.
     signals_min: min_i ‖B_i‖². schur: scale · features_smallest · signals_min ≤ λ_min(K_t).
     """
@@ -31,9 +36,13 @@ class Layer:
     width_in: int
     width_out: int
     trace: float
+    trace_error: float
     trace_share: float
+    trace_share_error: float
     rayleigh: float
+    rayleigh_error: float
     rayleigh_share: float
+    rayleigh_share_error: float
     smallest: float
     smallest_error: float
     smallest_status: str
@@ -66,11 +75,11 @@ def inspect_layers(
     ``shapes``: the parameter behind each term, as far as known. ``smallest``: λ_min of ``K``, whose
     eigenvector is ``vector``. ``n_outputs``: how many outputs a trace kernel sums.
     """
-    trace = K.trace()
     vector = vector.to(dtype=K.dtype, device=K.device)
     single = len(K.terms) == 1
     alone = [K] if single else [_ranked(K, t.name, shapes, n_outputs) for t in K.terms]
-    whole = [float(vector @ (one @ vector)) for one in alone]
+    parts = [rayleigh(one, vector) for one in alone]
+    trace = K.trace(), trace_error(K)
     layers = []
     for index, (term, one) in enumerate(zip(K.terms, alone, strict=True)):
         progress(index / len(alone))
@@ -78,25 +87,17 @@ def inspect_layers(
         factors = term if isinstance(term, Term) else None
         features = 0.0 if factors is None else _features_lower(factors, len(K))
         signals = 0.0 if factors is None else _signals_min(factors)
-        part = one.trace()
+        part = one.trace(), trace_error(one)
         layers.append(
             Layer(
-                name=term.name or "K",
-                shape="×".join(map(str, shapes.get(term.name, ()))),
-                width_in=_width(None if factors is None else factors.features, 0),
-                width_out=_width(None if factors is None else factors.signals, 1),
-                trace=part,
-                trace_share=part / trace if trace else 0.0,
-                rayleigh=whole[index],
-                rayleigh_share=whole[index] / sum(whole) if sum(whole) else 0.0,
-                smallest=own.value,
-                smallest_error=own.error,
-                smallest_status=own.status.name,
-                features_smallest=features,
-                signals_min=signals,
-                schur=features * signals * (1.0 if factors is None else factors.scale),
+                term.name or "K", "×".join(map(str, shapes.get(term.name, ()))),
+                _width(None if factors is None else factors.features, 0),
+                _width(None if factors is None else factors.signals, 1),
+                *part, *share(*part, *trace), *parts[index], *share(*parts[index], *total(parts)),
+                own.value, own.error, own.status.name, features, signals,
+                max(0.0, features * signals * (1.0 if factors is None else factors.scale) * _DOWN),
             )
-        )
+        )  # fmt: skip
     return layers
 
 
@@ -150,11 +151,11 @@ def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
             "Nguyen et al. 2021, Theorem 4.1 (proof)",
         ),
         Rung(
-            "all layers, Schur", sum(schur), "lower",
+            "all layers, Schur", _sum_down(schur), "lower",
             "Σ_k λ_min(F_k F_kᵀ) · min_i ‖(B_{k+1})_i‖²", "Nguyen et al. 2021, §4.1",
         ),
         Rung(
-            "all layers, their λ_min", sum(own), "lower", "Σ_k λ_min(K_k)",
+            "all layers, their λ_min", _sum_down(own), "lower", "Σ_k λ_min(K_k)",
             "Weyl; K ⪰ K_{L−2} in Bombari et al. 2022, §3",
         ),
         Rung("λ_min", smallest.value, "value", "λ_min(K)", smallest.method.split(";")[0]),
@@ -167,10 +168,15 @@ def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
             "Rayleigh quotient at e_i",
         ),
         Rung(
-            "mean eigenvalue", float(diagonal.mean()) * up, "upper", "tr K / N",
+            "mean eigenvalue", up_to(up_to(K.trace() + trace_error(K)) / len(K)), "upper", "tr K / N",
             "Nguyen et al. 2021, Theorem 3.2 (upper bound)",
         ),
     ]  # fmt: skip
+
+
+def _sum_down(values: list[float]) -> float:
+    """At most the sum of values ≥ 0."""
+    return max(0.0, down_to(math.fsum(values)))
 
 
 def _pair_bound(K: Kernel, diagonal: Tensor, gamma: float, block: int = 512) -> float:

@@ -21,7 +21,7 @@ class Training:
     outputs), whose gradient is 2/(N·C) times as large. ``largest_stable_step`` is 2 over the upper
     end of λ_max: below it gradient descent is stable for certain, and the limit 2/λ_max is at most
     ``largest_stable_step_error`` above it. ``best_step`` is 2/(λ_max + λ_min), within
-    ``best_step_error``. ``steps[rate][factor]`` counts steps that divide the loss by 10³ or 10⁶ at
+    ``best_step_error``; the same of ``*_mse`` and ``*_mse_error``. ``steps[rate][factor]`` counts steps that divide the loss by 10³ or 10⁶ at
     step 1/λ_max or at the best fixed step: an interval (few, many) from the intervals of λ_min and
     λ_max, ``None`` where λ_min cannot be told from zero.
     """
@@ -29,9 +29,11 @@ class Training:
     largest_stable_step: float
     largest_stable_step_error: float
     largest_stable_step_mse: float
+    largest_stable_step_mse_error: float
     best_step: float
     best_step_error: float
     best_step_mse: float
+    best_step_mse_error: float
     steps: dict[str, dict[str, tuple[float, float] | None]]
 
 
@@ -49,7 +51,6 @@ def training(
             (smallest.lower, smallest.upper) if smallest else (0.0, min(mean, largest.upper))
         )
     )
-    stable = down_to(2.0 / largest.upper)
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
     best = 2.0 / (largest.value + (max(0.0, smallest.value) if smallest else 0.0))
     shortest = down_to(2.0 / up_to(largest.upper + high))
@@ -62,10 +63,25 @@ def training(
             few = _steps(rate, high, max(largest.lower, high), factor)
             many = _steps(rate, low, largest.upper, factor)
             steps[rate][f"{factor:.0e}"] = None if math.isinf(many) else (few, many)
+    stable = down_to(2.0 / largest.upper), limit
     return Training(
-        stable, up_to(limit - stable), down_to(stable * to_mse),
-        best, up_to(max(best - shortest, longest - best)), best * to_mse, steps,
+        *_from_below(*stable), *_from_below(*_scaled(*stable, to_mse)),
+        best, _reach(best, shortest, longest),
+        best * to_mse, _reach(best * to_mse, *_scaled(shortest, longest, to_mse)), steps,
     )  # fmt: skip
+
+
+def _scaled(low: float, high: float, factor: float) -> tuple[float, float]:
+    return down_to(low * factor), up_to(high * factor)
+
+
+def _from_below(low: float, high: float) -> tuple[float, float]:
+    """The safe end of an interval, and how far it may lie below the truth."""
+    return low, up_to(high - low)
+
+
+def _reach(value: float, low: float, high: float) -> float:
+    return up_to(max(value - low, high - value))
 
 
 def _steps(rate: str, least: float, largest: float, factor: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ntkscope.inspection.shares import share, total, trace_error
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.outputs import OutputKernels
 from ntkscope.spectra.extremes import largest_eigenvalue
@@ -15,7 +16,8 @@ from ntkscope.spectra.smallest import smallest_eigenvalue
 class OutputSpectrum:
     """λ_min of one output's kernel as an interval, its λ_max, and its share of the trace kernel.
 
-    largest_error: the larger distance of λ_max's interval from ``largest``.
+    largest_error: the larger distance of λ_max's interval from ``largest``. trace_error,
+    trace_share_error: bounds on the errors of the numbers before them.
     """
 
     index: int
@@ -26,7 +28,9 @@ class OutputSpectrum:
     largest: float
     largest_error: float
     trace: float
+    trace_error: float
     trace_share: float
+    trace_share_error: float
 
 
 def inspect_outputs(
@@ -36,17 +40,21 @@ def inspect_outputs(
     found = []
     for index, kernel in enumerate(kernels):
         progress(index / len(kernels))
-        K = kernel.dense().cpu()  # first: a module's blocks then have their diagonals from it
+        kernel.dense()  # first: a module's blocks then have their diagonals from it
         least = smallest_eigenvalue(kernel)
         largest = largest_eigenvalue(kernel)
-        trace = float(K.trace())
+        trace, error = kernel.trace(), trace_error(kernel)
         if isinstance(kernel, ModuleKernel):
             kernel.release()
         found.append(
             OutputSpectrum(
                 index, least.value, least.lower, least.upper, least.status.name,
-                largest.value, largest.error, trace, 0.0,
+                largest.value, largest.error, trace, error, 0.0, 0.0,
             )
         )  # fmt: skip
-    total = sum(one.trace for one in found)
-    return [replace(one, trace_share=one.trace / total if total else 0.0) for one in found]
+    whole = total((one.trace, one.trace_error) for one in found)
+    made = []
+    for one in found:
+        part, error = share(one.trace, one.trace_error, *whole)
+        made.append(replace(one, trace_share=part, trace_share_error=error))
+    return made

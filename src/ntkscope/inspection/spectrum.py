@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope.inspection.examined import Examined
+from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue
@@ -17,7 +18,7 @@ from ntkscope.spectra.extremes import (
     largest_eigenvalue,
     largest_of_trace,
 )
-from ntkscope.spectra.rounding import U, down_to, up, up_to
+from ntkscope.spectra.rounding import down_to, up, up_to
 
 _ALL_EIGENVALUES = 6000  # above it all of them would take minutes on two cores
 _ALL_PAIRS = 1000  # rows of the kernel of all pairs of outputs whose λ_min is computed
@@ -77,13 +78,6 @@ def descent(seen: Examined, smallest: Eigenvalue, largest: Eigenvalue) -> Descen
         return Descent(ends.smallest[0], ends.largest[0], N * C, mean)
     pairs = seen.prepared.products("full")  # its trace is the trace kernel's
     return Descent(None, largest_of_trace(pairs, trace), N * C, mean)
-
-
-def trace_error(K: Kernel) -> float:
-    """A bound on the error of ``K.trace()``: N u of the sum, and Σ|ΔK_ii| ≤ N‖ΔK‖ of its terms,
-    or γ tr K where every entry has an error of its own."""
-    entries = K.entry_error() * K.trace() if K.entry_error() else len(K) * K.forming_error()
-    return up(entries + len(K) * U * K.trace())
 
 
 def _divided(end: Eigenvalue, count: int) -> Eigenvalue:

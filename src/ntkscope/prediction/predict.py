@@ -50,9 +50,9 @@ def predict_smallest_eigenvalue(
 
 
 def _limiting(made: Model) -> Prediction:
-    if made.expansion.rank < made.n_samples:
-        return _zero(made)
-    return _predict(made, made.resolvent.edge())
+    if made.expansion.rank >= made.n_samples:
+        return _predict(made, made.resolvent.edge())
+    return _zero(made) if made.network.activation.linear else _lost(made)
 
 
 def predict_spectrum(
@@ -71,8 +71,10 @@ def predict_spectrum(
         raise ValueError(f"points must be at least 10, got {points}")
     kernel = model_of(net, n_samples, dim, data)
     prediction = _limiting(kernel)
-    if prediction.regime == "zero":
-        raise ValueError(f"no density on a logarithmic scale where λ_min is 0: {prediction.reason}")
+    if prediction.regime in ("zero", "below rounding"):
+        raise ValueError(
+            f"no density on a logarithmic scale where λ_min is {prediction.regime}: {prediction.reason}"
+        )
     c = kernel.resolvent.weights @ kernel.resolvent.c
     top = float(np.sum(c * np.maximum(1.0, 4.0 * kernel.resolvent.gamma)))
     grid = np.geomspace(0.5 * prediction.value, 2.0 * top, points)
@@ -83,7 +85,10 @@ def predict_spectrum(
 
 
 def _zero(kernel: Model) -> Prediction:
-    """λ_min = 0, for κ a polynomial with fewer harmonics than samples unless told otherwise."""
+    """λ_min = 0, for κ a polynomial with fewer harmonics than samples unless told otherwise.
+
+    That κ is a polynomial is known of a linear activation; of no other can coefficients tell it.
+    """
     found = kernel.expansion
     live = np.flatnonzero(found.coefficients > found.noise)
     reason = (
@@ -94,6 +99,28 @@ def _zero(kernel: Model) -> Prediction:
         0.0, 0.0, 0.0, 0.0, 0.0, "zero", 0.0,
         caps.expected_angle(kernel.dim, kernel.n_samples), (), reason, "exact", True,
         kernel.n_samples, kernel.dim, str(kernel.network), kernel.norms.text,
+    )  # fmt: skip
+
+
+def _lost(kernel: Model) -> Prediction:
+    """Between 0 and what the coefficients that rounding hides can add up to.
+
+    K = A + B with rank A < N; on the null space of A some vᵀBv is at most tr B/(N − rank A). With
+    unequal norms the rank is not known, and the smallest K_ii stays.
+    """
+    found, N = kernel.expansion, kernel.n_samples
+    hidden = found.coefficients <= found.noise
+    noise = float(np.sum((found.coefficients + found.noise)[hidden])) + found.tail + found.error
+    upper = N / (N - found.rank) * noise
+    if not kernel.norms.equal:
+        upper = float(np.min(kernel.resolvent.c.sum(axis=1)))
+    reason = (
+        f"the degrees that rounding leaves have {found.rank:,.0f} < N = {N:,.0f} harmonics, the "
+        "others cannot be told from 0"
+    )
+    return Prediction(
+        0.0, upper, 0.0, upper, 0.0, "below rounding", 0.0, caps.expected_angle(kernel.dim, N),
+        (), reason, "the interval alone", False, N, kernel.dim, str(kernel.network), kernel.norms.text,
     )  # fmt: skip
 
 
@@ -173,7 +200,10 @@ def _empirical(made: Model) -> Prediction:
     if made.expansion.rank < made.n_samples:
         if net.finite and net.activation.linear:
             return replace(_zero(made), kernel="empirical")  # linear in the inputs at any width
-        raise ValueError("no finite-width prediction: it is a share of λ_min of the limit, 0 here")
+        raise ValueError(
+            "no finite-width prediction: it is a share of λ_min of the limit, which is 0 or below "
+            "rounding here"
+        )
     typical = float(made.norms.weights @ made.norms.t)
     size, log_variance = _row_scales(made)
     law = finite_width(net, made.n_samples, typical * made.dim, log_variance)

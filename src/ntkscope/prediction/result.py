@@ -31,7 +31,8 @@ class Prediction(Record):
         uncertain by.
     lower, upper: where nine instances of ten are expected.
     edge: the lower edge of the bulk; ``value`` is below it where close pairs decide.
-    regime: "bulk", "closest pair", "mixed" or "zero".
+    regime: "bulk", "closest pair", "mixed", "zero" (exactly) or "below rounding" (the interval
+        ``lower`` to ``upper`` is all that is known).
     pair_probability: the probability that some pair of samples sets λ_min.
     pair_angle: the median smallest angle between two samples, in radians.
     degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
@@ -63,6 +64,8 @@ class Prediction(Record):
     def __str__(self) -> str:
         if self.regime == "zero":
             return f"λ_min = 0 exactly ({self.kernel} kernel): {self.reason}"
+        if self.regime == "below rounding":
+            return f"λ_min in [0, {self.upper:.2g}], below rounding ({self.kernel} kernel): {self.reason}"
         return (
             f"λ_min ≈ {self.value:.6g} ± {self.error:.2g} ({self.kernel} kernel, {self.regime}): "
             f"{self.reason}"

@@ -88,8 +88,12 @@ def summary(record: Record) -> str:
         (steps, _sides), (record["constants"], _needed),
     ):  # fmt: skip
         if items:
-            # what is told is the statement's outcome, so that items with that outcome come first
-            told = sorted(items, key=lambda item: item["outcome"] != record["outcome"])
+            # what is told is the statement's outcome, so that items with that outcome come first,
+            # and of those a lower bound, which says more of λ_min than an upper one
+            told = sorted(
+                items,
+                key=lambda item: (item["outcome"] != record["outcome"], item.get("order") == "O"),
+            )
             return _counted([say(item) for item in told], items)
     return ""
 

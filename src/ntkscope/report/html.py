@@ -39,6 +39,7 @@ def environment() -> jinja2.Environment:
     )  # fmt: skip
     made.globals.update(
         interval=numbers.interval, enclosed=numbers.enclosed, with_error=numbers.with_error,
+        share=numbers.share,
         version=__version__,
     )  # fmt: skip
     return made

@@ -59,6 +59,14 @@ def with_error(value: float, error: float) -> str:
     return interval(value - error, value, value + error) if error < float("inf") else "unknown"
 
 
+def share(value: float, error: float, digits: int = 1) -> str:
+    """A part of a whole in percent; with its error where that can be seen, — where nothing is known."""
+    if not error < 1.0:
+        return "—"
+    text = f"{100 * value:.{digits}f}"
+    return f"{text}%" if 200 * error < 10.0**-digits else f"{text} ± {100 * error:.2g}%"
+
+
 def predicted(found: Mapping[str, Any]) -> str:
     """A finite-width prediction with its interval and reason, or why it is 0."""
     if found["regime"] == "zero":

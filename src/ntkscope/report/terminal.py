@@ -16,6 +16,7 @@ from ntkscope.report.numbers import (
     number,
     own_smallest,
     predicted,
+    share,
     steps,
     telling,
     with_error,
@@ -118,9 +119,11 @@ def _limit(record: Mapping[str, Any]) -> str:
     found = predicted["prediction"]
     if found["regime"] == "zero":
         return f"0 exactly: {found['reason']}"
+    if found["regime"] == "below rounding":
+        return f"predicted in [0, {number(found['upper'], 2)}]: {found['reason']}"
     text = f"predicted {number(found['value'])} ± {number(found['error'], 2)} ({found['regime']})"
-    share = record["smallest_eigenvalue"]["value"] / found["value"]
-    return text + f"; this network has {number(share, 3)} of it"
+    part = record["smallest_eigenvalue"]["value"] / found["value"]
+    return text + f"; this network has {number(part, 3)} of it"
 
 
 def _layers(layers: list[Mapping[str, Any]]) -> Table:
@@ -132,8 +135,8 @@ def _layers(layers: list[Mapping[str, Any]]) -> Table:
     for layer in layers:
         bound = number(layer["schur"]) if layer["schur"] > 0 else "—"
         table.add_row(
-            layer["name"], layer["shape"], f"{100 * layer['trace_share']:.1f}%",
-            f"{100 * layer['rayleigh_share']:.1f}%", own_smallest(layer, short=True), *[bound] * schur,
+            layer["name"], layer["shape"], share(layer["trace_share"], layer["trace_share_error"]),
+            share(layer["rayleigh_share"], layer["rayleigh_share_error"]), own_smallest(layer, short=True), *[bound] * schur,
         )  # fmt: skip
     return table
 
@@ -146,7 +149,8 @@ def _outputs(outputs: list[Mapping[str, Any]]) -> Table:
         table.add_row(
             str(output["index"]),
             interval(output["lower"], output["smallest"], output["upper"]),
-            with_error(output["largest"], output["largest_error"]), f"{100 * output['trace_share']:.1f}%",
+            with_error(output["largest"], output["largest_error"]),
+            share(output["trace_share"], output["trace_share_error"]),
             output["status"].replace("_", " ").lower(),
         )  # fmt: skip
     return table
@@ -172,9 +176,14 @@ def _meaning(record: Mapping[str, Any]) -> Table:
     stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
     mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
     short = number(training["largest_stable_step_error"], 2)
-    table.add_row("stable GD step", f"below {stable}; {mse}; at most {short} short of 2/λ_max")
+    short_mse = number(training["largest_stable_step_mse_error"], 2)
+    table.add_row(
+        "stable GD step",
+        f"below {stable}, at most {short} short of 2/λ_max; {mse}, {short_mse} short",
+    )
     best = with_error(training["best_step"], training["best_step_error"])
-    table.add_row("best fixed step", f"{best} for ½‖F − Y‖²")
+    mse = with_error(training["best_step_mse"], training["best_step_mse_error"])
+    table.add_row("best fixed step", f"{best} for ½‖F − Y‖²; {mse} for MSELoss")
     for rate, counts in training["steps"].items():
         text = ", ".join(f"{steps(pair)} for loss/{name}" for name, pair in counts.items())
         table.add_row("GD steps", f"{text} at η = {rate} (linearised, worst labels)")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ntkscope.data import load
+from ntkscope.data.registry import fixed_dim
 from ntkscope.networks.network import Network
 from ntkscope.statements.balls.confirm import Confirmation
 from ntkscope.statements.instance import Instance
@@ -34,7 +35,8 @@ class Trial:
     @property
     def data(self) -> str:
         """The data, as the command line writes them."""
-        return f"{self.law}:N={self.N},d={self.widths[0]}"
+        free = fixed_dim(self.law) is None
+        return f"{self.law}:N={self.N}" + (f",d={self.widths[0]}" if free else "")
 
     def instance(self) -> Instance:
         """The network sampled on the data."""

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ntkscope.activations import registry as activations
+from ntkscope.data import registry
+from ntkscope.networks import initialization
 from ntkscope.statements.balls.confirm import Unproved, confirm
 from ntkscope.statements.falsification import Extreme, Falsification, Trial
 from ntkscope.statements.kinds import SIGMAS, Claim, Constant, Event
@@ -21,18 +24,8 @@ from ntkscope.statements.registry import find
 from ntkscope.statements.statement import Statement
 from ntkscope.statements.verdict import Verdict
 
-ACTIVATIONS = ("relu", "leaky_relu:alpha=0.2", "tanh", "sigmoid", "erf", "gelu", "softplus", "sin")
-
-
-INITS = (
-    "he", "lecun", "unit", "bombari2022", "banerjee2023", "banerjee2023:sigma0_sq=0.25",
-    "banerjee2023:sigma0_sq=10",
-)  # fmt: skip
-
-
-LAWS = ("gaussian", "sphere", "cube", "binary")
-
-
+# beside what is registered, with its defaults
+_VARIANTS = ("banerjee2023:sigma0_sq=0.25", "banerjee2023:sigma0_sq=10")
 _FEW_TRIALS = 8  # behind the probability of an event at first
 _EVENT_TRIALS = 200  # behind the probability of an event that looks too rare
 _RETRIES = 6  # seeds tried before a smaller instance is given up
@@ -106,14 +99,24 @@ class _Search:
             width = pick.choice((3, 8, 20, 40))
             equal = pick.random() < 0.5
             hidden = [width if equal else pick.randint(1, 40) for _ in range(depth)]
+            law = pick.choice(registry.names())
+            dim = registry.fixed_dim(law) or pick.randint(1, 20)
             trial = Trial(
-                (pick.randint(1, 20), *hidden, 1), pick.choice(ACTIVATIONS), pick.choice(INITS),
-                pick.choice(("standard", "ntk")), pick.choice(LAWS), pick.randint(2, 25),
-                pick.randrange(10_000),
+                (dim, *hidden, 1), pick.choice(activations.names()),
+                pick.choice((*initialization.names(), *_VARIANTS)), pick.choice(("standard", "ntk")),
+                law, pick.randint(2, 25), pick.randrange(10_000),
             )  # fmt: skip
-            if all(h.met is not False for h in self.statement.applies_to(trial.network())):
+            if self.suits(trial):
                 return trial
         return trial
+
+    def suits(self, trial: Trial) -> bool:
+        """Whether there is such a network and none of its hypotheses is refuted."""
+        try:
+            net = trial.network()
+        except ValueError:
+            return False
+        return all(h.met is not False for h in self.statement.applies_to(net))
 
     def mutate(self, trial: Trial) -> Trial:
         """A neighbour: other numbers of rows and neurons, or another seed."""

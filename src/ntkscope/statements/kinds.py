@@ -281,7 +281,7 @@ class Constant:
         if not all(map(math.isfinite, (c.value, c.error, c.spread))) or predicted < 0:
             return ConstantOutcome.OPEN
         if not lower_bound:
-            return ConstantOutcome.NEEDS_CONSTANT
+            return _of_upper(measured)
         if c.value + c.error + SIGMAS * c.spread <= 0:
             return ConstantOutcome.CONTRADICTED
         if c.value <= c.error:
@@ -301,3 +301,12 @@ class Constant:
             "constant_standard_error": plain(self.value.spread),
             "outcome": self.outcome.value, "erratum": self.erratum, "note": self.note,
         }  # fmt: skip
+
+
+def _of_upper(measured: Quantity) -> ConstantOutcome:
+    """measured = O(·): a number that is 0 or less asks for no constant at all."""
+    if measured.value + measured.error + SIGMAS * measured.spread <= 0:
+        return ConstantOutcome.VACUOUS
+    if abs(measured.value) + SIGMAS * measured.spread <= measured.error:
+        return ConstantOutcome.BELOW_ROUNDING
+    return ConstantOutcome.NEEDS_CONSTANT

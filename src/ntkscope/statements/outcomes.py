@@ -71,7 +71,10 @@ class ConstantOutcome(_Worded):
         "The measured number is exactly 0 (or on the wrong side of it), whatever the constant.",
     )
     BELOW_ROUNDING = "below rounding", "The measured number cannot be told from 0."
-    VACUOUS = "vacuous", "The expression is 0 or ∞, so that the bound says nothing here."
+    VACUOUS = (
+        "vacuous",
+        "The expression is 0 or ∞, or what is bounded above is 0, so that the bound says nothing here.",
+    )
     OPEN = "open", "Monte-Carlo error or a number that is none leaves the constant unknown."
 
 
