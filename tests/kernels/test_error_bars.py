@@ -11,7 +11,9 @@ from torch import nn
 
 import ntkscope as ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
+from ntkscope.kernels.kernel import Converted, count, place
 from ntkscope.kernels.limiting.error import LayerError, kernel_error
+from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.reading.layers.elementwise import _reduce
@@ -51,10 +53,50 @@ def test_a_shorter_precision_adds_its_rounding():
     moved = Fraction(float(single.matrix[0, 0]))
     assert abs(moved - Fraction(x)) == Fraction(1, 2**24)
     assert single.entry_error() >= EPS + 2.0**-24
-    from ntkscope.kernels.kernel import Converted
-
     converted = Converted(kernel, torch.float32, torch.device("cpu"))
     assert converted.entry_error() >= kernel.entry_error() + 2.0**-24
+
+
+def test_a_view_is_as_wrong_as_its_kernel():
+    cross = MatrixKernel(torch.ones(2, 3, dtype=torch.float64), entry_error=EPS)
+    assert cross.T.entry_error() == EPS
+    kernel = HadamardKernel([Term("t", Factor.symmetric(torch.ones(2, 2).double()), None, 1.0)])
+    single = Converted(kernel, torch.float32, torch.device("cpu"))
+    # float32's rounding stays where the numbers are read in float64 again
+    assert single.to(torch.float64).entry_error() >= 2.0**-24
+    assert single.to(torch.float64).dtype == torch.float64
+    assert Converted(single, torch.float64, single.device).to(torch.float32).entry_error() >= 2**-24
+
+
+def test_a_forming_error_is_that_of_the_true_trace():
+    """[[¾]] with γ = ¼ may stand for [[1]], which is wrong by ¼ of its own trace."""
+    assert one(0.75, 0.25).forming_error() >= 0.25
+
+
+def test_places_are_those_of_a_list():
+    numbers, cpu = list(range(10, 17)), torch.device("cpu")
+    for index in (slice(2, 5), slice(None), slice(5, 2), slice(-3, None), slice(0, 7, 3),
+                  slice(6, 0, -2)):  # fmt: skip
+        made = place(index, 7, cpu)
+        got = numbers[made] if isinstance(made, slice) else [numbers[k] for k in made.tolist()]
+        assert got == numbers[index]
+        assert count(made) == len(got)
+        assert not isinstance(made, slice) or made.stop - made.start == len(got)
+    assert place([0, -1, -7, 6], 7, cpu).tolist() == [0, 6, 0, 6]
+    assert place(torch.tensor([True, False] * 3 + [True]), 7, cpu).tolist() == [0, 2, 4, 6]
+    for bad in ([7], [-8], torch.tensor([True] * 6)):
+        with pytest.raises(IndexError):
+            place(bad, 7, cpu)
+
+
+def test_the_terms_of_a_limit_are_as_wrong_as_the_limit():
+    net = ntk.Network([3, 50, 40, 1], "relu", "he")
+    X = ntk.data.gaussian(4, 3, seed=0)
+    terms = limiting_terms(net, X)
+    own = ntk.limiting_kernel(net, X, get="terms").entry_error()
+    assert [t.name for t in terms.terms] == ["W_1", "W_2", "W_3"]
+    assert all(t.entry_error() >= own > 0 for t in terms.terms)
+    assert terms.entry_error() >= own + 2 * float(U)
 
 
 def test_an_asymmetric_matrix_lies_half_its_skewness_from_its_symmetric_part():
@@ -77,6 +119,11 @@ def test_the_error_of_a_limit_follows_its_recursion(slope):
     assert kernel_error([LayerError(0, 0)]) >= 5 * float(U)
     assert kernel_error([LayerError(0, 0)] * 2) >= 10 * float(U)
     assert kernel_error([LayerError(0, 0), LayerError(EPS, 0)]) >= EPS
+    # what is large is multiplied as well: 1.25 · 1.25 − 1
+    large = [LayerError(0.25, 0.0), LayerError(0.0, 0.25)]
+    assert kernel_error(large) >= 0.5625
+    # errors do not become less on the way
+    assert kernel_error([*large, LayerError(0.0, 0.0)]) >= 0.5625
 
 
 def test_a_residual_smooth_limit_is_its_recursion():

@@ -74,6 +74,23 @@ def test_the_bound_over_the_ball_covers_what_points_of_it_show():
         assert tightest < 60, "the bound has grown loose"
 
 
+def test_the_bound_over_the_ball_is_nearly_attained_by_a_neuron_at_its_sharpest_bend():
+    """f = v sin(w x) at w = π/2, v = 100, x = 1: moving w by r moves J by v sin r and more."""
+    net = ntk.Network([1, 1, 1], "sin", (1.0, 1.0))
+    radius = 0.01
+
+    def at(w):
+        weights = [torch.tensor([[x]], dtype=torch.float64) for x in (w, 100.0)]
+        return MLP(net, weights)
+
+    X = torch.ones(1, 1, dtype=torch.float64)
+    bound = jacobian_change(Instance(at(math.pi / 2), X), radius)
+    moved = _jacobian(at(math.pi / 2 + radius), X) - _jacobian(at(math.pi / 2), X)
+    assert float(moved.norm()) == pytest.approx(100 * math.sin(radius), rel=1e-4)
+    # M′|u| r in the first layer and Mr of v's own move there, Mr in the last
+    assert float(moved.norm()) <= bound.value == pytest.approx(math.hypot(1.01, 0.01))
+
+
 def _jacobian(model, X):
     rows = []
     for x in X:

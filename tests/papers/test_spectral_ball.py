@@ -1,5 +1,7 @@
 """Banerjee et al. 2023, §5: the Hessian over the spectral ball, from above and from below."""
 
+import math
+
 import pytest
 import torch
 
@@ -42,6 +44,13 @@ def test_the_hessian_bound_is_attained_by_one_neuron_after_another():
     exact = torch.tensor([[0.0, v, w2], [v, 0.0, w1], [w2, w1, 0.0]], dtype=torch.float64)
     bound = hessian_bound(net, (w1, w2), v, 1.0)
     assert bound == pytest.approx(float(torch.linalg.eigvalsh(exact)[-1]), rel=1e-10)
+
+
+def test_the_hessian_bound_counts_the_curvature_of_the_activation():
+    """f = v sin(w x) at w = π/2, x = 1: ∂²f/∂w² = −v, and φ′ = 0 leaves nothing else."""
+    net = ntk.Network([1, 1, 1], "sin", (1.0, 1.0), "standard")
+    bound = hessian_bound(net, (math.pi / 2,), 100.0, 1.0)
+    assert 100.0 <= bound <= 100.0 + 1.0 / 100.0 + 1e-9
 
 
 def test_second_derivatives_are_those_of_autograd():

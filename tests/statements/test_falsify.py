@@ -20,6 +20,7 @@ from ntkscope.statements.falsification import Trial
 from ntkscope.statements.falsify import _Search, falsify
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.kinds import Event
+from ntkscope.statements.quantity import Quantity
 from ntkscope.statements.registry import find, statements
 from ntkscope.statements.statement import Statement
 
@@ -218,3 +219,53 @@ def test_an_instance_with_a_hypothesis_that_is_not_met_counts_only_everywhere(mo
     found = searched(monkeypatch, run, everywhere=True)
     assert found.violated
     assert "floating point with error bounds: it has none" in str(found)
+
+
+def test_shrinking_keeps_to_the_claim_that_was_found(monkeypatch):
+    """The larger violation ends below three rows, the smaller one is everywhere."""
+
+    def run(i, out):
+        out.at_most("large", 9.0, 1.0 if i.N >= 3 else 10.0)
+        out.at_most("small", 2.0, 1.9)
+
+    found = searched(monkeypatch, run)
+    assert (found.claim.name, found.shrunk.N) == ("large", 3)
+
+
+def test_the_largest_violation_and_the_extreme_constants_are_kept(monkeypatch):
+    rows = []
+
+    def run(i, out):
+        rows.append(i.N)
+        out.at_most("N ≤ 1/2", float(i.N), 0.5)
+        out.conclusion("N", float(i.N), "Θ", 2.0)
+
+    found = searched(monkeypatch, run, trials=12, shrink=False)
+    ends = (min(rows), max(rows))
+    assert len(set(rows)) > 3
+    assert found.excess == pytest.approx((ends[1] - 0.5) / (ends[1] + 0.5), rel=1e-15)
+    (extreme,) = found.constants
+    assert (extreme.smallest, extreme.largest) == (ends[0] / 2, ends[1] / 2)
+    at = (extreme.at_smallest.N, extreme.at_largest.N, found.found.N)
+    assert at == (*ends, ends[1])
+
+
+def test_how_far_a_finding_is_from_standing(monkeypatch):
+    """Beyond rounding and Monte-Carlo error; identities and tautologies tell nothing beside others."""
+
+    def run(_i, out):
+        out.equal("identity", 1.0, 1.0)
+        out.at_most("Weyl", 1.0, 1.0, tautology=True)
+        out.at_most("step", Quantity(1.0, 0.25), Quantity(3.0, 0.25, 0.125))
+        out.event("E", 3, 8, 0.01)
+
+    found = searched(monkeypatch, run, trials=1)
+    assert not found.violated
+    assert found.claim.name == "step"
+    assert found.excess == (1.0 - 3.0 - 0.5 - 6 * 0.125) / 4.0
+
+    def missed(_i, out):
+        out.event("E", 100, 200, 0.9)
+
+    found = searched(monkeypatch, missed, trials=1, shrink=False)
+    assert found.excess == 0.9 - Event("", 100, 200).interval[1]

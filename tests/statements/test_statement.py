@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -67,6 +68,23 @@ def test_not_computable_keeps_what_was_found():
     verdict = made.check(ntk.Instance(net, X))
     assert verdict.claims[0].holds
     assert "nothing left" in verdict.notes[0]
+
+
+def test_check_hands_every_setting_to_the_instance(monkeypatch):
+    seen = []
+
+    def run(i, _out):
+        seen.append(
+            (i.seed, i.distribution, i.samples, i.trials, i.delta, float(i.weight(1)[0, 0]))
+        )
+
+    made = Statement("x.y", "", "", "", "", run)
+    monkeypatch.setattr(sys.modules[ntk.check.__module__], "find", lambda _: made)
+    net, X = small()
+    law = ntk.data.Gaussian(5)
+    ntk.check("x.y", net, X, seed=3, distribution=law, samples=17, trials=5, delta=0.25)
+    first = float(net.sample(3).weights[0][0, 0].detach())
+    assert seen == [(3, law, 17, 5, 0.25, first)]
 
 
 def test_several_outputs_are_refused():

@@ -34,6 +34,11 @@ Q = Quantity
         (Q(1.0, spread=1.0), "≤", Q(2.0), "open"),
         (Q(1.0, spread=0.1), "≤", Q(2.0), "holds"),
         (Q(3.0, spread=0.1), "≤", Q(2.0), "violated"),
+        # five and seven standard errors beyond the bound, and both sides' errors together
+        (Q(2.5, spread=0.1), "≤", Q(2.0), "open"),
+        (Q(2.7, spread=0.1), "≤", Q(2.0), "violated"),
+        (Q(2.7, spread=0.1), "≤", Q(2.0, spread=0.1), "open"),
+        (Q(2.9, spread=0.1), "≤", Q(2.0, spread=0.1), "violated"),
         (Q(math.nan), "≤", Q(2.0), "open"),
         (Q(math.inf), "≤", Q(2.0), "violated"),
         # Gershgorin's −12188, a singular factor, and a bound of 0 within rounding say nothing
@@ -99,6 +104,8 @@ def test_events_have_exact_intervals():
     # Clopper-Pearson at k = n: the lower end solves pⁿ = 0.005
     assert Event("", 10, 10).interval[0] == pytest.approx(0.005 ** (1 / 10))
     assert Event("", 6, 6).interval[0] == pytest.approx(0.4135, abs=1e-3)
+    # and at k = 2 of 3 the upper end solves p³ = 1 − 0.005
+    assert Event("", 2, 3).interval[1] == pytest.approx(0.995 ** (1 / 3))
     assert Event("", 8, 10, undecided=2).interval == (
         Event("", 8, 10).interval[0], Event("", 10, 10).interval[1],
     )  # fmt: skip
@@ -125,6 +132,9 @@ def test_events_have_exact_intervals():
         (Q(math.nan), "Ω", Q(2.0), "open"),
         (Q(3.0), "Θ", Q(math.nan), "open"),
         (Q(3.0, spread=1.0), "Ω", Q(2.0), "open"),
+        (Q(3.0), "Ω", Q(-2.0), "open"),
+        (Q(0.0), "Θ", Q(2.0), "contradicted for every c > 0"),
+        (Q(3.0, spread=1.0), "O", Q(0.0), "vacuous"),
     ],
 )
 def test_a_hidden_constant_never_holds(measured, order, predicted, outcome):
@@ -182,6 +192,7 @@ SINGULAR = lambda out: out.conclusion("λ", 0.0, "Ω", 2.0, "N")  # noqa: E731
 LOST = lambda out: out.conclusion("λ", Q(4e-28, 1e-13), "Ω", 2.0, "N")  # noqa: E731
 CHANCE = lambda out: out.conclude_at_least("λ", 1.0, 2.0, promised=0.9)  # noqa: E731
 MISS = lambda out: out.event("E", 10, 100, 0.9)  # noqa: E731
+MISPRINT = lambda out: out.event("F", 10, 100, 0.9, erratum=True)  # noqa: E731
 FEW = lambda out: out.event("E", 6, 6, 0.93)  # noqa: E731
 SURE = lambda out: out.event("E", 1000, 1000, 0.93)  # noqa: E731
 FREE = lambda out: out.event("E", 0, 100, -0.5)  # noqa: E731
@@ -197,6 +208,8 @@ FREE = lambda out: out.event("E", 0, 100, -0.5)  # noqa: E731
         ((PRINTED, SHOWN), Outcome.VIOLATED_AS_PRINTED, False),
         ((PRINTED, BROKEN), Outcome.VIOLATED, False),
         ((MISS, SHOWN), Outcome.MISSED, False),
+        ((MISPRINT, SHOWN), Outcome.MISSED_AS_PRINTED, False),
+        ((MISPRINT, MISS), Outcome.MISSED, False),
         ((EMPTY,), Outcome.VACUOUS, None),
         ((EMPTY, STEP), Outcome.VACUOUS, None),
         ((EMPTY, SHOWN), Outcome.HOLDS, True),
@@ -209,6 +222,7 @@ FREE = lambda out: out.event("E", 0, 100, -0.5)  # noqa: E731
         ((CHANCE, FREE), Outcome.PROMISED_NOTHING, None),
         ((CHANCE, STEP), Outcome.OPEN, None),
         ((NUMBER, STEP), Outcome.NEEDS_CONSTANT, None),
+        ((NUMBER, FREE), Outcome.NEEDS_CONSTANT, None),
         ((SINGULAR, STEP), Outcome.CONTRADICTED, False),
         ((LOST, STEP), Outcome.BELOW_ROUNDING, None),
         ((NUMBER, LOST), Outcome.BELOW_ROUNDING, None),
@@ -226,6 +240,24 @@ def test_the_outcome_is_that_of_the_conclusion(findings, outcome, holds):
     assert record["outcome"] == outcome.value
     assert outcome.value in str(verdict)
     assert outcome.value.replace(">", "") in verdict.to_latex().replace("$>$", "").replace(">", "")
+
+
+def test_each_verb_writes_down_its_kind_and_relation():
+    out = Findings()
+    verbs = (out.at_most, out.at_least, out.equal, out.conclude_at_most, out.conclude_at_least,
+             out.conclude_equal)  # fmt: skip
+    for verb in verbs:
+        verb("sides", 1.0, 2.0)
+    assert [(c.relation, c.concludes) for c in out.claims] == [
+        ("≤", False), ("≥", False), ("=", False), ("≤", True), ("≥", True), ("=", True),
+    ]  # fmt: skip
+    assert [c.outcome for c in out.claims] == ["holds", "violated", "violated"] * 2
+    out.step_order("step", 1.0, "Ω", 2.0)
+    out.conclusion("conclusion", 1.0, "O", 2.0)
+    assert [(c.order, c.concludes) for c in out.constants] == [("Ω", False), ("O", True)]
+    told = [out.order_of("n = …(N)", 1.0, 2.0, at_least=which) for which in (True, False, None)]
+    assert told == [False, True, False]
+    assert [h.order for h in out.hypotheses] == ["Ω", "O", "Θ"]
 
 
 def test_the_summary_shows_the_constant_with_its_error():

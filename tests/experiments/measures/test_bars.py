@@ -13,10 +13,10 @@ from ntkscope.training.probes import tuple_of_extremes
 U = 2.0**-53
 
 
-def test_a_block_of_trials_has_the_bars_of_its_kernels():
+@pytest.mark.parametrize("inner", [2, 1000])
+def test_a_block_of_trials_has_the_bars_of_its_kernels(inner):
     """N u λ_max of LAPACK and γ_inner tr K of the entries, whose sums have ``inner`` operations."""
     K = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
-    inner = 1000
     made = batched._columns({"lambda_min", "lambda_max"}, K, K.diagonal(), inner, False)
     bar = 3 * U * 5.0 + inner * U * 8.0
     for name, value in (("lambda_min", 1.0), ("lambda_max", 5.0)):

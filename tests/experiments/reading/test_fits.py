@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkscope.experiments.reading.exponents import scaling_verdict
-from ntkscope.experiments.reading.fits import line, power_law, upper_half
+from ntkscope.experiments.reading.exponents import scaling_verdict, trend
+from ntkscope.experiments.reading.fits import Estimate, PowerLaw, line, power_law, upper_half
 from ntkscope.statements.outcomes import Trend
 
 XS = [10.0, 20.0, 40.0, 80.0, 160.0]
@@ -39,6 +39,41 @@ def test_noisy_points_weigh_less():
     groups = noisy(1.0, 1.0, 0.001, 10, 0)
     groups[160.0] = groups[160.0] * np.linspace(0.1, 3.0, 10)
     assert power_law(groups).exponent.value == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_point_weighs_by_the_inverse_variance_of_its_mean():
+    """Relative variances s²/n: a tenth of the spread weighs a hundredfold, a hundred trials too."""
+    spread = np.array([0.9, 1.1])
+    groups = {1.0: spread, 2.0: 2 * np.tile(spread, 100), 4.0: 16 * (1 + (spread - 1) / 10)}
+    weights = np.array([1.0, 199.0, 100.0])  # n(n − 1)/Σ(y/ȳ − 1)², up to a factor
+    x, y = np.log([1, 2, 4]), np.log([1, 2, 16])
+    slope = np.polyfit(x, y, 1, w=np.sqrt(weights))[0]
+    assert power_law(groups).exponent.value == pytest.approx(slope, rel=1e-12)
+
+
+def test_intervals_are_the_middle_95_of_a_hundred():
+    """Three exact points and one whose mean is normal: the interval is ± 1.96 standard errors."""
+    rng = np.random.default_rng(3)
+    trials = rng.standard_normal(400)
+    trials = 8 + 0.1 * (trials - trials.mean()) / trials.std()
+    fitted = line({0.0: [0.0] * 400, 1.0: [0.0] * 400, 2.0: [0.0] * 400, 3.0: trials})
+    error = 0.3 * 0.1 / 20  # the slope takes 3/10 of the last mean
+    assert fitted.slope.value == pytest.approx(2.4)
+    assert fitted.slope.high - fitted.slope.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_an_approach_is_nearer_by_more_than_both_intervals():
+    def law(value, half):
+        interval = Estimate(value, value - half, value + half)
+        return PowerLaw(interval, interval, 0.0, 5, 5, "trials")
+
+    def told(whole, late):
+        return trend(1.0, law(*whole), law(*late), lambda slope: slope.contains(1.0))
+
+    assert told((1.5, 0.1), (1.2, 0.1)) is Trend.APPROACHED
+    assert told((1.5, 0.2), (1.4, 0.2)) is Trend.CONTRADICTED  # nearer, but not apart
+    assert told((1.5, 0.1), (1.8, 0.1)) is Trend.CONTRADICTED  # apart, but farther
+    assert told((1.5, 0.1), (1.05, 0.1)) is Trend.CONSISTENT
 
 
 def test_a_line_and_what_it_explains():

@@ -29,11 +29,9 @@ def kernel_error(layers: Iterable[LayerError]) -> float:
 
     Five roundings a layer stand for the products and sums of the recursion.
     """
-    theta = through = largest = 0.0
+    theta = 0.0
     for index, layer in enumerate(layers):
-        if index:
-            # Φ_l = Φ_{l−1} + α² n Ė ∘ Θ_l: no worse than the worse of the two
-            through = max(through, theta + layer.slope * (1 + theta) + 5 * U)
+        # Φ_l = Φ_{l−1} + α² n Ė ∘ Θ_l of a residual network is no worse than its last summand
+        through = theta + layer.slope * (1 + theta) + 5 * U if index else 0.0
         theta = max(through, layer.features) + 5 * U
-        largest = max(largest, theta)
-    return largest * (1 + 2.0**-10)  # products of errors
+    return theta * (1 + 2.0**-10)  # products of errors
