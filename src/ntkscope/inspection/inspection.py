@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ntkscope._base import memory
+from ntkscope._base.samples import as_samples
 from ntkscope.data.summary import DataSummary
 from ntkscope.inspection.cautions import cautions
 from ntkscope.inspection.clock import Clock, Progress
@@ -27,6 +28,7 @@ from ntkscope.inspection.meaning import (
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
 from ntkscope.inspection.spectrum import descent, require_fitting, trace_error, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
@@ -158,6 +160,7 @@ def inspect(
     chunk_size: int | None = None,
     self_check: bool = True,
     general: bool = False,
+    output: Output = None,
     settings: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -168,9 +171,9 @@ def inspect(
     model: a sampled :class:`MLP`, a :class:`Network`, which is sampled with ``seed`` (with
         infinite widths its limiting kernel is measured), any model that :func:`empirical_ntk`
         takes, or any :class:`Kernel`, which is measured as it is.
-    X: (N, d) samples, N ≥ 2; for modules any shape (the report flattens it to describe it). Of a
-        kernel it may be left out, and with it what needs data.
-    reduce, params, max_memory, chunk_size, self_check, general: as in :func:`empirical_ntk`
+    X: (N, d) samples, N ≥ 2; for modules what :func:`empirical_ntk` takes (the report flattens it to
+        describe it). Of a kernel it may be left out, and with it what needs data.
+    reduce, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`
         ("trace" or an output index).
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
@@ -185,8 +188,9 @@ def inspect(
     """
     clock = Clock(progress)
     clock.step("forward and backward pass", 0.0)
-    options = Options(params, max_memory, chunk_size, self_check, general)
-    seen = examine(model, X, reduce, options, seed)
+    options = Options(params, max_memory, chunk_size, self_check, general, output)
+    inputs = None if X is None else as_samples(X).inputs
+    seen = examine(model, inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)
     extra = {}
     if width_limit:

@@ -28,6 +28,7 @@ class Options:
     chunk_size: int | None = None
     self_check: bool = True
     general: bool = False
+    output: Any = None
 
     def __post_init__(self) -> None:
         limit, chunk = self.max_memory, self.chunk_size
@@ -45,7 +46,7 @@ class Options:
     @property
     def as_module(self) -> bool:
         """Whether they ask for what only the kernel of a module has."""
-        given = (self.params, self.max_memory, self.chunk_size)
+        given = (self.params, self.max_memory, self.chunk_size, self.output)
         return self.general or any(value is not None for value in given)
 
 
