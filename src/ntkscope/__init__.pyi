@@ -25,6 +25,8 @@ from ntkscope.kernels.limiting.limiting_kernel import (
     limiting_kernel as limiting_kernel,
     limiting_ntk as limiting_ntk,
 )
+from ntkscope.kernels.loss.kernel import GaussNewtonKernel as GaussNewtonKernel
+from ntkscope.kernels.loss.make import gauss_newton_kernel as gauss_newton_kernel
 from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
 from ntkscope.kernels.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
@@ -75,4 +77,5 @@ from ntkscope.training.linearized import LinearizedTraining as LinearizedTrainin
 from ntkscope.training.memorization import Memorization as Memorization, memorize as memorize
 from ntkscope.training.outcome import Training as Training
 from ntkscope.training.regression import NTKRegressor as NTKRegressor
+from ntkscope.training.sharpness import Sharpness as Sharpness, sharpness as sharpness
 from ntkscope.training.tracker import Tracker as Tracker

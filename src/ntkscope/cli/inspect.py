@@ -40,6 +40,10 @@ class InspectOptions(options.Problem):
             help="Part of what --model returns that holds its outputs: logits, or a place."
         ),
     ] = None
+    loss: Annotated[
+        str | None,
+        typer.Option(help="The loss that is trained, on the data's labels: cross_entropy or mse."),
+    ] = None
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu"
     reduce: Annotated[str, typer.Option(help="Several outputs: trace or an output's index.")] = (
@@ -86,6 +90,8 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
             width_limit=settings.width_limit,
             params=settings.params.split(",") if settings.params else None,
             output=_place(settings.output),
+            loss=settings.loss,
+            targets=_labels(settings, dataset),
             settings=asdict(settings),
             progress=progress,
         )
@@ -144,6 +150,18 @@ def _in_precision(data: Any, dtype: Any) -> Any:
     if isinstance(inputs, dict):
         return Samples({name: cast(part) for name, part in inputs.items()}, data.targets)
     return Samples(cast(inputs), data.targets)
+
+
+def _labels(settings: Any, data: Any) -> Any:
+    if settings.loss is None:
+        return None
+    labels = data.y if hasattr(data, "y") else data.targets
+    if labels is None:
+        raise ValueError(
+            f"--loss {settings.loss} needs labels, and {settings.data} has none; give a source with "
+            "labels such as digits, file.csv:y=column, or an .npz with an array 'labels'"
+        )
+    return labels
 
 
 def _place(text: str | None) -> str | int | None:

@@ -11,12 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ntkscope._base import memory
-from ntkscope._base.samples import as_samples
+from ntkscope._base.samples import Samples, as_samples
 from ntkscope.data.summary import DataSummary
 from ntkscope.inspection.cautions import cautions
 from ntkscope.inspection.clock import Clock, Progress
 from ntkscope.inspection.examined import Examined, examine
 from ntkscope.inspection.layers import Layer, Rung, inspect_layers, ladder
+from ntkscope.inspection.loss import LossCurvature, inspect_loss
 from ntkscope.inspection.meaning import (
     Memorization,
     Training,
@@ -28,6 +29,7 @@ from ntkscope.inspection.meaning import (
 from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
 from ntkscope.inspection.spectrum import descent, require_fitting, trace_error, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.loss.losses import LossLike
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
@@ -59,6 +61,7 @@ class Inspection:
     outputs: each output's own kernel, where a model has several (at most 100).
     prediction: λ_min of the limiting kernel from N, d and the norms alone, or why it is refused.
     warnings: in plain words.
+    loss: the curvature of the loss that is trained, where one was named.
     """
 
     settings: dict[str, Any]
@@ -81,6 +84,7 @@ class Inspection:
     seconds: dict[str, float]
     peak_memory: int
     extra: dict[str, Any] = field(default_factory=dict)
+    loss: LossCurvature | None = None
 
     @property
     def condition_number(self) -> ConditionNumber:
@@ -111,6 +115,7 @@ class Inspection:
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
             "extra": self.extra,
+            "loss": None if self.loss is None else self.loss.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -154,6 +159,8 @@ def inspect(
     *,
     seed: int = 0,
     reduce: Reduce = "trace",
+    loss: LossLike | None = None,
+    targets: Any = None,
     width_limit: bool = False,
     params: Any = None,
     max_memory: float | int | None = None,
@@ -175,6 +182,8 @@ def inspect(
         describe it). Of a kernel it may be left out, and with it what needs data.
     reduce, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`
         ("trace" or an output index).
+    loss, targets: measure what trains the model too, as in :func:`gauss_newton_kernel`: the Gauss-Newton
+        matrix, stable steps and sharpness of that loss. Samples may bring their labels.
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
@@ -189,14 +198,23 @@ def inspect(
     clock = Clock(progress)
     clock.step("forward and backward pass", 0.0)
     options = Options(params, max_memory, chunk_size, self_check, general, output)
-    inputs = None if X is None else as_samples(X).inputs
-    seen = examine(model, inputs, reduce, options, seed)
+    if loss is None and targets is not None:
+        raise ValueError('targets belong to a loss: pass loss="cross_entropy", "mse" or a function')
+    samples = Samples(None) if X is None else as_samples(X)
+    seen = examine(model, samples.inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)
+    curvature = None
+    if loss is not None:
+        clock.step("loss", 0.9)
+        given = samples.targets if targets is None else targets
+        curvature = inspect_loss(seen, loss, given, options)
     extra = {}
     if width_limit:
         clock.step("infinite width", 0.95)
         extra["width_limit"] = _width_limit(seen)
-    return replace(found, extra=extra, seconds=clock.done(), peak_memory=memory.peak())
+    return replace(
+        found, extra=extra, loss=curvature, seconds=clock.done(), peak_memory=memory.peak()
+    )
 
 
 def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspection:

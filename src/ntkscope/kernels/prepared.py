@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+from torch import Tensor
+
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.outputs import OutputKernels
@@ -87,6 +89,10 @@ class Prepared(ABC):
     def products(self, reduce: Reduce) -> Kernel:
         """The kernel for products, where they cost less without held factors."""
         return self.beside(reduce)
+
+    @abstractmethod
+    def outputs(self) -> Tensor:
+        """The model's outputs on X, (N, …) in its own shape."""
 
     @abstractmethod
     def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.kernel import Kernel
@@ -53,7 +56,7 @@ class PreparedModule(Prepared):
         found = survey(self.subject, self.rows)
         in_pass = 3 * found.numbers_per_pass * self.subject.dtype.itemsize
         most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
-        self._chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
+        self.chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
         self.survey = self._completed(found)
         self.n_outputs = self.survey.n_outputs
 
@@ -67,10 +70,18 @@ class PreparedModule(Prepared):
             )
         return as_inputs(inputs, self.subject, "X2")
 
+    def outputs(self) -> Tensor:
+        N = len(self.rows[0])
+        parts = [
+            self.subject({}, take(self.rows, slice(i, i + self.chunk))).detach()
+            for i in range(0, N, self.chunk)
+        ]
+        return torch.cat(parts).reshape(N, *self.survey.output_shape)
+
     def _completed(self, found: Survey) -> Survey:
         """With what all samples show. Raises ValueError where they use no parameter."""
         for part in (self.rows,) if self.cols is None else (self.rows, self.cols):
-            found = used_anywhere(self.subject, found, part, self._chunk)
+            found = used_anywhere(self.subject, found, part, self.chunk)
         require_used(self.subject, found)
         if self.cols is not None:
             _require_same_outputs(self.subject, found, self.rows, self.cols)
@@ -95,7 +106,7 @@ class PreparedModule(Prepared):
         batched = [*found.general] if fits else [*found.structured, *found.general]
         least = max(_BUDGET, 8.0 * self.subject.dtype.itemsize * N**2)
         return Recipe(
-            self.subject, found, outputs, reduce == "full", self.options, self._chunk,
+            self.subject, found, outputs, reduce == "full", self.options, self.chunk,
             min(least, self._limit / 8), self._limit,
             self._loop(tuple(batched), outputs),
         )  # fmt: skip
