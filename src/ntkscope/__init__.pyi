@@ -29,6 +29,8 @@ from ntkscope.kernels.limiting.power_series import (
     PowerSeries as PowerSeries,
     power_series as power_series,
 )
+from ntkscope.kernels.loss.kernel import GaussNewtonKernel as GaussNewtonKernel
+from ntkscope.kernels.loss.make import gauss_newton_kernel as gauss_newton_kernel
 from ntkscope.kernels.matrix import MatrixKernel as MatrixKernel
 from ntkscope.kernels.outputs import OutputKernels as OutputKernels
 from ntkscope.kernels.module.making.kernel_plan import (
@@ -83,4 +85,5 @@ from ntkscope.training.linearized import LinearizedTraining as LinearizedTrainin
 from ntkscope.training.memorization import Memorization as Memorization, memorize as memorize
 from ntkscope.training.outcome import Training as Training
 from ntkscope.training.regression import NTKRegressor as NTKRegressor
+from ntkscope.training.sharpness import Sharpness as Sharpness, sharpness as sharpness
 from ntkscope.training.tracker import Tracker as Tracker

@@ -154,3 +154,13 @@ def test_width_limit_adds_the_limiting_kernel(capsys, tmp_path):
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["settings"]["width_limit"] is True
     assert record["extra"]["width_limit"]["convergence"]["exponent"] < 0
+
+
+def test_the_loss_that_is_trained(capsys):
+    digits = ["inspect", "--data", "digits:N=12", "--widths", "64,20,10", "--loss"]
+    code, text, _ = run(capsys, *digits, "cross_entropy", "--json")
+    assert code == 0
+    assert json.loads(text)["loss"]["rows"] == 12 * 9
+    assert run(capsys, *digits, "mse")[0] == 2
+    code, _, error = run(capsys, *GOOD, "--loss", "mse")
+    assert (code, "needs labels" in error) == (2, True)

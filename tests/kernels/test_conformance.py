@@ -117,6 +117,15 @@ def _on_demand(X2=None):
     return LazyKernel(replace(made.recipe("trace"), limit=6e4), made.rows, made.cols), model, X
 
 
+def _gauss_newton():
+    """Of a softmax; its twin from an explicit Jacobian in the same root of the Hessians."""
+    model, x = _convolution()
+    kernel = ntk.gauss_newton_kernel(model, x, torch.arange(N) % 3)
+    J = jacobian(model, x)  # (N, C, P)
+    turned = torch.einsum("nca,ncp->nap", kernel.roots, J).flatten(0, 1)
+    return Case.symmetric(kernel, turned @ turned.T)
+
+
 def _lazy():
     kernel, model, X = _on_demand()
     assert kernel.panel < N
@@ -209,7 +218,7 @@ def _operator():
 MAKERS = [
     _mlp, _mlp_cross, _one_term, _module, _module_mixed, _module_cross, _module_full,
     _module_general, _one_block, _lazy, _lazy_cross, _limit, _limit_cross, _limit_of_a_series, _summed,
-    _matrix, _matrix_cross, _own, _own_cross, _operator,
+    _matrix, _matrix_cross, _own, _own_cross, _operator, _gauss_newton,
 ]  # fmt: skip
 
 

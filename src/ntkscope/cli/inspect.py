@@ -34,6 +34,16 @@ class InspectOptions(options.Problem):
             help="Parameters of --model to differentiate: patterns such as layer4.*,head.*"
         ),
     ] = None
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="Part of what --model returns that holds its outputs: logits, or a place."
+        ),
+    ] = None
+    loss: Annotated[
+        str | None,
+        typer.Option(help="The loss that is trained, on the data's labels: cross_entropy or mse."),
+    ] = None
     dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu"
     reduce: Annotated[str, typer.Option(help="Several outputs: trace or an output's index.")] = (
@@ -70,15 +80,18 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
     from ntkscope.report import files, terminal
 
     dtype, device = as_dtype(settings.dtype), as_device(settings.device)
-    dataset = settings.dataset()
     model = _model(settings, dtype, device)
+    dataset = _data(settings)
     with terminal.ProgressBar() as progress:
         report = inspect(
             model,
-            dataset.X.to(dtype=dtype),
+            _in_precision(dataset, dtype),
             reduce=_reduce(settings.reduce),
             width_limit=settings.width_limit,
             params=settings.params.split(",") if settings.params else None,
+            output=_place(settings.output),
+            loss=settings.loss,
+            targets=_labels(settings, dataset),
             settings=asdict(settings),
             progress=progress,
         )
@@ -110,6 +123,49 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
         console.print(outcomes(verdicts, console.width))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
+
+
+def _data(settings: Any) -> Any:
+    """A data set for a network; for a model of one's own, what its forward pass takes."""
+    if settings.model is None:
+        return settings.dataset()
+    from ntkscope.data.model_inputs import load_inputs
+
+    return load_inputs(
+        settings.data, seed=settings.seed, centered=settings.center, scaled=settings.scale
+    )
+
+
+def _in_precision(data: Any, dtype: Any) -> Any:
+    """The samples with their floating-point parts in the model's precision."""
+    from ntkscope._base.samples import Samples
+
+    if not isinstance(data, Samples):
+        return data.X.to(dtype=dtype)
+
+    def cast(part: Any) -> Any:
+        return part.to(dtype) if part.is_floating_point() else part
+
+    inputs = data.inputs
+    if isinstance(inputs, dict):
+        return Samples({name: cast(part) for name, part in inputs.items()}, data.targets)
+    return Samples(cast(inputs), data.targets)
+
+
+def _labels(settings: Any, data: Any) -> Any:
+    if settings.loss is None:
+        return None
+    labels = data.y if hasattr(data, "y") else data.targets
+    if labels is None:
+        raise ValueError(
+            f"--loss {settings.loss} needs labels, and {settings.data} has none; give a source with "
+            "labels such as digits, file.csv:y=column, or an .npz with an array 'labels'"
+        )
+    return labels
+
+
+def _place(text: str | None) -> str | int | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
 
 
 def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[Any]:
@@ -146,7 +202,7 @@ def _model(settings: Any, dtype: Any, device: Any) -> Any:
         )
     if settings.widths is None:
         raise ValueError("--widths is needed, or --model file.py:build")
-    for name in ("checkpoint", "params"):
+    for name in ("checkpoint", "params", "output"):
         if getattr(settings, name) is not None:
             raise ValueError(f"--{name} belongs to --model file.py:build")
     network = settings.network()

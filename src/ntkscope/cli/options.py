@@ -25,7 +25,7 @@ Data = Annotated[
     typer.Option(
         help="digits, breast_cancer, diabetes, wine, iris; gaussian:N=1000,d=100 (sphere, cube, "
         "binary, generated, circle, equispaced); or a file: data.npy, data.npz:X, data.csv, "
-        "data.parquet, data.pt:X"
+        "data.parquet, data.pt:X (of a --model's several inputs: tokens.npz, arrays by keyword)"
     ),
 ]
 Center = Annotated[bool, typer.Option(help="Subtract the mean row.")]

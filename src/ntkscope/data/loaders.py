@@ -90,14 +90,14 @@ def load_array(spec: str) -> Any:
 
 
 def _path_of(spec: str) -> tuple[Path, str]:
-    path, key = _split_path(spec)
+    path, key = split_path(spec)
     if path is None:
         raise ValueError(f"expected a file ending in {', '.join(_SUFFIXES)}, got {spec!r}")
     return path, key
 
 
 def _from_source(spec: str, seed: int) -> Dataset:
-    path, key = _split_path(spec)
+    path, key = split_path(spec)
     if path is not None:
         return _load_file(path, key)
     parsed = parse_spec(spec)
@@ -111,7 +111,7 @@ def _from_source(spec: str, seed: int) -> Dataset:
     )
 
 
-def _split_path(spec: str) -> tuple[Path | None, str]:
+def split_path(spec: str) -> tuple[Path | None, str]:
     for suffix in _SUFFIXES:
         head, mark, tail = spec.partition(suffix)
         if mark and (not tail or tail.startswith(":")):
@@ -176,7 +176,7 @@ def _load_file(path: Path, key: str) -> Dataset:
     return Dataset(as_data(X, str(path), torch.float64), labels, None, source)
 
 
-def _open(path: Path, read: Callable[[], Any]) -> Any:
+def open_file(path: Path, read: Callable[[], Any]) -> Any:
     """What ``read`` returns; its errors, which come in many types, as a ValueError naming the file."""
     try:
         return read()
@@ -191,11 +191,11 @@ def _open(path: Path, read: Callable[[], Any]) -> Any:
 
 def _read_npy(path: Path, key: str) -> tuple[Any, Any]:
     _no_key(path, key)
-    return _open(path, lambda: np.load(path, allow_pickle=False)), None
+    return open_file(path, lambda: np.load(path, allow_pickle=False)), None
 
 
 def _read_npz(path: Path, key: str) -> tuple[Any, Any]:
-    with _open(path, lambda: np.load(path, allow_pickle=False)) as archive:
+    with open_file(path, lambda: np.load(path, allow_pickle=False)) as archive:
         names = archive.files
         if not names:
             raise ValueError(f"{str(path)!r} holds no arrays")
@@ -204,13 +204,13 @@ def _read_npz(path: Path, key: str) -> tuple[Any, Any]:
         name = key or names[0]
         if name not in names:
             raise ValueError(unknown("array", name, names) + f" in {str(path)!r}")
-        return _open(path, lambda: archive[name]), None
+        return open_file(path, lambda: archive[name]), None
 
 
 def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
     import csv
 
-    text = _open(path, lambda: path.read_text(encoding="utf-8-sig"))
+    text = open_file(path, lambda: path.read_text(encoding="utf-8-sig"))
     rows = [row for row in csv.reader(text.splitlines()) if row]
     if not rows:
         raise ValueError(f"{str(path)!r} is empty")
@@ -237,7 +237,7 @@ def _read_txt(path: Path, key: str) -> tuple[Any, Any]:
 def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:
     with needs("data"):
         import pyarrow.parquet
-    table = _open(path, lambda: pyarrow.parquet.read_table(path))
+    table = open_file(path, lambda: pyarrow.parquet.read_table(path))
     columns = list(table.column_names)
     arrays = [table.column(name).to_numpy() for name in columns]
     for name, array in zip(columns, arrays, strict=True):
@@ -261,7 +261,7 @@ def _take_labels(table: Any, columns: list[str], key: str, path: Path) -> tuple[
 def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
     import torch
 
-    loaded = _open(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
+    loaded = open_file(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
     if isinstance(loaded, dict):
         if not key:
             raise ValueError(f"{str(path)!r} holds {sorted(loaded)}; say which, e.g. {path}:X")

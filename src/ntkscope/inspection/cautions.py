@@ -24,7 +24,7 @@ def cautions(
     found = []
     if not smallest.status.trustworthy:
         found.append(f"λ_min: {smallest.status.value}. {smallest.status.advice}")
-    found += _of_data(data) if data is not None else [_WITHOUT_DATA]
+    found += _of_data(data) if data is not None else [_WITHOUT_DATA if seen.X is None else _WHOLE]
     found += _of_kernel(seen)
     if moves.smallest is None:
         found.append(
@@ -42,6 +42,12 @@ def cautions(
 _WITHOUT_DATA = (
     "without data nothing is said of norms, duplicates or the nearest pair; pass X to "
     "inspect(kernel, X)."
+)
+
+
+_WHOLE = (
+    "the inputs hold whole numbers (token ids), whose norms and angles say nothing; equal samples "
+    "show as λ_min below noise."
 )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
+from ntkscope._base.samples import Samples
 from ntkscope.data.summary import DataSummary, summarize
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
@@ -58,12 +59,15 @@ class Examined:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def summary(self) -> DataSummary | None:
-        """Of the samples as rows of numbers, whatever their shape (of several inputs the first)."""
+        """Of the samples as rows of numbers, all inputs beside one another; None for whole numbers,
+        whose norms and angles (of token ids) say nothing."""
         if self.X is None or self.network is not None:
             return None if self.X is None else summarize(self.X)
-        first = torch.as_tensor(self.X[0] if isinstance(self.X, tuple) else self.X)
-        rows: Tensor = first.detach().reshape(len(first), -1).to(torch.float64)
-        return summarize(rows)
+        parts = [torch.as_tensor(part).detach().cpu() for part in Samples(self.X).parts]
+        if not all(part.is_floating_point() for part in parts):
+            return None
+        rows: list[Tensor] = [part.reshape(len(part), -1).to(torch.float64) for part in parts]
+        return summarize(torch.cat(rows, dim=1))
 
     def describe(self) -> dict[str, Any]:
         """The network's part of the record."""
@@ -131,7 +135,7 @@ def _of_kernel(kernel: Kernel, X: Any, reduce: Reduce, options: Options) -> Exam
     if not kernel.symmetric:
         raise ValueError(f"inspect needs a symmetric kernel, this is a cross kernel {kernel.shape}")
     if X is not None and len(kernel.labels) == 1:
-        samples = len(X[0] if isinstance(X, tuple) else X)
+        samples = len(Samples(X))
         if samples != len(kernel):
             raise ValueError(f"X has {samples} samples and the kernel {len(kernel)} rows")
     return Examined(kernel, X, kernel, reduce, {}, 1)

@@ -11,11 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ntkscope._base import memory
+from ntkscope._base.samples import Samples, as_samples
 from ntkscope.data.summary import DataSummary
 from ntkscope.inspection.cautions import cautions
 from ntkscope.inspection.clock import Clock, Progress
 from ntkscope.inspection.examined import Examined, examine
 from ntkscope.inspection.layers import Layer, Rung, inspect_layers, ladder
+from ntkscope.inspection.loss import LossCurvature, inspect_loss
 from ntkscope.inspection.meaning import (
     Memorization,
     Training,
@@ -28,6 +30,8 @@ from ntkscope.inspection.per_output import OutputSpectrum, inspect_outputs
 from ntkscope.inspection.shares import trace_error
 from ntkscope.inspection.spectrum import descent, require_fitting, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.loss.losses import LossLike
+from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
@@ -58,6 +62,7 @@ class Inspection:
     outputs: each output's own kernel, where a model has several (at most 100).
     prediction: λ_min of the limiting kernel from N, d and the norms alone, or why it is refused.
     warnings: in plain words.
+    loss: the curvature of the loss that is trained, where one was named.
     """
 
     settings: dict[str, Any]
@@ -80,6 +85,7 @@ class Inspection:
     seconds: dict[str, float]
     peak_memory: int
     extra: dict[str, Any] = field(default_factory=dict)
+    loss: LossCurvature | None = None
 
     @property
     def condition_number(self) -> ConditionNumber:
@@ -110,6 +116,7 @@ class Inspection:
             "seconds": self.seconds,
             "peak_memory_bytes": self.peak_memory,
             "extra": self.extra,
+            "loss": None if self.loss is None else self.loss.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -153,12 +160,15 @@ def inspect(
     *,
     seed: int = 0,
     reduce: Reduce = "trace",
+    loss: LossLike | None = None,
+    targets: Any = None,
     width_limit: bool = False,
     params: Any = None,
     max_memory: float | int | None = None,
     chunk_size: int | None = None,
     self_check: bool = True,
     general: bool = False,
+    output: Output = None,
     settings: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
@@ -169,10 +179,12 @@ def inspect(
     model: a sampled :class:`MLP`, a :class:`Network`, which is sampled with ``seed`` (with
         infinite widths its limiting kernel is measured), any model that :func:`empirical_ntk`
         takes, or any :class:`Kernel`, which is measured as it is.
-    X: (N, d) samples, N ≥ 2; for modules any shape (the report flattens it to describe it). Of a
-        kernel it may be left out, and with it what needs data.
-    reduce, params, max_memory, chunk_size, self_check, general: as in :func:`empirical_ntk`
+    X: (N, d) samples, N ≥ 2; for modules what :func:`empirical_ntk` takes (the report flattens it to
+        describe it). Of a kernel it may be left out, and with it what needs data.
+    reduce, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`
         ("trace" or an output index).
+    loss, targets: measure what trains the model too, as in :func:`gauss_newton_kernel`: the Gauss-Newton
+        matrix, stable steps and sharpness of that loss. Samples may bring their labels.
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
@@ -186,14 +198,24 @@ def inspect(
     """
     clock = Clock(progress)
     clock.step("forward and backward pass", 0.0)
-    options = Options(params, max_memory, chunk_size, self_check, general)
-    seen = examine(model, X, reduce, options, seed)
+    options = Options(params, max_memory, chunk_size, self_check, general, output)
+    if loss is None and targets is not None:
+        raise ValueError('targets belong to a loss: pass loss="cross_entropy", "mse" or a function')
+    samples = Samples(None) if X is None else as_samples(X)
+    seen = examine(model, samples.inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)
+    curvature = None
+    if loss is not None:
+        clock.step("loss", 0.9)
+        given = samples.targets if targets is None else targets
+        curvature = inspect_loss(seen, loss, given, options)
     extra = {}
     if width_limit:
         clock.step("infinite width", 0.95)
         extra["width_limit"] = _width_limit(seen)
-    return replace(found, extra=extra, seconds=clock.done(), peak_memory=memory.peak())
+    return replace(
+        found, extra=extra, loss=curvature, seconds=clock.done(), peak_memory=memory.peak()
+    )
 
 
 def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspection:

@@ -92,6 +92,10 @@ class PreparedMLP(Prepared):
             self._passed[outputs] = rows, cols
         return self._passed[outputs]
 
+    def outputs(self) -> Tensor:
+        with torch.no_grad():
+            return self.model(self._rows).detach()
+
     def _together(
         self, outputs: tuple[int, ...], full: bool, checked: bool = True
     ) -> HadamardKernel:

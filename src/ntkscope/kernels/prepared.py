@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+from torch import Tensor
+
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.outputs import OutputKernels
@@ -28,6 +30,7 @@ class Options:
     chunk_size: int | None = None
     self_check: bool = True
     general: bool = False
+    output: Any = None
 
     def __post_init__(self) -> None:
         limit, chunk = self.max_memory, self.chunk_size
@@ -45,7 +48,7 @@ class Options:
     @property
     def as_module(self) -> bool:
         """Whether they ask for what only the kernel of a module has."""
-        given = (self.params, self.max_memory, self.chunk_size)
+        given = (self.params, self.max_memory, self.chunk_size, self.output)
         return self.general or any(value is not None for value in given)
 
 
@@ -86,6 +89,10 @@ class Prepared(ABC):
     def products(self, reduce: Reduce) -> Kernel:
         """The kernel for products, where they cost less without held factors."""
         return self.beside(reduce)
+
+    @abstractmethod
+    def outputs(self) -> Tensor:
+        """The model's outputs on X, (N, …) in its own shape."""
 
     @abstractmethod
     def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:

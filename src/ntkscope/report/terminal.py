@@ -173,6 +173,8 @@ def _ladder(rungs: list[Mapping[str, Any]]) -> Table:
 def _meaning(record: Mapping[str, Any]) -> Table:
     training, weak = record["training"], record["weakest"]
     table = _grid("What it means")
+    if record["loss"] is not None:
+        _add_loss(table, record["loss"])
     stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
     mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
     short = number(training["largest_stable_step_error"], 2)
@@ -198,6 +200,31 @@ def _meaning(record: Mapping[str, Any]) -> Table:
     spread = f"the vector spreads over {number(weak['participation'], 3)} samples"
     table.add_row("weakest samples", f"{rows}; {spread}")
     return table
+
+
+def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
+    """What the loss that is trained says, before what ½‖F − Y‖² would."""
+    name = loss["loss"]
+    table.add_row("the loss trained", f"{name}, {number(loss['value'])} at the model")
+    low = loss["smallest"]
+    bottom = "" if low is None else f", least of {loss['rows']} {enclosed(low)}"
+    table.add_row("Gauss-Newton", f"largest eigenvalue {enclosed(loss['largest'])}{bottom}")
+    trace = with_error(loss["trace"], loss["trace_error"])
+    many = loss["effective_dimension"]
+    text = f"trace {trace}"
+    if many is not None:
+        text += f", {number(many['value'], 3)} directions above 1% of the largest"
+    table.add_row("", text)
+    short = number(loss["largest_stable_step_error"], 2)
+    stable = f"below {number(loss['largest_stable_step'])}, at most {short} short of the limit"
+    table.add_row(f"GD step, {name}", stable)
+    table.add_row("SGD step", f"below {number(loss['any_batch_step'])} with batches of any size")
+    sharp = loss["sharpness"]
+    if sharp is not None:
+        text = f"{number(sharp['value'])} (residual {number(sharp['residual'], 2)})"
+        table.add_row(
+            "sharpness", f"{text}: at the edge of stability η = {number(sharp['edge_step'])}"
+        )
 
 
 class ProgressBar:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope._base.extras import needs
+from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options
 from ntkscope.training.probes import extremes
 
@@ -43,10 +45,10 @@ class Tracker:
     model: a module that ``empirical_ntk`` takes; several outputs count by their trace. Measuring
         leaves its gradients, modes and the random state as they were. Its parts are measured in
         the modes, train or eval, that they have when the tracker is made.
-    X_probe: (N, d), or what the model takes; N sets the cost of a measurement.
+    X_probe: (N, d), or what the model takes, read once; N sets the cost of a measurement.
     every: optimizer steps from one measurement to the next.
     optimizer: that a context follows.
-    params, max_memory, chunk_size, self_check, general: as in ``empirical_ntk``.
+    params, max_memory, chunk_size, self_check, general, output: as in ``empirical_ntk``.
 
     Raises
     ------
@@ -66,15 +68,20 @@ class Tracker:
         chunk_size: int | None = None,
         self_check: bool = True,
         general: bool = False,
+        output: Output = None,
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
         # prepare says which modules it takes
         self._model: Any = model
-        self._options = Options(params, max_memory, chunk_size, self_check, general)
+        self._options = Options(params, max_memory, chunk_size, self_check, general, output)
         parts = model.modules() if isinstance(model, nn.Module) else ()
         self._modes: Modes = [(part, part.training) for part in parts]
-        self._X, self.every, self._optimizer = X_probe, every, optimizer
+        self._X, self.every, self._optimizer = (
+            as_samples(X_probe, "X_probe").inputs,
+            every,
+            optimizer,
+        )
         self._hook: RemovableHandle | None = None
         self.steps_seen = 0
         self.history: list[dict[str, float]] = []

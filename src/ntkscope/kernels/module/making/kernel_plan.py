@@ -13,6 +13,7 @@ from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.making.prepare import PreparedModule
+from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Diagonal, Options, Reduce
 
@@ -67,12 +68,13 @@ def plan_kernel(
     params: Any = None,
     max_memory: float | int | None = None,
     general: bool = False,
+    output: Output = None,
 ) -> KernelPlan:
     """Survey ``model`` on three samples of ``X`` and say what :func:`empirical_ntk` would do.
 
     Raises as :func:`empirical_ntk` does.
     """
-    options = Options(params=params, max_memory=max_memory, general=general)
+    options = Options(params=params, max_memory=max_memory, general=general, output=output)
     made = PreparedModule(model, X, options)
     recipe, N = made.recipe(reduce), len(made.rows[0])
     rows, C = _rows(recipe, N), len(recipe.outputs)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ntkscope._base import memory
+from ntkscope._base.samples import as_samples
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general import batching_fails
 from ntkscope.kernels.module.making.assemble import Recipe
@@ -13,6 +17,7 @@ from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed, numbers_held
 from ntkscope.kernels.module.making.selfcheck import check_against_autograd
 from ntkscope.kernels.module.reading.inputs import as_inputs
+from ntkscope.kernels.module.reading.interface import Interface
 from ntkscope.kernels.module.reading.models import make_subject
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.probing import untouched
@@ -42,21 +47,41 @@ class PreparedModule(Prepared):
         self._tried: dict[tuple[tuple[str, ...], tuple[int, ...]], str] = {}
         given = options.max_memory
         self._limit = float(memory.available() if given is None else given)
-        self.subject = make_subject(model, options.params)
+        samples = as_samples(X)
+        interface = Interface.of(samples.inputs, options.output)
+        self.subject = make_subject(model, options.params, interface)
         self.shapes = {name: tuple(p.shape) for name, p in self.subject.parameters.items()}
-        self.rows = as_inputs(X, self.subject, "X")
-        self.cols = None if X2 is None else as_inputs(X2, self.subject, "X2")
+        self.rows = as_inputs(samples.inputs, self.subject, "X")
+        self.cols = None if X2 is None else self._columns(X2)
         found = survey(self.subject, self.rows)
         in_pass = 3 * found.numbers_per_pass * self.subject.dtype.itemsize
         most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
-        self._chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
+        self.chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
         self.survey = self._completed(found)
         self.n_outputs = self.survey.n_outputs
+
+    def _columns(self, X2: Any) -> Inputs:
+        inputs = as_samples(X2, "X2").inputs
+        ours, theirs = self.subject.interface, Interface.of(inputs, self.options.output)
+        if (ours.keywords, ours.settings) != (theirs.keywords, theirs.settings):
+            named = [", ".join((*i.keywords, *i.settings)) or "no keywords" for i in (ours, theirs)]
+            raise ValueError(
+                f"X names {named[0]} and X2 {named[1]}; give both the same, in one order"
+            )
+        return as_inputs(inputs, self.subject, "X2")
+
+    def outputs(self) -> Tensor:
+        N = len(self.rows[0])
+        parts = [
+            self.subject({}, take(self.rows, slice(i, i + self.chunk))).detach()
+            for i in range(0, N, self.chunk)
+        ]
+        return torch.cat(parts).reshape(N, *self.survey.output_shape)
 
     def _completed(self, found: Survey) -> Survey:
         """With what all samples show. Raises ValueError where they use no parameter."""
         for part in (self.rows,) if self.cols is None else (self.rows, self.cols):
-            found = used_anywhere(self.subject, found, part, self._chunk)
+            found = used_anywhere(self.subject, found, part, self.chunk)
         require_used(self.subject, found)
         if self.cols is not None:
             _require_same_outputs(self.subject, found, self.rows, self.cols)
@@ -81,7 +106,7 @@ class PreparedModule(Prepared):
         batched = [*found.general] if fits else [*found.structured, *found.general]
         least = max(_BUDGET, 8.0 * self.subject.dtype.itemsize * N**2)
         return Recipe(
-            self.subject, found, outputs, reduce == "full", self.options, self._chunk,
+            self.subject, found, outputs, reduce == "full", self.options, self.chunk,
             min(least, self._limit / 8), self._limit,
             self._loop(tuple(batched), outputs),
         )  # fmt: skip

@@ -9,36 +9,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntkscope._base.samples import is_setting
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 
 
 @with_gradients
 def as_inputs(X: Any, subject: Subject, name: str) -> Inputs:
-    """``X`` as a tuple of tensors of one length, in the model's precision and on its device.
+    """``X``, an array, a tuple or a dict, as tensors of one length, in the model's precision.
 
     Integers stay integers (indices of an embedding). Raises TypeError or ValueError otherwise.
     """
-    _refuse_collections(X, name)
-    parts = X if isinstance(X, tuple) else (X,)
+    _refuse_lists(X, name)
+    parts = _named(X, name)
     if not parts:
         raise ValueError(f"{name} is an empty tuple; give at least one tensor")
-    tensors = tuple(
-        _as_input(part, subject, name if len(parts) == 1 else f"{name}[{i}]")
-        for i, part in enumerate(parts)
-    )
+    tensors = tuple(_as_input(value, subject, called) for called, value in parts.items())
     lengths = [len(t) for t in tensors]
     if len(set(lengths)) > 1:
         raise ValueError(f"the parts of {name} have different numbers of samples: {lengths}")
     return tensors
 
 
-def _refuse_collections(X: Any, name: str) -> None:
+def _named(X: Any, name: str) -> dict[str, Any]:
+    """The parts of X by what a message calls them."""
     if isinstance(X, Mapping):
-        raise TypeError(
-            f"{name} is a {type(X).__name__} of {len(X)}; several inputs go in as a tuple of "
-            "tensors, in the order of the model's arguments"
-        )
+        return {f"{name}[{key!r}]": value for key, value in X.items() if not is_setting(value)}
+    if not isinstance(X, tuple):
+        return {name: X}
+    return {name if len(X) == 1 else f"{name}[{i}]": value for i, value in enumerate(X)}
+
+
+def _refuse_lists(X: Any, name: str) -> None:
     if not isinstance(X, list):
         return
     shapes = {part.shape for part in X if isinstance(part, np.ndarray)}

@@ -47,9 +47,9 @@ def installed(
         versions = {name: own[name]._version for name in buffers}
         working = _places(module)
 
-        def run(*inputs: Any) -> Any:
+        def run(*inputs: Any, **named: Any) -> Any:
             try:
-                outputs = module(*inputs)
+                outputs = module(*inputs, **named)
             finally:  # as another pass would find them
                 _put_back(working)
             for name, version in versions.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ntkscope.kernels.module.reading.interface import Interface
 from ntkscope.kernels.module.reading.parameters import refuse_hooks
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Pass, Runs, Subject
 
@@ -23,9 +24,10 @@ class FunctionRuns(Runs):
     template: Any
     differentiated: Parameters
     fixed: Parameters
+    interface: Interface
 
     def at(self, parameters: Parameters, inputs: Inputs) -> Any:
-        X: Any = inputs[0] if len(inputs) == 1 else inputs
+        X: Any = self.interface.named(inputs) or (inputs[0] if len(inputs) == 1 else inputs)
         return self.function(_unflatten(self.template, parameters), X)
 
     @contextmanager
@@ -42,7 +44,7 @@ class FunctionRuns(Runs):
         )
 
 
-def of_function(function: Callable[..., Any], params: Any) -> Subject:
+def of_function(function: Callable[..., Any], params: Any, interface: Interface) -> Subject:
     """``params``: tensors in dicts and lists. Raises TypeError or ValueError."""
     title = getattr(function, "__name__", type(function).__name__)
     _require_two_arguments(function, title)
@@ -61,8 +63,8 @@ def of_function(function: Callable[..., Any], params: Any) -> Subject:
 
     fixed = {n: t for n, t in values.items() if n not in differentiated}
 
-    runs = FunctionRuns(title, function, template, differentiated, fixed)
-    return Subject(title, runs, differentiated, fixed)
+    runs = FunctionRuns(title, function, template, differentiated, fixed, interface)
+    return Subject(title, runs, differentiated, fixed, interface)
 
 
 def _require_two_arguments(function: Callable[..., Any], title: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.module.reading.installed import CHANGES, installed, same, substituted
+from ntkscope.kernels.module.reading.interface import Interface
 from ntkscope.kernels.module.reading.parameters import EMPTY, choose, refuse_hooks
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Pass, Runs, Subject
 
@@ -28,6 +29,7 @@ class ModuleRuns(Runs):
     buffers: Parameters
     modes: list[bool]
     chosen: list[str]
+    interface: Interface
 
     def _require_modes(self) -> None:
         if [m.training for m in self.module.modules()] != self.modes:
@@ -41,7 +43,7 @@ class ModuleRuns(Runs):
         # buffers as copies: a forward pass that writes to them must not change the user's
         held = {name: b.clone() for name, b in self.buffers.items()}
         with substituted(self.module, {**held, **parameters}):
-            outputs = self.module(*inputs)
+            outputs = self._called(self.module, inputs)
         for name, buffer in held.items():
             if buffer._version and not same(buffer, self.buffers[name]):
                 raise ValueError(CHANGES.format(name))
@@ -52,7 +54,14 @@ class ModuleRuns(Runs):
         self._require_modes()
         differentiated = self.chosen if wanted else ()
         with installed(self.module, self.values, self.buffers, differentiated) as (leaves, run):
-            yield {name: leaves[name] for name in self.chosen}, lambda inputs: run(*inputs)
+            yield (
+                {name: leaves[name] for name in self.chosen},
+                lambda inputs: self._called(run, inputs),
+            )
+
+    def _called(self, run: Callable[..., Any], inputs: Inputs) -> Any:
+        named = self.interface.named(inputs)
+        return run(**named) if named else run(*inputs)
 
     @property
     def unused(self) -> str:
@@ -63,7 +72,7 @@ class ModuleRuns(Runs):
         )
 
 
-def of_module(module: nn.Module, params: Any) -> Subject:
+def of_module(module: nn.Module, params: Any, interface: Interface) -> Subject:
     """``params``: None, patterns of names, or values by name. Raises TypeError or ValueError."""
     _refuse_random_modules(module)
     everything = dict(module.named_parameters())
@@ -91,8 +100,8 @@ def of_module(module: nn.Module, params: Any) -> Subject:
     refuse_hooks({name: everything[name] for name in chosen})
     differentiated = {name: values[name] for name in chosen}
     fixed = {name: v for name, v in values.items() if name not in differentiated}
-    runs = ModuleRuns(module, values, buffers, modes, chosen)
-    return Subject(type(module).__name__, runs, differentiated, fixed)
+    runs = ModuleRuns(module, values, buffers, modes, chosen, interface)
+    return Subject(type(module).__name__, runs, differentiated, fixed, interface)
 
 
 def _refuse_random_modules(module: nn.Module) -> None:

@@ -60,10 +60,9 @@ def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs, name: st
         raise
     except (RuntimeError, TypeError, IndexError, AttributeError, KeyError, AssertionError) as error:
         shapes = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in inputs)
-        missing = "required positional argument" in str(error)
-        several = "; pass several inputs as a tuple of tensors" if missing else ""
+        remedy = next((said for words, said in _REMEDIES.items() if words in str(error)), "")
         raise ValueError(
-            f"the model does not run on {name} of shape {shapes}: {str(error).strip()}{several}"
+            f"the model does not run on {name} of shape {shapes}: {str(error).strip()}{remedy}"
         ) from error
     drawn = [put_back for state, now, put_back in states if not torch.equal(now(), state)]
     for put_back in drawn:
@@ -74,6 +73,13 @@ def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs, name: st
             "another one at each pass; call model.eval(), or fix the noise as an input"
         )
     return result
+
+
+_REMEDIES = {
+    "required positional argument": "; pass several inputs as a tuple of tensors, or by keyword",
+    "unexpected keyword argument": "; leave out what is no input of the model",
+    "same dtype": "; whole numbers that are features and no indices: convert them to floats",
+}
 
 
 State = tuple[Tensor, Callable[[], Tensor], Callable[[], None]]

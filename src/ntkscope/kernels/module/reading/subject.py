@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.reading.interface import Interface, outline
 from ntkscope.kernels.module.reading.modes import with_gradients
 
 Parameters = dict[str, Tensor]
@@ -44,13 +45,15 @@ class Runs(ABC):
 class Subject:
     """f(parameters, inputs) → (n, C), with copies of the parameters it was made with.
 
-    parameters: the ones that the kernel differentiates, by name. fixed: the others.
+    parameters: the ones that the kernel differentiates, by name. fixed: the others. interface: how
+    inputs go in and outputs come out.
     """
 
     title: str
     runs: Runs
     parameters: Parameters
     fixed: Parameters
+    interface: Interface = field(default_factory=Interface)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -91,19 +94,17 @@ class Subject:
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with torch.autocast(self.device.type, enabled=False):
-                raw = run(inputs)
+                raw = self.interface.pick(run(inputs))
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
         return self._checked(raw, len(inputs[0]))
 
     def _checked(self, raw: Any, n: int) -> Tensor:
         if not isinstance(raw, Tensor):
-            keys = f" with {sorted(map(str, raw))}" if isinstance(raw, Mapping) else ""
+            whose = "the model returns" if self.interface.output is None else "output picks"
             raise WrongOutputError(
-                f"the model returns a {type(raw).__name__}{keys}, and a kernel needs one tensor of "
-                "shape (samples, outputs); pass a function that picks it, e.g. lambda params, X: "
-                'torch.func.functional_call(model, params, (X,))["logits"] with '
-                "params=dict(model.named_parameters())"
+                f"{whose} {outline(raw)}, and a kernel needs one tensor of shape (samples, outputs); "
+                'name it, output="logits" or output=0, or pass a function that picks it'
             )
         if raw.ndim == 0 or raw.shape[0] != n:
             raise ValueError(

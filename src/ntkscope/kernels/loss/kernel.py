@@ -1,0 +1,172 @@
+"""The Gauss-Newton matrix of a loss, seen in function space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ntkscope._base import memory
+from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.loss.losses import AtOutputs
+from ntkscope.kernels.module.holding.rows import samples_of
+from ntkscope.kernels.module.holding.triangle import mirror
+from ntkscope.kernels.module.holding.weight_block import largest_ratio
+
+_ENTRIES = 1 << 16  # of the kernel of all pairs, read at a time for samples' own blocks
+
+
+class GaussNewtonKernel(Kernel):
+    """Rᵀ K R, where K is the NTK of all pairs of outputs and R_i R_iᵀ = ∇²_{f_i} L.
+
+    Its eigenvalues but for zeros are those of the Gauss-Newton matrix Jᵀ (∇²_f L) J = Σ_i J_iᵀ R_i R_iᵀ J_i
+    of the loss L, the Fisher information for the cross-entropy of a softmax (Schraudolph 2002; Martens,
+    JMLR 21, 2020, §9): with the symmetric root it is H^½ K H^½, and another root turns it by an orthogonal
+    matrix in each sample. Directions without curvature in any sample are left out: of a softmax one of C.
+
+    ``pairs``: K, (N·C, N·C). ``at``: the loss at the model's outputs. Of (N·r) rows, those of a sample
+    follow one another.
+    """
+
+    labels = ("sample", "direction")
+    covers = "Rᵀ K R of the held factors and of the Hessians as they are computed"
+
+    def __init__(self, pairs: Kernel, at: AtOutputs) -> None:
+        if not pairs.symmetric or len(pairs) != at.roots.shape[0] * at.roots.shape[1]:
+            raise ValueError(
+                f"the kernel of all pairs of outputs has {pairs.shape} entries, and the loss "
+                f"{at.roots.shape[0]} samples with {at.roots.shape[1]} outputs"
+            )
+        self.pairs, self.at = pairs, at
+        self.roots = at.roots.to(pairs.device, pairs.dtype)
+        self.name, self.near_kinks = pairs.name, pairs.near_kinks
+        self.n_parameters = pairs.n_parameters
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss."""
+        return self.at.title
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.roots.shape[0])
+
+    @property
+    def directions(self) -> int:
+        """r, the rows of one sample."""
+        return int(self.roots.shape[2])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows = self.n_samples * self.directions
+        return rows, rows
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pairs.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.pairs.device
+
+    @property
+    def symmetric(self) -> bool:
+        return True
+
+    @property
+    def semidefinite(self) -> bool:
+        return self.pairs.semidefinite
+
+    @property
+    def terms(self) -> Sequence[Kernel]:
+        if len(self.pairs.terms) == 1:
+            return (self,)
+        return tuple(GaussNewtonKernel(term, self.at) for term in self.pairs.terms)
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Kernel:
+        """The same of K in another precision or on another device."""
+        return GaussNewtonKernel(self.pairs.to(dtype, device), self.at)
+
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        (left, at_row), (right, at_col) = (
+            samples_of(place(i, len(self), self.device), self.directions) for i in (rows, cols)
+        )
+        numbers = torch.arange(self.n_samples, device=self.device)
+        made = self._between(numbers[left], numbers[right])
+        return made[at_row][:, at_col].contiguous()
+
+    def _between(self, left: Tensor, right: Tensor) -> Tensor:
+        C = self.roots.shape[1]
+        offsets = torch.arange(C, device=self.device)
+        rows, cols = ((s[:, None] * C + offsets).flatten() for s in (left, right))
+        return _turned(self.pairs.tile(rows, cols), self.roots[left], self.roots[right])
+
+    def _require_memory(self) -> None:
+        if self.device.type == "cpu":
+            memory.require(
+                self.nbytes_dense + 2 * self.pairs.nbytes_dense,
+                f"the Gauss-Newton matrix of {self.n_samples} samples", "use K @ v, or fewer samples",
+            )  # fmt: skip
+
+    def _fill(self, out: Tensor) -> None:
+        out.copy_(_turned(self.pairs.dense(), self.roots, self.roots))
+        mirror(out)
+
+    def matmul(self, V: Tensor) -> Tensor:
+        N, C, r = self.roots.shape
+        inner = self.roots @ V.reshape(N, r, -1)
+        product = self.pairs @ inner.reshape(N * C, -1)
+        return (self.roots.mT @ product.reshape(N, C, -1)).reshape(N * r, -1)
+
+    @cached_property
+    def sample_blocks(self) -> Float[Tensor, "N r r"]:
+        """R_iᵀ K_ii R_i: each sample's own."""
+        N, C, _ = self.roots.shape
+        step = max(1, int(_ENTRIES**0.5) // C)
+        found = []
+        for i in range(0, N, step):
+            n = min(step, N - i)
+            span = slice(i * C, (i + n) * C)
+            tile = self.pairs.tile(span, span).reshape(n, C, n, C)
+            own = torch.stack([tile[k, :, k] for k in range(n)])
+            roots = self.roots[i : i + n]
+            found.append(roots.mT @ own @ roots)
+        return torch.cat(found)
+
+    def _diagonal(self) -> Tensor:
+        return self.sample_blocks.diagonal(dim1=1, dim2=2).flatten().clone()
+
+    @cached_property
+    def _magnitudes(self) -> Tensor:
+        """w with |R|ᵀ |K| |R| ≤ w wᵀ: w_ia = Σ_c |R_ica| √K_ic,ic."""
+        N, C, _ = self.roots.shape
+        sizes = self.pairs.diagonal().clamp_min(0).sqrt().reshape(N, C)
+        return torch.einsum("nca,nc->na", self.roots.abs(), sizes).flatten()
+
+    def _rounding(self) -> float:
+        """Two products with sums of C terms."""
+        nu = (2 * self.roots.shape[1] + 2) * torch.finfo(self.dtype).eps / 2
+        return nu / (1 - nu)
+
+    def entry_error(self) -> float:
+        gamma = self.pairs.entry_error()
+        gamma += self._rounding() * (1 + gamma)
+        return largest_ratio(gamma * self._magnitudes.square(), self._diagonal()) * (1 + 1e-6)
+
+    def forming_error(self) -> float:
+        """‖R‖² ‖ΔK‖ and γ‖w‖², as |fl(RᵀKR) − RᵀKR| ≤ γ |R|ᵀ|K||R| entry by entry."""
+        size = float(torch.linalg.matrix_norm(self.roots, ord=2).max()) ** 2
+        own = self._rounding() * float(self._magnitudes.square().sum(dtype=torch.float64))
+        return (size * self.pairs.forming_error() + own) * (1 + 1e-6)
+
+
+def _turned(tile: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Rᵀ T R block by block: (n·C, m·C) → (n·r, m·r)."""
+    (n, C, r), m = left.shape, len(right)
+    half = (left.mT @ tile.reshape(n, C, m * C)).reshape(n * r, m, C)
+    return (half.transpose(0, 1) @ right).transpose(0, 1).reshape(n * r, m * r)

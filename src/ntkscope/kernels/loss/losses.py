@@ -1,0 +1,147 @@
+"""Losses as the kernel needs them: their value, and a root of the Hessian at each sample's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ntkscope._base.specs import unknown
+from ntkscope.kernels.loss.targets import class_targets, free_targets, real_targets
+
+LossLike = str | Callable[..., Any]
+NAMED = ("cross_entropy", "mse")
+
+
+@dataclass(frozen=True, eq=False)
+class AtOutputs:
+    """A loss at the outputs F of N samples, and its second-order part there.
+
+    value: L(F). roots: R with R_i R_iᵀ = ∇²_{f_i} L, (N, C, r); r is C less the directions in which no
+    sample's Hessian has any curvature. gradient: ∂L/∂F, (N, C).
+    """
+
+    title: str
+    value: float
+    roots: Float[Tensor, "N C r"]
+    gradient: Float[Tensor, "N C"]
+
+
+def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> AtOutputs:
+    """``loss`` at the outputs of a model on its samples.
+
+    ``"cross_entropy"`` (targets: classes, or probabilities) and ``"mse"`` are torch's, means over the
+    samples and over samples and outputs; a function of (outputs, targets) returns one number that is a
+    sum over the samples, weighted or not.
+
+    Raises ValueError for targets that do not fit, a loss that mixes samples or is not convex in the
+    outputs, TypeError for what is no loss.
+    """
+    if isinstance(loss, str):
+        if loss not in NAMED:
+            raise ValueError(unknown("loss", loss, NAMED) + ", or a function of (outputs, targets)")
+        flat = outputs.flatten(1)
+        return _cross_entropy(outputs, targets) if loss == NAMED[0] else _mse(flat, targets)
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(
+            f"loss must be {', '.join(map(repr, NAMED))} or a function of (outputs, targets) such as "
+            f"torch.nn.functional.huber_loss or torch.nn.CrossEntropyLoss(), got {loss!r}"
+        )
+    return _of_function(loss, outputs, free_targets(targets, outputs))
+
+
+def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
+    """R = (diag √p − p √pᵀ) Q/√N with Q ⟂ √p: R Rᵀ = (diag p − p pᵀ)/N, and no null direction."""
+    labels = class_targets(targets, outputs)
+    N = len(outputs)
+    p = torch.softmax(outputs, dim=1)
+    others = p @ (
+        1 - torch.eye(p.shape[1], dtype=p.dtype, device=p.device)
+    )  # 1 − p, no cancellation
+    u = p.sqrt()
+    full = -p[:, :, None] * u[:, None, :]
+    full.diagonal(dim1=1, dim2=2).copy_(u * others)
+    # a Householder reflection takes √p to the first unit vector: the other columns are Q's
+    turned = full[:, :, 1:] - full[:, :, :1] * (u[:, 1:] / (1 + u[:, :1]))[:, None, :]
+    value = F.cross_entropy(outputs, labels)
+    wanted = labels if labels.is_floating_point() else F.one_hot(labels, p.shape[1]).to(p)
+    return AtOutputs("cross-entropy", float(value), turned / N**0.5, (p - wanted) / N)
+
+
+def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
+    Y = real_targets(targets, outputs)
+    N, C = outputs.shape
+    root = (2.0 / (N * C)) ** 0.5 * torch.eye(C, dtype=outputs.dtype, device=outputs.device)
+    value = F.mse_loss(outputs, Y)
+    gradient = 2 * (outputs - Y) / (N * C)
+    return AtOutputs("MSE", float(value), root.expand(N, C, C), gradient)
+
+
+def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtOutputs:
+    title = getattr(loss, "__name__", type(loss).__name__)
+    with torch.enable_grad():
+        leaf = outputs.detach().clone().requires_grad_()
+        try:
+            value = loss(leaf, targets)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
+            raise ValueError(
+                f"{title} does not take outputs {tuple(outputs.shape)} with targets {shape}: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise ValueError(
+                f"{title} must return one number that depends on the outputs (reduction='mean' or "
+                "'sum')"
+            )
+        gradient = torch.autograd.grad(value.sum(), leaf, create_graph=True)[0].flatten(1)
+        blocks = _hessian_blocks(title, gradient, leaf)
+    return AtOutputs(title, float(value.detach()), _roots(title, blocks), gradient.detach())
+
+
+def _hessian_blocks(title: str, gradient: Tensor, leaf: Tensor) -> Tensor:
+    """∇²_{f_i} L of every sample, (N, C, C). Raises ValueError where samples' outputs interact."""
+    if not gradient.requires_grad:
+        raise ValueError(f"{title} is linear in the outputs: its Hessian is zero")
+    N, C = gradient.shape
+
+    def product(weights: Tensor) -> Tensor:
+        found = torch.autograd.grad(
+            (gradient * weights).sum(), leaf, retain_graph=True, allow_unused=True
+        )[0]
+        return torch.zeros_like(weights) if found is None else found.flatten(1)
+
+    eye = torch.eye(C, dtype=leaf.dtype, device=leaf.device)
+    blocks = torch.stack([product(e.expand(N, C)) for e in eye], dim=1)
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(N, C, generator=generator, dtype=torch.float64).to(leaf)
+    mixed = product(v) - torch.einsum("nc,ncd->nd", v, blocks)
+    scale = float(torch.linalg.matrix_norm(blocks).max()) * float(v.abs().max()) * C
+    if not float(mixed.abs().max()) <= 1e2 * torch.finfo(leaf.dtype).eps * scale:
+        raise ValueError(
+            f"{title} is no sum over the samples: an output's curvature depends on another sample's"
+        )
+    if scale == 0:
+        raise ValueError(f"{title} has no curvature at these outputs: its Hessian is zero")
+    return 0.5 * (blocks + blocks.mT)
+
+
+def _roots(title: str, blocks: Tensor) -> Tensor:
+    """V √E of H = V E Vᵀ, without the directions that are null in every sample."""
+    values, vectors = torch.linalg.eigh(blocks)
+    C = values.shape[1]
+    rounding = 8 * C * torch.finfo(values.dtype).eps * values.abs().amax(dim=1, keepdim=True)
+    if bool((values < -rounding).any()):
+        i = int((values + rounding).amin(dim=1).argmin())
+        raise ValueError(
+            f"{title} is not convex in the outputs: its Hessian at sample {i} has the eigenvalue "
+            f"{float(values[i, 0]):.3g}, and the Gauss-Newton matrix has no square root"
+        )
+    curved = int((values > rounding).sum(dim=1).max())
+    kept = values[:, C - curved :].clamp_min(0).sqrt()
+    return vectors[:, :, C - curved :] * kept[:, None, :]

@@ -1,0 +1,63 @@
+"""``gauss_newton_kernel``: a model, its data and the loss that it is trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ntkscope._base.samples import as_samples
+from ntkscope.kernels.empirical import prepare
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.loss.kernel import GaussNewtonKernel
+from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
+from ntkscope.kernels.module.reading.interface import Output
+from ntkscope.kernels.prepared import Options, Prepared
+
+
+def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
+    """The loss at a model's outputs on the samples that it was read on.
+
+    Raises ValueError without targets; what :func:`loss_at` raises.
+    """
+    if targets is None:
+        raise ValueError(
+            "targets are missing: give them by targets=, or samples that come with labels (a dataset "
+            "of pairs, a dict with labels)"
+        )
+    return loss_at(loss, prepared.outputs(), targets)
+
+
+def gauss_newton_kernel(
+    model: Any,
+    X: Any,
+    targets: Any = None,
+    *,
+    loss: LossLike = "cross_entropy",
+    params: Any = None,
+    max_memory: float | int | None = None,
+    chunk_size: int | None = None,
+    self_check: bool = True,
+    general: bool = False,
+    output: Output = None,
+) -> GaussNewtonKernel:
+    """The Gauss-Newton matrix of ``loss`` at ``model``, in function space.
+
+    Parameters
+    ----------
+    targets: the labels of X in its order; those that come with X where none are given.
+    loss: ``"cross_entropy"`` (mean over samples), ``"mse"`` (mean over samples and outputs), or a
+        function of (outputs, targets) that returns one number, a sum over the samples, convex in them.
+    X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
+
+    Returns
+    -------
+    GaussNewtonKernel: N·r rows, r = C − 1 for the cross-entropy, whose eigenvalues are those of
+    Jᵀ (∇²L) J but for zeros. Gradient descent on L, linearised, is stable below 2/λ_max.
+
+    Raises what :func:`empirical_ntk` raises, and ValueError for targets that do not fit the loss.
+    """
+    samples = as_samples(X)
+    options = Options(params, max_memory, chunk_size, self_check, general, output)
+    prepared = prepare(model, samples, options)
+    at = loss_of(prepared, loss, samples.targets if targets is None else targets)
+    pairs: Kernel = prepared.kernel("full")
+    return GaussNewtonKernel(pairs, at)
