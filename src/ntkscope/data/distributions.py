@@ -120,8 +120,6 @@ class _Box(Distribution):
 
     def __post_init__(self) -> None:
         _check_dim(self.dim)
-        if not isinstance(self.centered, bool):
-            raise ValueError(f"centered must be true or false, got {self.centered!r}")
 
     def mean(self) -> Float[Tensor, d]:
         import torch

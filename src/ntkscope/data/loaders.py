@@ -231,7 +231,7 @@ def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
 
 def _read_txt(path: Path, key: str) -> tuple[Any, Any]:
     _no_key(path, key)
-    return _open(path, lambda: np.loadtxt(path, ndmin=2)), None
+    return open_file(path, lambda: np.loadtxt(path, ndmin=2)), None
 
 
 def _read_parquet(path: Path, key: str) -> tuple[Any, Any]:

@@ -72,6 +72,10 @@ def distribution(spec: str | Spec, dim: int | None = None) -> Distribution:
     if parsed.positional:
         raise ValueError(f"write {parsed.name}:N=…,d=…, got {','.join(parsed.positional)!r}")
     options = {key: value for key, value in parsed.options.items() if key not in _DRAWING}
+    for key, value in options.items():
+        is_switch = key in parameters and isinstance(parameters[key].default, bool)
+        if is_switch and not isinstance(value, bool):
+            raise ValueError(f"data {parsed.name!r}: {key} is true or false, got {value!r}")
     given = options.pop("d", dim) if needs_dim else dim
     if needs_dim:
         if given is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ntkscope._base.records import Record
 from ntkscope.inspection.examined import Examined
-from ntkscope.inspection.spectrum import trace_error
+from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
 from ntkscope.kernels.loss.make import loss_of

@@ -51,6 +51,10 @@ def training(
             (smallest.lower, smallest.upper) if smallest else (0.0, min(mean, largest.upper))
         )
     )
+    if largest.value <= 0.0:  # a kernel of zeros: nothing moves, whatever the step
+        none: dict[str, tuple[float, float] | None] = {"1e+03": None, "1e+06": None}
+        rates = {"1/λ_max": none, "2/(λ_max + λ_min)": none}
+        return Training(*(math.inf, 0.0) * 4, rates)
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
     best = 2.0 / (largest.value + (max(0.0, smallest.value) if smallest else 0.0))
     shortest = down_to(2.0 / up_to(largest.upper + high))

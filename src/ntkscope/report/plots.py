@@ -119,9 +119,12 @@ def layers(record: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_yaxes(showgrid=False)
 
 
+_NOTHING = 1e-300  # a bound below it stands where 0 does
+
+
 def _span(rungs: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     """The value at which a bound of 0 stands, and log10 of the axis's ends."""
-    positive = [rung["value"] for rung in rungs if rung["value"] > 0]
+    positive = [rung["value"] for rung in rungs if rung["value"] > _NOTHING]
     floor = min(positive) / 10 if positive else 1e-16
     top = max([floor, *positive])
     return floor, math.log10(floor) - 0.3, math.log10(top) + 0.08 * math.log10(top / floor) + 0.5

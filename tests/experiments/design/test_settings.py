@@ -69,7 +69,7 @@ def test_ranges():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seeds": 0}, "at least 1"),
+        ({"seeds": 0}, "greater than or equal to 1"),
         ({"sedes": 3}, "did you mean 'seeds'"),
         ({"network": {"widths": ["d", 3, 1], "activaton": "relu"}}, "activation"),
         ({"measure": "lambda_mni"}, "did you mean 'lambda_min'"),

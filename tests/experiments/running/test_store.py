@@ -144,3 +144,26 @@ def test_a_full_disk_is_told_and_what_was_written_stays(tmp_path):
     _, kept, written = found.stdout.split("\n")[1].split()
     assert kept == written
     assert int(kept) > 20
+
+
+def test_a_changed_value_is_found(tmp_path):
+    with Store.open(tmp_path) as store:
+        store.insert([row("a", 1.5), row("b", 2.5)])
+    for column, value in (("results", '{"y": 1.25}'), ("seed", 3), ("seconds", 0.25)):
+        with sqlite3.connect(tmp_path / "trials.sqlite") as connection:
+            (old,) = connection.execute(f"SELECT {column} FROM trials WHERE key = 'a'").fetchone()
+            connection.execute(f"UPDATE trials SET {column} = ? WHERE key = 'a'", (value,))
+        with Store.read(tmp_path) as store, pytest.raises(StoreError, match="row a is not what"):
+            store.rows()
+        with sqlite3.connect(tmp_path / "trials.sqlite") as connection:
+            connection.execute(f"UPDATE trials SET {column} = ? WHERE key = 'a'", (old,))
+    with Store.read(tmp_path) as store:
+        assert len(store.rows()) == 2
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "writer.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        Store.open(tmp_path)
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -1,0 +1,105 @@
+"""Bad input on the command line: one readable line, exit code 2, nothing left behind."""
+
+import numpy as np
+import pytest
+import torch
+
+from ntkscope.cli.main import main
+from ntkscope.training.checkpoints import read, write
+
+DEAD = "4," + "8," * 199 + "1"
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return ended.value.code, said.out, said.err
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.save(tmp_path / "K.npy", np.eye(3))
+    np.save(tmp_path / "K[red].npy", np.eye(3))
+    np.save(tmp_path / "zeros.npy", np.zeros((5, 4)))
+    np.save(tmp_path / "tiny.npy", np.full((5, 4), 1e-310))
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "garbage.npz").write_bytes(b"PK\3\4 not an archive")
+    (tmp_path / "garbage.pt").write_bytes(bytes(range(256)))
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(7)\n")
+    (tmp_path / "exits_later.py").write_text("def build():\n    raise SystemExit(7)\n")
+    return tmp_path
+
+
+SAMPLES = "gaussian:N=6,d=4"
+WRONG = [
+    (["inspect", "--data", "gaussian:N=1000000000000,d=10", "--widths", "10,4,1"], "are free"),
+    (["inspect", "--data", SAMPLES, "--widths", "4,2000000000000,1"], "are free"),
+    (["memorize", "--data", SAMPLES, "--widths", "4,1000000000000,1"], "are free"),
+    (["memorize", "--data", SAMPLES, "--widths", "4,inf,1"], "infinite widths"),
+    (["hermite", "relu", "--order", "1000000"], "up to order 10000"),
+    (["eig", "{}/empty.npy"], "cannot read"),
+    (["eig", "{}/garbage.npz"], "cannot read"),
+    (["eig", "{}/garbage.pt"], "Python objects and not numbers alone"),
+    (["eig", "{}/objects.npy"], "Python objects and not numbers alone"),
+    (["eig", "{}/K.npy:x"], "takes no key"),
+    (["eig", "{}/missing.npy"], "no file"),
+    (["eig", "{}/K.npy", "--k", "0"], "--k must be at least 1"),
+    (["eig", "{}/K.npy", "--singular", "--k", "2"], "leave out --k"),
+    (["inspect", "--data", "cube:N=5,d=4,centered=maybe", "--widths", "4,8,1"], "true or false"),
+    (
+        ["predict", "--widths", "4,8,1", "--samples", "100", "--bias-std", "1e308"],
+        "range of float64",
+    ),
+    (["lipschitz", "--widths", "2,4,1", "--init", "1e308,1e308"], "range of float64"),
+    (["inspect", "--data", SAMPLES, "--model", "{}/exits.py:build"], "failed"),
+    (["inspect", "--data", SAMPLES, "--model", "{}/exits_later.py:build"], "failed when called"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda v: " ".join(v)[:60])
+def test_one_line_and_exit_code_two(arguments, words, files, capsys):
+    code, _, err = run(capsys, *(a.replace("{}", str(files)) for a in arguments))
+    assert code == 2
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert "allow_pickle" not in err
+    assert "weights_only" not in err
+
+
+@pytest.mark.parametrize("data", ["zeros.npy", "tiny.npy"])
+def test_kernels_of_zeros_have_a_report(data, files, capsys):
+    code, out, _ = run(
+        capsys, "inspect", "--data", files / data, "--widths", "4,5,1", "--out", files
+    )
+    assert code == 0
+    assert "below noise" in out or "cannot be told from zero" in out
+    assert (files / "report.html").exists()
+
+
+def test_dead_networks_have_a_report(capsys):
+    code, _, _ = run(capsys, "inspect", "--data", SAMPLES, "--widths", DEAD)
+    assert code == 0
+
+
+def test_names_are_not_taken_for_markup(files, capsys):
+    for command in (["eig"], ["inspect", "--widths", "3,5,1", "--data"]):
+        code, _, _ = run(capsys, *command, files / "K[red].npy")
+        assert code == 0
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found_or_changes_nothing(tmp_path):
+    path = tmp_path / "state.pt"
+    content = {"x": torch.arange(50, dtype=torch.float64), "step": 7}
+    write(path, content)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            found = read(path, "state")
+        except ValueError:
+            continue
+        assert torch.equal(found["x"], content["x"])
+        assert found["step"] == 7
