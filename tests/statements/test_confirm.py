@@ -1,6 +1,7 @@
 """Ball arithmetic against floating point: what is false is proved false, what is true is not."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -183,6 +184,10 @@ def test_what_has_no_ball_version_says_why():
     claim = next(
         c for c in find("nguyen2021.eq-27").check(Instance(ntk.Network([2, 3, 1]), X)).claims
     )
+    plain = Instance(ntk.Network([2, 3, 1]), X)
+    assert confirmer("nguyen2021.eq-27", claim.key) is not None
+    with pytest.raises(Unproved, match="no ball-arithmetic confirmer"):
+        confirm("nguyen2021.eq-27", plain, replace(claim, relation="="))
     biased = Instance(ntk.Network([2, 3, 1], bias_std=0.5), X)
     with pytest.raises(Unproved, match="no biases"):
         confirm("nguyen2021.eq-27", biased, claim)

@@ -100,3 +100,12 @@ def test_matrix_chernoff_with_its_constant():
     assert made.failure(n) == pytest.approx(best, rel=1e-9)
     assert made.failure(math.ceil(made.sufficient_width(0.01))) <= 0.01
     assert made.failure(math.floor(made.sufficient_width(0.01)) - 1) > 0.01
+
+
+def test_nothing_is_promised_where_no_truncation_keeps_half_of_lambda():
+    """λ̂ ≥ λ/2 is what makes n λ̂/2 the lemma's n λ/4; here the longest keeps a third."""
+    F = torch.eye(3, dtype=torch.float64)
+    longest = tail("relu", F).truncated(12.0 * tail("relu", F).width)
+    assert tail("relu", F, lam=1.5 * longest).sufficient_width(0.1) == math.inf
+    assert tail("relu", F, lam=1.5 * longest).failure(10**40) == 1.0
+    assert tail("relu", F, lam=2.5 * longest).sufficient_width(0.1) < math.inf
