@@ -121,7 +121,7 @@ def test_events_have_exact_intervals():
         (Q(4e-28, 1e-13), "Ω", Q(2.0), "below rounding"),  # a duplicated row
         # an upper bound on what is 0 asks for no constant
         (Q(0.0), "O", Q(2.0), "vacuous"),
-        (Q(-1.0, 0.5), "O", Q(2.0), "vacuous"),
+        (Q(-1.0, 0.5), "O", Q(2.0), "needs constant"),  # a difference: shown with its sign
         (Q(1e-17, 1e-15), "O", Q(2.0), "below rounding"),
         (Q(1e-15, 1e-17), "O", Q(2.0), "needs constant"),
         (Q(0.0, spread=0.1), "O", Q(2.0), "needs constant"),

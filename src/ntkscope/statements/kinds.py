@@ -304,8 +304,8 @@ class Constant:
 
 
 def _of_upper(measured: Quantity) -> ConstantOutcome:
-    """measured = O(·): a number that is 0 or less asks for no constant at all."""
-    if measured.value + measured.error + SIGMAS * measured.spread <= 0:
+    """measured = O(·): a number that is 0 asks for no constant at all."""
+    if measured == Quantity(0.0):
         return ConstantOutcome.VACUOUS
     if abs(measured.value) + SIGMAS * measured.spread <= measured.error:
         return ConstantOutcome.BELOW_ROUNDING
