@@ -85,10 +85,11 @@ def gaussian(model, seed):
 
 
 def distances(builder, width, draws):
-    found = []
+    found, limit = [], None
     for seed in range(draws):
         model, variances = gaussian(builder(width), 1000 * width + seed)
-        limit = ntk.limiting_ntk(model, images(), variances=variances)
+        if limit is None:  # the same for all draws
+            limit = ntk.limiting_ntk(model, images(), variances=variances)
         finite = ntk.empirical_ntk(model, images(), self_check=False).dense()
         found.append(float((finite - limit).norm() / limit.norm()))
     return math.sqrt(np.mean(np.square(found)))
@@ -103,7 +104,7 @@ def exponent(builder, widths, draws):
 # the exponent by √2/(√(2d) ln r): 0.08 at d = 16, r = 8, of which three are allowed
 @pytest.mark.parametrize("name", ["global pool", "residual"])
 def test_exponent(name):
-    assert abs(exponent(BUILDERS[name], (12, 96), 16) + 0.5) < 0.27
+    assert abs(exponent(BUILDERS[name], (8, 64), 16) + 0.5) < 0.27
 
 
 @pytest.mark.slow

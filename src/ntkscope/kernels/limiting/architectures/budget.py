@@ -14,7 +14,7 @@ _HELD = 6  # covariances at once: D and T of an operation's inputs and outputs, 
 
 @dataclass(frozen=True)
 class Budget:
-    """rows, cols: samples along the sides of a tile, wide since columns are contiguous. entries: pairs of positions of the largest node."""
+    """rows, cols: samples along the sides of a tile. entries: pairs of positions of the largest node."""
 
     rows: int
     cols: int
@@ -33,8 +33,7 @@ def budget_of(graph: Graph) -> Budget:
             largest = max(largest, sizes)
             if i == node.index:
                 passes += sizes * node.operation.passes
-    side = (_ENTRIES / largest) ** 0.5
-    rows, cols = (max(1, min(_LARGEST, int(n))) for n in (side / 2, side * 2))
+    rows = cols = max(1, min(_LARGEST, int((_ENTRIES / largest) ** 0.5)))
     nbytes = 8 * largest * rows * cols * _HELD
     memory.require(
         nbytes, f"a tile of {rows}×{cols} samples with {largest} pairs of positions",

@@ -81,9 +81,9 @@ class Entry(Operation):
         """Sums of squared differences are relatively exact, a product's error is at most 1/NEAR of it."""
         del inputs, before, seen
         if self.tokens:
-            return Error(0.0, 0.0, 0.0)
+            return Error(0.0, 0.0, 0.0, 0.0)
         growth = 1.0 if self.channels <= _DIRECT else 1.0 / NEAR
-        return Error(growth * (self.channels + 6) * U, 0.0, 0.0)
+        return Error(growth * (self.channels + 6) * U, 0.0, 0.0, 0.0)
 
     def describe(self) -> str:
         return "tokens" if self.tokens else "data"

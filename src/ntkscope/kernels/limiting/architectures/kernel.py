@@ -249,6 +249,7 @@ class ArchitectureKernel(Kernel):
             for right in _spans(M, self.budget.cols)
             if not (self.symmetric and right[1] <= left[0])
         ]
+        memory.keep_freed()
         workers = min(torch.get_num_threads(), len(jobs))
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for _ in pool.map(lambda job: use(*job), jobs):

@@ -37,17 +37,20 @@ U = 2.0**-53
 class Error(NamedTuple):
     """Bounds on a state's errors.
 
-    relative: of D, relative to D. absolute: of D on top, relative to √(VV′). tangent: of T,
-    relative to √(T_ii T_jj), as :mod:`ntkscope.kernels.limiting.error` has it.
+    relative: of D, relative to D. absolute: of D on top, relative to √(VV′). angle: of D on top,
+    relative to θ√(VV′), cos θ = ρ; a sum over positions, weights of their own each, keeps it by the
+    Cauchy-Schwarz inequality. tangent: of T, relative to √(T_ii T_jj), as
+    :mod:`ntkscope.kernels.limiting.error` has it.
     """
 
     relative: float
     absolute: float
+    angle: float
     tangent: float
 
     def of_covariance(self, spread: float) -> float:
         """Of S = ½(V + V′) − D and of 1 − ρ, relative to √(VV′)."""
-        return (self.relative + 6 * U) * (spread + 1.0) + self.absolute
+        return (self.relative + 6 * U) * (spread + 1.0) + self.absolute + math.pi * self.angle
 
 
 class Seen(NamedTuple):
@@ -94,7 +97,7 @@ class Operation(ABC):
         """The output's errors from the inputs'; as it stands, of a few roundings."""
         del before, seen
         worst = [max(values) for values in zip(*inputs, strict=True)]
-        return Error(worst[0] + 8 * U, worst[1], worst[2] + 8 * U)
+        return Error(worst[0] + 8 * U, worst[1], worst[2], worst[3] + 8 * U)
 
     def describe(self) -> str:
         """One line for a plan."""

@@ -7,9 +7,11 @@ n = m = 1. Variances have the shape (*P, N), N the samples of their side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -102,6 +104,13 @@ def same_positions(x: Tensor, k: int) -> Tensor:
 def dims(axis: int, k: int, pairs: bool) -> tuple[int, ...]:
     """The dimensions of a covariance that position axis ``axis`` of k has."""
     return (axis, k + 1 + axis) if pairs else (axis,)
+
+
+def along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
+    """``matrix`` (out, in) applied along one axis."""
+    shape = x.shape
+    made = torch.matmul(matrix, x.reshape(math.prod(shape[:axis]), shape[axis], -1))
+    return made.reshape(*shape[:axis], len(matrix), *shape[axis + 1 :])
 
 
 def window_sum(

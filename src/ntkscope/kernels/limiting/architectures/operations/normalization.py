@@ -77,7 +77,7 @@ class Normalization(Operation):
         (e,) = inputs
         absolute = e.absolute + 8 * U * (seen.spread + 1.0)
         own = e.of_covariance(before[0].spread) + 8 * U * (seen.spread + 1.0)
-        return Error(e.relative + 8 * U, absolute, max(e.tangent + 8 * U, own))
+        return Error(e.relative + 8 * U, absolute, e.angle, max(e.tangent + 8 * U, own))
 
     @property
     def passes(self) -> float:

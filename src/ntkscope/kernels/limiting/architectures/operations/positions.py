@@ -78,6 +78,7 @@ class Pooling(Operation):
         return Error(
             0.0,
             grown * (e.of_covariance(before[0].spread) + rounding),
+            0.0,
             grown * (e.tangent + rounding),
         )
 

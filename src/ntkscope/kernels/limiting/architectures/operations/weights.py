@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Law, Layout
 from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State, U
-from ntkscope.kernels.limiting.architectures.pairs import Pairing, dims, window_sum
+from ntkscope.kernels.limiting.architectures.pairs import Pairing, along, dims, window_sum
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 
 
@@ -35,6 +36,14 @@ class Window:
     @property
     def padded(self) -> bool:
         return self.before > 0 or self.after > 0
+
+    @lru_cache(maxsize=64)  # noqa: B019, windows are values
+    def matrix(self, length: int) -> Tensor:
+        """The sums over the window along an axis of ``length`` positions, (out, in)."""
+        unit = torch.eye(length, dtype=torch.float64)
+        return window_sum(
+            unit, (0,), self.size, self.stride, self.before, self.after, self.dilation
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +102,11 @@ class Weights(Operation):
         if self.flattens:
             return x.sum(tuple(range(k))) if k else x
         for w in self.windows:
-            x = window_sum(
-                x, dims(w.axis, k, pairs), w.size, w.stride, w.before, w.after, w.dilation
-            )
+            if pairs:
+                where = dims(w.axis, k, pairs)
+                x = window_sum(x, where, w.size, w.stride, w.before, w.after, w.dilation)
+            else:
+                x = along(w.matrix(x.shape[w.axis]), x, w.axis)
         return x
 
     def _border(self, V: Tensor, at: Pairing, left: bool = True) -> Tensor:
@@ -133,8 +144,8 @@ class Weights(Operation):
         (e,) = inputs
         terms = math.prod(w.size for w in self.windows) + (self.positions if self.flattens else 0)
         rounding = (terms + 8) * U
-        own = Error(e.relative + rounding, e.absolute, 0.0).of_covariance(before[0].spread)
-        return Error(e.relative + rounding, e.absolute, max(e.tangent, own) + rounding)
+        own = Error(e.relative + rounding, e.absolute, e.angle, 0.0).of_covariance(before[0].spread)
+        return Error(e.relative + rounding, e.absolute, e.angle, max(e.tangent, own) + rounding)
 
     def describe(self) -> str:
         window = "×".join(str(w.size) for w in self.windows)
