@@ -155,10 +155,20 @@ class Conformance:
                 named = case.kernel.term(term.name).dense()
                 assert torch.equal(named, case.kernel.term(first).dense())
                 assert first == place, "names are unique"
+        if all(term.name for term in terms):
+            ends = {terms[0].name, terms[-1].name}
+            group = case.kernel.group(*ends)
+            assert {t.name for t in group.terms} == ends
+            expected = sum(case.kernel.term(name).dense() for name in ends)
+            scale = float(case.scale.max())
+            assert float((group.dense() - expected).abs().max()) <= 4 * len(terms) * EPS * scale
+            assert case.kernel.group("*") is case.kernel
         with pytest.raises(IndexError):
             case.kernel.term(len(terms))
         with pytest.raises(ValueError, match="no term"):
             case.kernel.term("no such term")
+        with pytest.raises(ValueError, match="no such term"):
+            case.kernel.group("no such term")
 
     def test_the_error_is_a_bound_and_small(self, case):
         assert 0 <= case.kernel.entry_error() < 1e-10

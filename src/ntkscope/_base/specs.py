@@ -7,6 +7,7 @@ line and in settings files, so that a reader learns the form once.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -68,6 +69,21 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {str(name)!r}; {hint}known: {', '.join(names)}"
+
+
+def matching(kind: str, pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a shell pattern matches: whole ones, or else what follows one of their dots.
+
+    ``lora_*`` finds ``layers.0.query.lora_A`` and ``head.*`` not ``model.head.weight`` where there is a
+    ``head.weight``. Raises ValueError where it matches none.
+    """
+    names = list(names)
+    hits = fnmatch.filter(names, pattern)
+    if not hits:
+        hits = [n for n in names if fnmatch.fnmatchcase(n, f"*.{pattern}")]
+    if not hits:
+        raise ValueError(unknown(kind, pattern, names))
+    return hits
 
 
 def reject_unknown_options(kind: str, spec: Spec, known: Iterable[str]) -> None:

@@ -294,6 +294,9 @@ class HadamardKernel(Factored):
     def term(self, which: int | str) -> HadamardKernel:
         return self._with([self.terms[self._place_of(which)]])
 
+    def _of_terms(self, places: Sequence[int]) -> HadamardKernel:
+        return self._with([self.terms[i] for i in places])
+
     @property
     def T(self) -> HadamardKernel:
         return self._with([t.T for t in self.terms])

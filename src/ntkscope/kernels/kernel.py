@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_dtype
+from ntkscope._base.specs import matching
 
 Index = slice | Sequence[int] | Tensor
 
@@ -205,6 +206,32 @@ class Kernel(ABC):
         """One summand by its place or name: Bombari's K_{L-2} is term L−2 of a network's NTK."""
         return self.terms[self._place_of(which)]
 
+    def group(self, *patterns: str) -> Kernel:
+        """The sum of the terms whose names match: ``K.group("lora_*", "head.*")``.
+
+        A pattern that matches no whole name is held against what follows the dots of a name.
+
+        Raises
+        ------
+        ValueError
+            For no pattern, or one that matches no term.
+        """
+        names = [term.name for term in self.terms]
+        if not patterns:
+            raise ValueError(f"group needs a pattern of names; there are {', '.join(names)}")
+        hits = {name for p in patterns for name in matching("term", p, names)}
+        places = [i for i, name in enumerate(names) if name in hits]
+        if len(places) == len(names):
+            return self
+        return self.term(places[0]) if len(places) == 1 else self._of_terms(places)
+
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        """The sum of some of the terms."""
+        names = ", ".join(self.terms[i].name for i in places)
+        raise TypeError(
+            f"{type(self).__name__} does not say what {names} add up to; use SummedKernel of the terms"
+        )
+
     def _place_of(self, which: int | str) -> int:
         if isinstance(which, str):
             names = [t.name for t in self.terms]
@@ -309,6 +336,9 @@ class Transposed(_View):
             return (self,)
         return tuple(t.T for t in self._kernel.terms)
 
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return self._kernel._of_terms(places).T
+
     @property
     def T(self) -> Kernel:
         return self._kernel
@@ -338,6 +368,9 @@ class Converted(_View):
         if len(self._kernel.terms) == 1:
             return (self,)
         return tuple(t.to(self._dtype, self._device) for t in self._kernel.terms)
+
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return self._kernel._of_terms(places).to(self._dtype, self._device)
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return tensor.to(dtype=self._dtype, device=self._device)

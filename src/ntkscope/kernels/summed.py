@@ -40,6 +40,9 @@ class SummedKernel(Kernel):
     def terms(self) -> Sequence[Kernel]:
         return self._terms
 
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return SummedKernel([self._terms[i] for i in places], covers=self.covers)
+
     @property
     def shape(self) -> tuple[int, int]:
         return self._terms[0].shape

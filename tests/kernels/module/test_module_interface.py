@@ -199,3 +199,35 @@ def test_on_the_command_line(tmp_path, capsys):
     assert (code, "--center" in text.err) == (2, True)
     code, text = run("--data", str(tmp_path / "tokens.npz:ids"), "--output", "logits")
     assert (code, "did you mean" in text.err or "input_ids" in text.err) == (2, True)
+
+
+class Adapted(nn.Module):
+    """A linear layer with a low-rank pair beside it, as LoRA adds."""
+
+    def __init__(self, d, out, rank=2):
+        super().__init__()
+        self.base = nn.Linear(d, out)
+        self.lora_A = nn.Parameter(torch.randn(rank, d))
+        self.lora_B = nn.Parameter(torch.randn(out, rank))
+
+    def forward(self, x):
+        return self.base(x) + x @ self.lora_A.T @ self.lora_B.T
+
+
+@pytest.mark.parametrize("general", [False, True])
+def test_groups_of_parameters_from_one_kernel(general):
+    torch.manual_seed(0)
+    model = nn.Sequential(Adapted(4, 6), nn.Tanh(), Adapted(6, 2)).double()
+    X = torch.randn(5, 4, dtype=torch.float64)
+    K = ntk.empirical_ntk(model, X, general=general)
+    lora = K.group("lora_*")
+    assert [t.name for t in lora.terms] == ["0.lora_A", "0.lora_B", "2.lora_A", "2.lora_B"]
+    alone = ntk.empirical_ntk(model, X, params="*lora_*")
+    assert close(lora.dense(), alone.dense())
+    assert close(lora @ torch.ones(5, dtype=torch.float64), alone.dense().sum(1))
+    assert close(ntk.empirical_ntk(model, X, params="lora_*").dense(), alone.dense())
+    assert close((lora.dense() + K.group("0.base.*", "2.base.*").dense()), K.dense())
+    with pytest.raises(ValueError, match="unknown term 'lorra_"):
+        K.group("lorra_*")
+    with pytest.raises(ValueError, match="needs a pattern"):
+        K.group()

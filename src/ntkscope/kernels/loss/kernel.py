@@ -86,6 +86,9 @@ class GaussNewtonKernel(Kernel):
             return (self,)
         return tuple(GaussNewtonKernel(term, self.at) for term in self.pairs.terms)
 
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return GaussNewtonKernel(self.pairs._of_terms(places), self.at)
+
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Kernel:

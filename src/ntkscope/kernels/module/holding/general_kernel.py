@@ -64,6 +64,9 @@ class GeneralKernel(Kernel):
             return (self,)
         return tuple(self._with(self.source, [name]) for name in self.names)
 
+    def _of_terms(self, places: Sequence[int]) -> GeneralKernel:
+        return self._with(self.source, [self.names[i] for i in places])
+
     def _with(self, source: General, names: Sequence[str]) -> GeneralKernel:
         return GeneralKernel(source, names, self._chunk, self.dtype, self.device)
 

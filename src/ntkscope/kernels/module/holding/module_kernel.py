@@ -97,6 +97,19 @@ class ModuleKernel(Kernel):
         term = self.terms[self._place_of(which)]
         return self._with([as_part(term)], [term.name])
 
+    def _of_terms(self, places: Sequence[int]) -> ModuleKernel:
+        """The general ones among them are made in common passes, as in the whole."""
+        terms = [self.terms[i] for i in places]
+        gram = [term for term in terms if isinstance(term, Term)]
+        parts: list[Part] = [HadamardKernel(gram)] if gram else []
+        parts += [term for term in terms if isinstance(term, WeightBlock)]
+        general = {term.name for term in terms if isinstance(term, GeneralKernel)}
+        for part in self.parts:
+            if isinstance(part, GeneralKernel):
+                own = [i for i, name in enumerate(part.names) if name in general]
+                parts += [part._of_terms(own)] if own else []
+        return self._with(parts, [term.name for term in terms])
+
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> ModuleKernel:

@@ -62,6 +62,9 @@ class LazyKernel(Kernel):
             return (self,)
         return tuple(self._of([name]) for name in self.names)
 
+    def _of_terms(self, places: Sequence[int]) -> LazyKernel:
+        return self._of([self.names[i] for i in places])
+
     def _of(self, names: Sequence[str]) -> LazyKernel:
         return LazyKernel(self._recipe, self._rows, self._cols, names)
 

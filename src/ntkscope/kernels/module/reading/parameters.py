@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ntkscope._base.inputs import FLOATS
-from ntkscope._base.specs import unknown
+from ntkscope._base.specs import matching
 
 
 def choose(everything: Mapping[str, nn.Parameter], params: Any) -> list[str]:
@@ -33,9 +32,7 @@ def choose(everything: Mapping[str, nn.Parameter], params: Any) -> list[str]:
         raise ValueError(EMPTY)
     chosen: set[str] = set()
     for pattern in patterns:
-        hits = fnmatch.filter(everything, pattern)
-        if not hits:
-            raise ValueError(unknown("parameter", pattern, everything))
+        hits = matching("parameter", pattern, everything)
         if not set(hits) & set(trainable):
             raise ValueError(
                 f"{pattern!r} matches frozen parameters only ({hits[0]}); set requires_grad first"
