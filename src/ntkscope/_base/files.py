@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -34,3 +34,13 @@ def whole(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def save_figure(figure: Any, path: str | Path) -> None:
+    """A matplotlib figure at 150 dots an inch, as the ending of ``path`` says, whole or not at all.
+
+    Raises ValueError for an ending that matplotlib does not write, OSError.
+    """
+    kind = Path(path).suffix.removeprefix(".")
+    with whole(path) as file:
+        figure.savefig(file, format=kind or None, dpi=150)

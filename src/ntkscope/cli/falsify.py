@@ -44,5 +44,4 @@ def run(
     for result in found:
         typer.echo(str(result))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(files.to_json([f.to_dict() for f in found]))
+        files.write_all(out.parent, {out.name: files.to_json([f.to_dict() for f in found])})

@@ -29,7 +29,7 @@ def run(about: LipschitzOptions, json: options.Json = False) -> None:
     """Enclose the Lipschitz constant of each pre-activation map g_k: exact where its linear pieces
     can be visited, otherwise the largest Jacobian met and the least of three upper bounds."""
     from ntkscope.lipschitz import lipschitz_interval
-    from ntkscope.report.files import to_json
+    from ntkscope.report.files import to_json, write_all
 
     network, start = about.network(), about.start
     model = network.sample(about.seed)
@@ -43,8 +43,7 @@ def run(about: LipschitzOptions, json: options.Json = False) -> None:
     }
     if about.out is not None:
         with options.writing(about.out):
-            about.out.parent.mkdir(parents=True, exist_ok=True)
-            about.out.write_text(to_json(record))
+            write_all(about.out.parent, {about.out.name: to_json(record)})
     if json:
         typer.echo(to_json(record), nl=False)
     else:

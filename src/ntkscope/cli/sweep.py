@@ -141,6 +141,7 @@ def _finish(sweep: Sweep, folder: Path) -> None:
 
 
 def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
+    from ntkscope._base.files import save_figure
     from ntkscope.experiments.reading import drawing
 
     if target.suffix not in (".png", ".pdf"):
@@ -153,4 +154,4 @@ def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
     if wanted.log:
         axes[0].set_xscale("log")
         axes[0].set_yscale("log")
-    figure.savefig(target, dpi=150)
+    save_figure(figure, target)

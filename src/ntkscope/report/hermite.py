@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ntkscope._base.extras import needs
+from ntkscope._base.files import save_figure
 from ntkscope.report.canvas import make_axes
 from ntkscope.report.numbers import number
 from ntkscope.report.palette import BLUE, PALETTE
@@ -60,5 +61,5 @@ def figure(record: Mapping[str, Any], path: str | Path) -> Path:
                    ha="center", color="0.4", fontsize=8)  # fmt: skip
     right.legend(fontsize=8, frameon=False)
     drawing.suptitle(f"{record['activation']}, variance {number(record['variance'])}", fontsize=11)
-    drawing.savefig(path, dpi=150)
+    save_figure(drawing, path)
     return Path(path)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope._base.extras import needs
+from ntkscope._base.files import save_figure
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
@@ -168,5 +169,5 @@ class Tracker:
         drift.plot(steps, self.column("drift"), "o-", color="#009E73")
         drift.set(xlabel="step", ylabel="‖K_t − K_0‖ / ‖K_0‖ (Frobenius)")
         if path is not None:
-            figure.savefig(path, dpi=150)
+            save_figure(figure, path)
         return figure

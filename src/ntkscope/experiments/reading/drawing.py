@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkscope._base.files import save_figure
 from ntkscope.experiments.reading.table import Table
 from ntkscope.report.canvas import make_axes as make_axes
 from ntkscope.report.palette import PALETTE as COLOURS
@@ -18,8 +19,8 @@ __all__ = ["COLOURS", "curve", "curves", "grouped", "heat_map", "make_axes", "sa
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
     """NAME.png (150 dots an inch) and NAME.pdf."""
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1])
+    for path in paths:
+        save_figure(figure, path)
     return paths
 
 

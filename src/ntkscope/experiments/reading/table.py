@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ntkscope._base.extras import needs
+from ntkscope._base.files import whole
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
@@ -68,7 +69,8 @@ class Table:
     def save(self, path: Path) -> None:
         """Write .csv or .parquet. Raises ValueError for another ending, ImportError without pyarrow."""
         if path.suffix == ".csv":
-            path.write_text(self.to_csv())
+            with whole(path) as file:
+                file.write(self.to_csv().encode())
         elif path.suffix == ".parquet":
             _save_parquet(self, path)
         else:
@@ -123,4 +125,5 @@ def _save_parquet(table: Table, path: Path) -> None:
     columns = {
         name: pa.array([record.get(name) for record in table.records]) for name in table.columns
     }
-    pq.write_table(pa.table(columns), path)
+    with whole(path) as file:
+        pq.write_table(pa.table(columns), file)
