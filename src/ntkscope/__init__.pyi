@@ -38,6 +38,11 @@ from ntkscope.kernels.module.making.kernel_plan import (
     plan_kernel as plan_kernel,
 )
 from ntkscope.kernels.module.making.invariant import SelfCheckError as SelfCheckError
+from ntkscope.kernels.stored import (
+    StoredKernel as StoredKernel,
+    load_kernel as load_kernel,
+    save_kernel as save_kernel,
+)
 from ntkscope.lipschitz import (
     LipschitzInterval as LipschitzInterval,
     lipschitz_interval as lipschitz_interval,

@@ -8,9 +8,14 @@ from ntkscope._base.files import save_figure, whole
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(b"old")
-    with pytest.raises(OSError, match="no room"), whole(path) as file:
-        file.write(b"half")
-        raise OSError("no room")
+
+    def write():
+        with whole(path) as file:
+            file.write(b"half")
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

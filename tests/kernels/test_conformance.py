@@ -1,8 +1,10 @@
 """Every kind of kernel against the one contract."""
 
 import math
+import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,10 +217,16 @@ def _operator():
     return Case.symmetric(OperatorKernel(lambda V: (F @ F.T) @ V, N), F @ F.T)
 
 
+def _stored():
+    case = _matrix()
+    folder = Path(tempfile.mkdtemp()) / "k.zarr"
+    return replace(case, kernel=ntk.save_kernel(case.kernel, folder, tile=16))
+
+
 MAKERS = [
     _mlp, _mlp_cross, _one_term, _module, _module_mixed, _module_cross, _module_full,
     _module_general, _one_block, _lazy, _lazy_cross, _limit, _limit_cross, _limit_of_a_series, _summed,
-    _matrix, _matrix_cross, _own, _own_cross, _operator, _gauss_newton,
+    _matrix, _matrix_cross, _own, _own_cross, _operator, _gauss_newton, _stored,
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def run(
     file: Annotated[
         str,
-        typer.Argument(help="A square symmetric matrix: K.npy, K.npz:K, K.csv, K.txt or K.pt:K."),
+        typer.Argument(
+            help="A square symmetric matrix: K.npy, K.npz:K, K.csv, K.txt or K.pt:K; "
+            "or a folder that `ntkscope kernel` wrote."
+        ),
     ],
     k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.")] = 1,
     singular: Annotated[
@@ -30,11 +34,12 @@ def run(
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok."""
     from ntkscope.data.loaders import load_array
+    from ntkscope.kernels.stored import load_kernel
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
     _check_options(k, singular, k > 1 or condition or plan or density or method != "auto")
-    matrix = load_array(file)
+    matrix = load_kernel(file) if Path(file).is_dir() else load_array(file)
     if plan:
         typer.echo(plan_of(matrix, certify=certify, method=method))
         return

@@ -19,6 +19,7 @@ with needs("cli"):
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
     "limit": ("ntkscope.cli.limit", "The infinite-width kernel of a model, written to a file."),
+    "kernel": ("ntkscope.cli.kernel", "Write a kernel to a folder, tile by tile; resumes."),
     "floor": ("ntkscope.cli.floor", "Proved bounds on λ_min of a limiting kernel at any N."),
     "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),

@@ -1,0 +1,71 @@
+"""``ntkscope kernel``: a kernel written to a folder, tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ntkscope.cli import options
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelOptions(options.Problem):
+    """A network by its widths (infinite ones too) or a model of one's own, on data."""
+
+    widths: options.MaybeWidths = None  # type: ignore[assignment]  # needed only without a model
+    model: Annotated[
+        str | None,
+        typer.Option(help="Your own model in place of --widths: file.py:build. Runs that code."),
+    ] = None
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights: .pt (state_dict, never code) or .safetensors.")
+    ] = None
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
+    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.")] = 1024
+    out: Annotated[str, typer.Option(help="The folder, such as k.zarr.")]
+
+
+def run(about: KernelOptions, json: options.Json = False) -> None:
+    """Write the kernel to a folder that every command and function reads tile by tile.
+
+    Interrupted at any moment, the same command goes on where it was.
+    """
+    from ntkscope.kernels.stored import save_kernel
+    from ntkscope.report.files import to_json
+    from ntkscope.report.terminal import ProgressBar
+
+    K = _kernel(about)
+    with options.writing(about.out), ProgressBar() as bar:
+        kept = save_kernel(
+            K, about.out, tile=about.tile, progress=lambda done: bar("tiles written", done)
+        )
+    if json:
+        record = {"path": about.out, "shape": kept.shape, "entry_error": kept.entry_error()}
+        typer.echo(to_json(record), nl=False)
+    else:
+        typer.echo(f"{kept}; λ_min: ntkscope eig {Path(about.out)}")
+
+
+app = options.command(run)
+
+
+def _kernel(about: KernelOptions) -> Any:
+    from ntkscope._base.inputs import as_dtype
+    from ntkscope.kernels.empirical import empirical_ntk
+    from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
+
+    dtype, X = as_dtype(about.dtype), about.dataset().X
+    if (about.model is None) == (about.widths is None):
+        raise ValueError("give a network by --widths or a model by --model, one of them")
+    if about.model is not None:
+        from ntkscope.cli.models import load_model
+
+        model = load_model(about.model, about.checkpoint, dtype=dtype, seed=about.seed)
+        return empirical_ntk(model, X.to(dtype))
+    net = about.network()
+    if not net.finite:
+        return limiting_kernel(net, X).to(dtype)
+    return empirical_ntk(net.sample(about.seed, dtype), X.to(dtype))
