@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,6 +60,12 @@ Q = Quantity
         (Q(0.0558), "=", Q(0.0548, spread=0.033), "open"),
         (Q(0.0558), "≥", Q(0.0548, spread=0.033), "open"),
         (Q(0.0558), "=", Q(0.0548, spread=0.0033), "holds"),
+        # errors that are no numbers decide nothing, and one that just reaches leaves nothing
+        (Q(1.0, spread=math.nan), "≤", Q(2.0), "open"),
+        (Q(1.0, error=math.nan), "≤", Q(2.0), "open"),
+        (Q(0.5, error=0.5), "=", Q(0.5), "below rounding"),
+        (Q(5.0), "≥", Q(1e-15, error=1e-15), "below rounding"),
+        (Q(1.5), "=", Q(1.5, spread=0.25), "open"),
     ],
 )
 def test_a_claim_holds_only_where_it_could_have_failed(left, relation, right, outcome):
@@ -76,6 +83,7 @@ def test_a_residual_is_judged_by_the_size_of_what_it_compares():
 def test_a_left_side_that_may_be_negative_makes_a_lower_bound_of_zero_mean_something():
     loewner = Claim("λ_min(A − B) ≥ 0", Q(0.5, 1e-15), "≥", Q(0.0), nonnegative=False)
     assert loewner.outcome is ClaimOutcome.HOLDS
+    assert replace(loewner, right=Q(-math.inf)).outcome is ClaimOutcome.VACUOUS
     refuted = Claim("λ_min(A − B) ≥ 0", Q(-0.5, 1e-15), "≥", Q(0.0))
     assert refuted.outcome is ClaimOutcome.VIOLATED
 
@@ -99,8 +107,29 @@ def test_the_clopper_pearson_interval_decides_events(successes, trials, promised
     assert Event("", successes, trials, promised).outcome == EventOutcome(outcome)
 
 
+def test_an_interval_that_ends_at_the_promise_reaches_it():
+    low, high = Event("", 5, 10).interval
+    assert Event("", 5, 10, low).outcome is EventOutcome.REACHED
+    assert Event("", 5, 10, high).outcome is EventOutcome.OPEN
+
+
+def test_findings_are_written_in_values_that_json_has():
+    claim = Claim("c", Q(math.inf), "≤", Q(-math.inf, math.nan), concludes=True)
+    record = claim.to_dict()
+    assert [record[key] for key in ("left", "right", "allowance", "kind")] == [
+        "inf", "-inf", "nan", "conclusion",
+    ]  # fmt: skip
+    assert Claim("c", Q(1.0), "≤", Q(2.0)).to_dict()["kind"] == "step"
+    kinds = [
+        Constant("c", Q(1.0), "Ω", Q(2.0), concludes=c).to_dict()["kind"] for c in (False, True)
+    ]
+    assert kinds == ["step", "conclusion"]
+    json.dumps([record, Event("e", 5, 10, math.nan).to_dict()], allow_nan=False)
+
+
 def test_events_have_exact_intervals():
     assert Event("", 0, 10).interval[0] == 0.0
+    assert Event("", 10, 10).interval[1] == 1.0
     # Clopper-Pearson at k = n: the lower end solves pⁿ = 0.005
     assert Event("", 10, 10).interval[0] == pytest.approx(0.005 ** (1 / 10))
     assert Event("", 6, 6).interval[0] == pytest.approx(0.4135, abs=1e-3)
