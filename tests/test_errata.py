@@ -41,7 +41,7 @@ QUICK = {
     f"bombari2022.assumption-2.2 --data binary:N=8,d=1024 --widths 1024,2,1 {BOMBARI}": [
         "outcome: does not apply: not met: Assumption 2.2", "| 3.875 ±", "| 0.5948 ±",
     ],
-    f"bombari2022.theorem-3.1 --data gaussian:N=60,d=40 --widths 40,36,32,1 --activation tanh "
+    "bombari2022.theorem-3.1 --data gaussian:N=60,d=40 --widths 40,36,32,1 --activation tanh "
     "--init he": [
         "outcome: does not apply: not met: W_l ~ N(0, β²/n_(l-1)) for l < L and W_L ~ N(0, β_L²)",
         "λ_min(K) = Ω(β_L² n_(L-2) n_(L-1))",
