@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 
@@ -137,10 +138,46 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv", "json")} | {"index.html"}
     record = json.loads((tmp_path / f"{id}.json").read_text())
     assert record["analysis"]["summary"]
+    shown_means_and_errors(record["plotted"])
     page = (tmp_path / "index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     for choice in found.choices:
         assert str(escape(choice)) in page
+
+
+def shown_means_and_errors(panels):
+    """Every panel has numbers; each mean over several trials its standard error."""
+    assert panels
+    for panel in panels:
+        assert panel["curves"] or panel["maps"]
+    measured = [c for p in panels for c in p["curves"] if "trials" in c]
+    maps = [m for p in panels for m in p["maps"]]
+    assert measured or maps
+    for c in measured:
+        n = len(c["x"])
+        assert n == len(c["y"]) == len(c["standard_error"]) == len(c["trials"]) > 0
+        for error, deviation, trials in zip(
+            c["standard_error"], c["standard_deviation"], c["trials"], strict=True
+        ):
+            assert (error is None) == (trials < 2)
+            assert error is None or error == pytest.approx(deviation / trials**0.5)
+    for m in maps:
+        shape = len(m["y"]), len(m["x"])
+        for name in ("mean_log10", "standard_error", "trials"):
+            assert (len(m[name]), len(m[name][0])) == shape
+
+
+def test_a_record_holds_the_numbers_that_are_drawn(tmp_path):
+    made = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n <= 128 and N == 80")
+    panels = json.loads((tmp_path / "width.json").read_text())["plotted"]
+    table = read_csv(tmp_path / "width.csv")
+    assert made.progress.failed == 0
+    for curve in (c for c in panels[0]["curves"] if "trials" in c):
+        for x, mean, error in zip(curve["x"], curve["y"], curve["standard_error"], strict=True):
+            values = [r["limit_error"] for r in table.records
+                      if r["activation"] == curve["label"] and r["n"] == x]  # fmt: skip
+            assert mean == pytest.approx(statistics.mean(values))
+            assert error == pytest.approx(statistics.stdev(values) / len(values) ** 0.5)
 
 
 def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):

@@ -89,8 +89,8 @@ def render(
         analysis = found.analyse(table)
     except ValueError as error:  # a part of the grid may hold too few points
         analysis = Analysis(f"No fit: {error}.")
-    pictures = _pictures(found, table)
-    record = _record(found, scale, sweep, ended, seconds, analysis)
+    pictures, plotted = _pictures(found, table)
+    record = _record(found, scale, sweep, ended, seconds, analysis, plotted)
     contents: dict[str, str | bytes] = {
         **pictures,
         f"{found.id}.csv": table.to_csv(),
@@ -102,11 +102,14 @@ def render(
     return Reproduction(found, scale, target, ended, analysis, seconds, paths)
 
 
-def _pictures(found: Figure, table: Table) -> dict[str, str | bytes]:
+def _pictures(found: Figure, table: Table) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
+    """The files, and the numbers that they show."""
     canvas, axes = drawing.make_axes(found.panels)
     found.draw(table, axes)
     with tempfile.TemporaryDirectory() as scratch:
-        return {p.name: p.read_bytes() for p in drawing.save(canvas, Path(scratch), found.id)}
+        saved = drawing.save(canvas, Path(scratch), found.id)
+        files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
+    return files, drawing.plotted(axes)
 
 
 def _record(
@@ -116,6 +119,7 @@ def _record(
     ended: SweepProgress,
     seconds: float,
     analysis: Analysis,
+    plotted: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "figure": found.id,
@@ -127,6 +131,7 @@ def _record(
         "scale": scale,
         "command": _command(found, scale, sweep),
         "analysis": analysis.to_dict(),
+        "plotted": plotted,
         "trials": {"done": ended.done, "failed": ended.failed, "total": ended.total},
         "wall_seconds": round(seconds, 1),
         "machine": machine(),

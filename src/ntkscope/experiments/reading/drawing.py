@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,7 +14,10 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.report.canvas import make_axes as make_axes
 from ntkscope.report.palette import PALETTE as COLOURS
 
-__all__ = ["COLOURS", "curve", "curves", "grouped", "heat_map", "make_axes", "save"]
+__all__ = ["COLOURS", "curve", "curves", "grouped", "heat_map", "make_axes", "plotted", "save"]
+
+# what an artist was drawn from and does not show by itself
+_SOURCES: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:
@@ -33,13 +37,21 @@ def grouped(table: Table, x: str, y: str) -> dict[float, list[float]]:
     return dict(sorted(groups.items()))
 
 
-def curve(ax: Any, groups: dict[float, list[float]], label: str, index: int) -> None:
-    """The mean over x and a band of one standard deviation."""
+def curve(
+    ax: Any, groups: dict[float, list[float]], label: str | None, index: int, **style: Any
+) -> None:
+    """The mean over x and a band of one standard deviation; ``style`` is that of the line."""
     xs = np.array(list(groups))
     means = np.array([np.mean(v) for v in groups.values()])
     spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in groups.values()])
     colour = COLOURS[index % len(COLOURS)]
-    ax.plot(xs, means, marker="o", markersize=3, linewidth=1.4, color=colour, label=label)
+    look = {"marker": "o", "markersize": 3, "linewidth": 1.4, **style}
+    (line,) = ax.plot(xs, means, color=colour, label=label, **look)
+    trials = [len(v) for v in groups.values()]
+    _SOURCES[line] = {
+        "standard_deviation": spreads.tolist(), "trials": trials,
+        "standard_error": [s / n**0.5 if n > 1 else None for s, n in zip(spreads, trials, strict=True)],
+    }  # fmt: skip
     ax.fill_between(xs, means - spreads, means + spreads, color=colour, alpha=0.18, linewidth=0)
 
 
@@ -69,17 +81,60 @@ def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> N
     """The mean of log10 ``value`` over x and y."""
     xs, ys = table.distinct(x), table.distinct(y)
     cells = np.full((len(ys), len(xs)), np.nan)
+    errors, trials = cells.copy(), np.zeros(cells.shape, dtype=int)
     for (at_x, at_y), part in table.groups(x, y):
         numbers = [r[value] for r in part.records if value in r]
         if numbers:
             # a loss of exactly zero has no logarithm: float32's smallest normal number stands in
             logs = np.log10(np.maximum(numbers, 1.2e-38))
-            cells[ys.index(at_y), xs.index(at_x)] = float(logs.mean())
+            at = ys.index(at_y), xs.index(at_x)
+            cells[at], trials[at] = float(logs.mean()), len(logs)
+            if len(logs) > 1:
+                errors[at] = float(logs.std(ddof=1)) / len(logs) ** 0.5
     mesh = ax.pcolormesh(_edges(xs), _edges(ys), cells, cmap="viridis", shading="flat")
+    _SOURCES[mesh] = {
+        "label": title, "x": list(xs), "y": list(ys), "mean_log10": _plain(cells),
+        "standard_error": _plain(errors), "trials": trials.tolist(),
+    }  # fmt: skip
     ax.grid(False)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.figure.colorbar(mesh, ax=ax, label=title)
+
+
+def plotted(axes: Sequence[Any]) -> list[dict[str, Any]]:
+    """The numbers behind a drawing: of each panel its axes, its curves and its heat map.
+
+    A curve of means has the standard deviation, the standard error and the count of the trials at each
+    point; other lines (predictions, fits) have x and y alone.
+    """
+    return [
+        {
+            "x": ax.get_xlabel(), "y": ax.get_ylabel(),
+            "curves": [_line(line) for line in ax.lines],
+            "maps": [_SOURCES[mesh] for mesh in ax.collections if mesh in _SOURCES],
+        }
+        for ax in axes
+    ]  # fmt: skip
+
+
+def _line(line: Any) -> dict[str, Any]:
+    label = str(line.get_label())
+    x, y = (_plain(np.asarray(values, dtype=float)) for values in line.get_data())
+    return {
+        "label": "" if label.startswith("_") else label,
+        "x": x,
+        "y": y,
+        **_SOURCES.get(line, {}),
+    }
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Lists for JSON, None for what is no number."""
+    kept = values.astype(object)
+    kept[~np.isfinite(values)] = None
+    made: list[Any] = kept.tolist()
+    return made
 
 
 def _edges(centres: Sequence[int | float]) -> np.ndarray:

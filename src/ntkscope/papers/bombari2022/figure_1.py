@@ -7,7 +7,7 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
-from ntkscope.experiments.reading.drawing import COLOURS, curves, grouped
+from ntkscope.experiments.reading.drawing import curve, curves, grouped
 from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.fits import line
 from ntkscope.experiments.reading.table import Table
@@ -35,10 +35,14 @@ def _draw(table: Table, axes: list[Any]) -> None:
     for index, (_, part) in enumerate(table.groups("N")):
         groups = grouped(part, "d2", TERM)
         if groups:
-            means = [sum(v) / len(v) for v in groups.values()]
-            axes[0].plot(list(groups), means, ":", marker="^", markersize=3, linewidth=1.2,
-                         color=COLOURS[index % len(COLOURS)],
-                         label="$K_{L-2}$" if index == 0 else None)  # fmt: skip
+            curve(
+                axes[0],
+                groups,
+                "$K_{L-2}$" if index == 0 else None,
+                index,
+                linestyle=":",
+                marker="^",
+            )
     draw_predicted(axes[0], table, "d2", ("N",), _case)
     axes[0].set_xlabel("$d^2$")
     axes[0].set_ylabel(r"$\lambda_{\min}$")
