@@ -28,7 +28,7 @@ from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
-LAYER_SAMPLES = 24  # rows on which the terms of a module are compared one by one
+LAYER_SAMPLES = 16  # rows on which the terms of a module are compared one by one
 
 
 @dataclass(frozen=True)
