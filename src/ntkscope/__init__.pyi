@@ -7,11 +7,13 @@ from ntkscope.activations.hermite import hermite_coefficients as hermite_coeffic
 from ntkscope.experiments.figures.reproduce import reproduce as reproduce
 from ntkscope.experiments.sweep import Sweep as Sweep
 from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain
+from ntkscope.inspection.convergence import (
+    Convergence as Convergence,
+    width_convergence as width_convergence,
+)
 from ntkscope.inspection.inspection import Inspection as Inspection, inspect as inspect
 from ntkscope.inspection.width_limit import (
-    Convergence as Convergence,
     WidthLimit as WidthLimit,
-    width_convergence as width_convergence,
     width_limit as width_limit,
 )
 from ntkscope.kernels.empirical import empirical_ntk as empirical_ntk

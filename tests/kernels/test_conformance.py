@@ -16,6 +16,7 @@ from kernels.conformance import Case, Conformance
 from ntkscope.kernels.given import OperatorKernel
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel, place
+from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
@@ -162,6 +163,26 @@ def _limit_cross():
     return Case(ntk.limiting_kernel(net, X, Z), _limit_twin(X, Z), *own)
 
 
+def _limit_of_a_module(*others):
+    """The same network as a module of its layers."""
+    net = _limit_network()
+    module = nn.Sequential(
+        nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)
+    )
+    variances = {f"{2 * i}.weight": beta**2 for i, beta in enumerate(net.betas)}
+    kernel = ntk.limiting_kernel(module, X, *others, variances={**variances, "*.bias": 0.04})
+    assert type(kernel) is ArchitectureKernel
+    return kernel
+
+
+def _limit_module():
+    return replace(made(_limit), kernel=_limit_of_a_module())
+
+
+def _limit_module_cross():
+    return replace(made(_limit_cross), kernel=_limit_of_a_module(Z))
+
+
 def _limit_of_a_series():
     net = ntk.Network([6, math.inf, math.inf, 1], "tanh", "unit", parameterization="ntk")
     whole = ntk.limiting_ntk(net, X, get=("terms", "ntk"))[0]
@@ -225,7 +246,8 @@ def _stored():
 
 MAKERS = [
     _mlp, _mlp_cross, _one_term, _module, _module_mixed, _module_cross, _module_full,
-    _module_general, _one_block, _lazy, _lazy_cross, _limit, _limit_cross, _limit_of_a_series, _summed,
+    _module_general, _one_block, _lazy, _lazy_cross, _limit, _limit_cross, _limit_module, _limit_module_cross,
+    _limit_of_a_series, _summed,
     _matrix, _matrix_cross, _own, _own_cross, _operator, _gauss_newton, _stored,
 ]  # fmt: skip
 

@@ -2,95 +2,47 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
-from ntkscope._base.specs import unknown
+from ntkscope.inspection.convergence import (
+    SCALES,
+    Convergence,
+    finite_kernel,
+    spectral_norm,
+    width_convergence,
+)
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel, limiting_ntk
 from ntkscope.kernels.matrix import MatrixKernel
-from ntkscope.kernels.prepared import Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
-SCALES = (0.125, 0.25, 0.5, 1.0)
-CONFIDENCE = 0.95
+LAYER_SAMPLES = 16  # rows on which the terms of a module are compared one by one
 
 
 @dataclass(frozen=True)
-class WidthPoint:
-    """Relative distances ‖K − K̄‖₂/‖K̄‖₂ of the draws at one choice of widths.
+class TermDistance:
+    """One parameter's summand K_t of the kernel beside its limit K̄_t, on ``n_samples`` samples.
 
-    ``width`` is the geometric mean of the hidden widths, ``mean`` the mean over the draws with its
-    standard error (nan for a single draw).
+    relative: ‖K_t − K̄_t‖₂/‖K̄_t‖₂. trace, limiting_trace: tr K_t and tr K̄_t.
     """
 
-    width: float
-    widths: tuple[int, ...]
-    distances: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return sum(self.distances) / len(self.distances)
-
-    @property
-    def standard_error(self) -> float:
-        n = len(self.distances)
-        if n < 2:
-            return math.nan
-        spread = sum((x - self.mean) ** 2 for x in self.distances) / (n - 1)
-        return math.sqrt(spread / n)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "width": self.width,
-            "widths": list(self.widths),
-            "distances": list(self.distances),
-            "mean": self.mean,
-            "standard_error": None if len(self.distances) < 2 else self.standard_error,
-        }
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """Distances over widths and the exponent of distance ∝ width^exponent.
-
-    The exponent is the least-squares slope of log distance on log width over all draws, with a 95%
-    confidence interval; −1/2 is expected of independent neurons. ``n_samples`` rows were used.
-    """
-
-    points: tuple[WidthPoint, ...]
-    exponent: float
-    lower: float
-    upper: float
+    name: str
+    relative: float
+    trace: float
+    limiting_trace: float
     n_samples: int
-
-    def __str__(self) -> str:
-        return (
-            f"distance ∝ width^{self.exponent:.3f}, 95% within [{self.lower:.3f}, {self.upper:.3f}]"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "points": [p.to_dict() for p in self.points],
-            "exponent": self.exponent,
-            "lower": self.lower,
-            "upper": self.upper,
-            "confidence": CONFIDENCE,
-            "n_samples": self.n_samples,
-        }
 
 
 @dataclass(frozen=True)
@@ -103,6 +55,7 @@ class WidthLimit:
     distance: ‖K̄ − K‖₂; by Weyl |λ_min(K̄) − λ_min(K)| is at most that.
     relative: ‖K̄ − K‖₂/‖K̄‖₂.
     convergence: the distance over widths, None where they cannot vary (``note`` says why).
+    terms: for a module, the same comparison parameter by parameter, on its first samples.
     """
 
     limiting: Eigenvalue
@@ -110,6 +63,7 @@ class WidthLimit:
     relative: float
     convergence: Convergence | None
     note: str = ""
+    terms: tuple[TermDistance, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -128,6 +82,7 @@ class WidthLimit:
             "relative": self.relative,
             "convergence": None if self.convergence is None else self.convergence.to_dict(),
             "note": self.note,
+            "terms": [asdict(t) for t in self.terms],
         }
 
 
@@ -167,7 +122,7 @@ def width_limit(
         "use fewer samples",
     )  # fmt: skip
     limit = limiting_ntk(model.network, data, reduce=reduce)
-    finite = _finite(model, data, reduce).to(torch.float64)
+    finite = finite_kernel(model, data, reduce).to(torch.float64)
     size = spectral_norm(limit)
     distance = spectral_norm(finite.sub_(limit))
     convergence, note = None, ""
@@ -194,8 +149,29 @@ def _of_module(model: nn.Module, X: Any, reduce: Any) -> WidthLimit:
     held = MatrixKernel(
         limit, entry_error=kernel.entry_error(), covers=kernel.covers, semidefinite=True
     )
-    note = "no convergence over widths: how a module is widened, it does not say"
-    return WidthLimit(smallest_eigenvalue(held), distance, distance / size, None, note)
+    note = (
+        "no convergence over widths: how a module is widened, it does not say; "
+        "width_convergence takes a function from a width to a module"
+    )
+    terms = tuple(_by_terms(model, torch.as_tensor(X)[:LAYER_SAMPLES], reduce))
+    return WidthLimit(smallest_eigenvalue(held), distance, distance / size, None, note, terms)
+
+
+def _by_terms(model: nn.Module, X: Tensor, reduce: Any) -> Iterator[TermDistance]:
+    """Each parameter's summand beside the limit in which it alone is learned."""
+    alone = copy.deepcopy(model)
+    parameters = dict(alone.named_parameters())
+    for term in empirical_ntk(model, X, reduce=reduce).terms:
+        if term.name not in parameters:
+            continue  # no one parameter's
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name == term.name)
+        limit = limiting_ntk(alone, X, reduce=reduce)
+        finite = term.dense().to(limit)
+        traces = float(finite.trace()), float(limit.trace())
+        size = spectral_norm(limit)
+        relative = spectral_norm(finite.sub_(limit)) / size if size else math.nan
+        yield TermDistance(term.name, relative, *traces, len(X))
 
 
 def _smallest(net: Network, limit: Tensor) -> Eigenvalue:
@@ -217,81 +193,3 @@ def _smallest(net: Network, limit: Tensor) -> Eigenvalue:
         found, lower=lower, upper=upper, status=status,
         covers="the limiting kernel, its entries' own error included",
     )  # fmt: skip
-
-
-def width_convergence(
-    net: Network,
-    X: Any,
-    *,
-    scales: Sequence[float] = SCALES,
-    draws: int = 4,
-    seed: int = 0,
-    reduce: str | int = "trace",
-) -> Convergence:
-    """‖K − K̄‖₂/‖K̄‖₂ for networks like ``net`` at several widths, and the fitted exponent.
-
-    Raises ValueError for fewer than two different widths, fewer than three distances in all, or a
-    residual network.
-    """
-    if net.residual:
-        raise ValueError("a residual network's widths are tied to its inputs and cannot vary")
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    data = as_data(X, "X", dtype=torch.float64)
-    shapes = sorted({_scaled(net, s) for s in scales})
-    if len(shapes) < 2 or len(shapes) * draws < 3:
-        raise ValueError(
-            f"a slope needs two widths and three distances; scales {list(scales)} of {net} give "
-            f"{len(shapes)} widths with {draws} draws each"
-        )
-    points = []
-    for index, widths in enumerate(shapes):
-        other = net.with_widths(widths)
-        limit = limiting_ntk(other, data, reduce=reduce)
-        size = spectral_norm(limit)
-        distances = []
-        for draw in range(draws):
-            # every draw its own stream: the same weights at two widths would correlate the points
-            sampled = other.sample(seed=seed + 1 + index * draws + draw)
-            K = _finite(sampled, data, reduce)
-            distances.append(spectral_norm(K.sub_(limit)) / size)
-        hidden = widths[1:-1]
-        mean = math.exp(sum(math.log(n) for n in hidden) / len(hidden))
-        points.append(WidthPoint(mean, widths, tuple(distances)))
-    slope, lower, upper = _slope(
-        [math.log(p.width) for p in points for _ in p.distances],
-        [math.log(d) for p in points for d in p.distances],
-    )
-    return Convergence(tuple(points), slope, lower, upper, len(data))
-
-
-def _finite(model: MLP, X: Tensor, reduce: str | int) -> Tensor:
-    if isinstance(reduce, str) and reduce != "trace":
-        raise ValueError(unknown("reduce", reduce, ("trace",)) + ", or an output's index")
-    which: Reduce = "trace" if isinstance(reduce, str) else reduce
-    return empirical_ntk(model, X, reduce=which).dense()
-
-
-def _scaled(net: Network, scale: float) -> tuple[int, ...]:
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scales must be positive, got {scale}")
-    net._require_finite("vary the widths of")
-    step = 2 if net.paired else 1  # Bombari's doubled layer has an even width
-    hidden = [max(step, round(n * scale / step) * step) for n in net.widths[1:-1]]
-    return (net.dim, *hidden, net.n_outputs)
-
-
-def _slope(x: list[float], y: list[float]) -> tuple[float, float, float]:
-    """Least-squares slope with its confidence interval."""
-    n = len(x)
-    mx, my = sum(x) / n, sum(y) / n
-    sxx = sum((a - mx) ** 2 for a in x)
-    slope = sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sxx
-    rest = sum((b - my - slope * (a - mx)) ** 2 for a, b in zip(x, y, strict=True))
-    bar = math.sqrt(rest / (n - 2) / sxx) * float(student.ppf(0.5 + CONFIDENCE / 2, n - 2))
-    return slope, slope - bar, slope + bar
-
-
-def spectral_norm(matrix: Tensor) -> float:
-    """‖A‖₂ of a symmetric matrix, from its eigenvalues."""
-    return float(torch.linalg.eigvalsh(matrix).abs().max())

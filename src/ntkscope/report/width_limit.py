@@ -64,5 +64,19 @@ def section(record: Mapping[str, Any]) -> dict[str, Any]:
 
     rows, found = lines(record), record["convergence"]
     figure = figure_html(convergence(found), "convergence over widths") if found else ""
-    page = environment().get_template("width_limit.html").render(rows=rows, figure=figure)
+    terms = [
+        (
+            t["name"],
+            "–" if math.isnan(t["relative"]) else f"{100 * t['relative']:.3g}%",
+            number(t["trace"]), number(t["limiting_trace"]),
+        )
+        for t in record["terms"]
+    ]  # fmt: skip
+    page = (
+        environment()
+        .get_template("width_limit.html")
+        .render(
+            rows=rows, figure=figure, terms=terms, n=record["terms"][0]["n_samples"] if terms else 0
+        )
+    )
     return {**record, "title": "The infinite-width limit", "lines": rows, "html": page}
