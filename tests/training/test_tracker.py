@@ -130,3 +130,130 @@ def test_options_reach_the_kernel():
     )
     with pytest.raises(ValueError, match="max_memory"):
         Tracker(model, X, max_memory=3)
+
+
+class Fragile(torch.nn.Module):
+    """A model that loses the input it was made for."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 1).double()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_failing_measurement_does_not_end_the_run(tmp_path):
+    model, X = Fragile(), ntk.data.gaussian(n_samples=5, dim=4, seed=0)
+    tracker = Tracker(model, X, every=1, csv=tmp_path / "ntk.csv")
+    tracker.step(0.5)
+    model.inner = torch.nn.Linear(3, 1).double()  # changes shape
+    with pytest.warns(UserWarning, match="could not be measured at step 2"):
+        tracker.step(0.25)
+    tracker.step(0.125)  # one warning is enough
+    assert sorted(tracker.errors) == [2, 3]
+    assert "does not run" in tracker.errors[2]
+    assert math.isnan(tracker.history[2]["lambda_min"])
+    model.inner = torch.nn.Linear(4, 1).double()
+    tracker.step()
+    assert tracker.history[-1]["lambda_max"] > 0
+    rows = (tmp_path / "ntk.csv").read_text().splitlines()
+    assert rows[0].startswith("step,loss,")
+    assert len(rows) == 1 + len(tracker.history)
+    assert tracker.to_csv(tmp_path / "again.csv").read_text().splitlines() == rows
+    tracker.plot(tmp_path / "ntk.png")
+
+
+def test_the_cost_is_held_under_a_share(monkeypatch):
+    """A clock that gives training 1 s a step and a measurement 10 s."""
+    from ntkscope.training import tracker as module
+
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    model, X, _ = setting()
+
+    class Slow(Tracker):
+        def _values(self):
+            now[0] += 10.0
+            return super()._values()
+
+    tracker = Slow(model, X, every=1, share=0.1)
+    for _ in range(350):
+        now[0] += 1.0
+        tracker.step()
+    # after the first, each needs 100 s of training: 20/200, 30/300
+    assert tracker.column("step") == [0, 200, 300]
+    assert tracker.seconds == 30
+    assert tracker.skipped == 348
+    with pytest.raises(ValueError, match="share"):
+        Tracker(model, X, share=0.0)
+
+
+class LightningTrainer:
+    """Calls hooks by their names, every one that its own callbacks have."""
+
+    HOOKS = ("setup", "on_fit_start", "on_train_start", "on_train_epoch_start")
+
+    def __init__(self, callbacks, accumulate=1):
+        self.callbacks, self.accumulate, self.global_step = callbacks, accumulate, 0
+
+    def call(self, hook, *arguments):
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    def fit(self, module, batches):
+        for hook in self.HOOKS:
+            self.call(hook, module)
+        for index in range(batches):
+            if (index + 1) % self.accumulate == 0:
+                self.global_step += 1
+            self.call("on_train_batch_end", module, {"loss": torch.tensor(0.5)}, None, index)
+        self.call("on_train_end", module)
+
+
+def test_as_a_callback_of_lightning():
+    model, X, _ = setting()
+    tracker = Tracker(model, X, every=2)
+    trainer = LightningTrainer([tracker.callback()], accumulate=2)
+    trainer.fit(model, 10)
+    assert tracker.column("step") == [0, 2, 4, 5]
+    assert tracker.history[1]["loss"] == 0.5
+    callback = trainer.callbacks[0]
+    assert callback.state_dict() == {}
+    callback.load_state_dict({})
+    assert not hasattr(callback, "no_hook")
+
+
+def test_as_a_callback_of_hugging_face():
+    model, X, _ = setting()
+    tracker = Tracker(model, X, every=2)
+    callback = tracker.callback()
+    arguments, state, control = object(), object(), object()
+    for event in ("on_init_end", "on_train_begin", "on_epoch_begin"):
+        assert getattr(callback, event)(arguments, state, control, model=model) is None
+    for _ in range(3):
+        callback.on_step_begin(arguments, state, control)
+        assert callback.on_step_end(arguments, state, control, model=model) is None
+    callback.on_train_end(arguments, state, control, model=model)
+    assert tracker.column("step") == [0, 2, 3]
+
+
+def test_the_loss_that_is_trained_is_followed():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.Tanh(), torch.nn.Linear(9, 3))
+    model = model.double()
+    X, Y = ntk.data.gaussian(n_samples=6, dim=4, seed=0), torch.arange(6) % 3
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Tracker(
+        model, X, every=5, optimizer=optimizer, loss="cross_entropy", targets=Y
+    ) as tracker:
+        for _ in range(5):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(X), Y).backward()
+            optimizer.step()
+    last = tracker.history[-1]
+    expected = torch.linalg.eigvalsh(ntk.gauss_newton_kernel(model, X, Y).dense())[-1]
+    assert last["curvature"] == pytest.approx(float(expected), rel=1e-10)
+    assert last["sharpness"] == pytest.approx(ntk.sharpness(model, X, Y).value, rel=1e-10)
+    assert last["edge"] == 20
+    assert tracker.errors == {}

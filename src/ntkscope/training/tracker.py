@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +18,28 @@ from ntkscope._base.extras import needs
 from ntkscope._base.files import save_figure
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
-from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.loss.kernel import GaussNewtonKernel
+from ntkscope.kernels.loss.losses import LossLike
+from ntkscope.kernels.loss.make import loss_of
+from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
-from ntkscope.kernels.prepared import Options
+from ntkscope.kernels.prepared import Options, Prepared
+from ntkscope.spectra.extremes import largest_eigenvalue
+from ntkscope.training.callbacks import TrackerCallback
 from ntkscope.training.probes import extremes
+from ntkscope.training.sharpness import sharpness_of
 
 Modes = list[tuple[nn.Module, bool]]
+
+
+def write_rows(path: Path, rows: list[dict[str, float]], anew: bool) -> Path:
+    """Add ``rows`` to a CSV file, or begin it with their names."""
+    with path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        if anew:
+            writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def _set_modes(modes: Modes) -> None:
@@ -38,8 +57,13 @@ class Tracker:
             ...
         tracker.plot("ntk.png")
 
+    ``callbacks=[tracker.callback()]`` serves Lightning and Hugging Face's Trainer. A measurement that
+    fails never ends the training: its numbers are NaN, ``errors`` says why, and one warning does.
+
     ``history`` holds one dict a measurement: step, loss (NaN where the optimizer is followed),
-    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F.
+    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F, seconds; with ``loss=``
+    curvature, the largest eigenvalue of the loss's Gauss-Newton matrix, sharpness, that of its
+    Hessian, and edge = 2/η of the optimizer, which both meet at the edge of stability.
 
     Parameters
     ----------
@@ -49,12 +73,17 @@ class Tracker:
     X_probe: (N, d), or what the model takes, read once; N sets the cost of a measurement.
     every: optimizer steps from one measurement to the next.
     optimizer: that a context follows.
+    loss, targets: of the probe samples, as in ``gauss_newton_kernel``.
+    share: of the time spent training that measuring may take, such as 0.05; measurements that would
+        exceed it are left out, and counted in ``skipped``.
+    csv: a file that each measurement is added to, a row at a time.
     params, max_memory, chunk_size, self_check, general, output: as in ``empirical_ntk``.
 
     Raises
     ------
     ValueError
-        For ``every`` below 1; what ``empirical_ntk`` raises for the model and data.
+        For ``every`` below 1, a ``share`` that is none; what ``empirical_ntk`` raises for the model and
+        data when the tracker is made.
     """
 
     def __init__(
@@ -64,6 +93,10 @@ class Tracker:
         every: int = 10,
         optimizer: torch.optim.Optimizer | None = None,
         *,
+        loss: LossLike | None = None,
+        targets: Any = None,
+        share: float | None = None,
+        csv: str | Path | None = None,
         params: Any = None,
         max_memory: float | int | None = None,
         chunk_size: int | None = None,
@@ -73,31 +106,24 @@ class Tracker:
     ) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"share must be a part of the training time in (0, 1], got {share!r}")
         # prepare says which modules it takes
         self._model: Any = model
         self._options = Options(params, max_memory, chunk_size, self_check, general, output)
         parts = model.modules() if isinstance(model, nn.Module) else ()
         self._modes: Modes = [(part, part.training) for part in parts]
-        self._X, self.every, self._optimizer = (
-            as_samples(X_probe, "X_probe").inputs,
-            every,
-            optimizer,
-        )
+        samples = as_samples(X_probe, "X_probe")
+        self._X, self.every, self._optimizer = samples.inputs, every, optimizer
+        self._loss, self._targets = loss, samples.targets if targets is None else targets
+        self._share, self._csv = share, None if csv is None else Path(csv)
         self._hook: RemovableHandle | None = None
-        self.steps_seen = 0
+        self.steps_seen = self.skipped = 0
         self.history: list[dict[str, float]] = []
-        kernel = self._kernel()
-        self._start = kernel.dense()
-        self._norm = float(torch.linalg.matrix_norm(self._start))
-        self._record(kernel, self._start, math.nan)
-
-    def _kernel(self) -> Kernel:
-        now = [(part, part.training) for part, _ in self._modes]
-        try:
-            _set_modes(self._modes)
-            return prepare(self._model, self._X, self._options).kernel("trace")
-        finally:
-            _set_modes(now)
+        self.errors: dict[int, str] = {}
+        self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0
+        self._start: Tensor | None = None
+        self._record(math.nan)
 
     def step(self, loss: Any = None) -> None:
         """Count one optimizer step; measure when its number is a multiple of ``every``."""
@@ -108,23 +134,97 @@ class Tracker:
 
     __call__ = step
 
-    def _measure(self, loss: float) -> None:
-        kernel = self._kernel()
-        self._record(kernel, kernel.dense(), loss)
+    def callback(self) -> TrackerCallback:
+        """For ``callbacks=[…]`` of Lightning's or Hugging Face's Trainer."""
+        return TrackerCallback(self)
 
-    def _record(self, kernel: Kernel, matrix: Tensor, loss: float) -> None:
+    def finish(self) -> None:
+        """Measure once more, whatever the last multiple of ``every`` was."""
+        if self.history[-1]["step"] != self.steps_seen:
+            self._measure(math.nan)
+
+    @property
+    def seconds(self) -> float:
+        """Spent measuring."""
+        return self._spent
+
+    def _affordable(self) -> bool:
+        """Whether another measurement as long as the last one keeps within the share."""
+        training = time.perf_counter() - self._began - self._spent
+        return self._share is None or self._spent + self._last <= self._share * training
+
+    def _measure(self, loss: float) -> None:
+        """Whatever goes wrong, training goes on."""
+        if not self._affordable():
+            self.skipped += 1
+            return
+        try:
+            self._record(loss)
+        except Exception as error:  # a probe must not end the run that it watches
+            if not self.errors:
+                warnings.warn(
+                    f"the NTK could not be measured at step {self.steps_seen}: {error}",
+                    stacklevel=3,
+                )
+            self.errors[self.steps_seen] = f"{type(error).__name__}: {error}"
+            row = dict.fromkeys(self.history[0], math.nan)
+            self._add(row | {"step": float(self.steps_seen), "loss": loss})
+
+    def _record(self, loss: float) -> None:
+        begin = time.perf_counter()
+        now = [(part, part.training) for part, _ in self._modes]
+        try:
+            _set_modes(self._modes)
+            values = self._values()
+        finally:
+            _set_modes(now)
+            self._last = time.perf_counter() - begin
+            self._spent += self._last
+        measured = {"seconds": self._last, **values}
+        self._add({"step": float(self.steps_seen), "loss": loss, **measured})
+
+    def _values(self) -> dict[str, float]:
+        prepared = prepare(self._model, self._X, self._options)
+        kernel = prepared.kernel("trace")
+        matrix = kernel.dense()
         least, most = extremes(kernel, matrix)
+        self._start = matrix if self._start is None else self._start
+        norm = float(torch.linalg.matrix_norm(self._start))
         change = float(torch.linalg.matrix_norm(matrix - self._start))
-        self.history.append(
-            {
-                "step": float(self.steps_seen),
-                "loss": loss,
-                "lambda_min": least.value,
-                "lambda_min_error": least.error,
-                "lambda_max": most.value,
-                "drift": change / self._norm if self._norm else math.nan,
-            }
-        )
+        return {
+            "lambda_min": least.value,
+            "lambda_min_error": least.error,
+            "lambda_max": most.value,
+            "drift": change / norm if norm else math.nan,
+            **({} if self._loss is None else self._curvature(prepared)),
+        }
+
+    def _curvature(self, prepared: Prepared) -> dict[str, float]:
+        assert self._loss is not None
+        at = loss_of(prepared, self._loss, self._targets)
+        matrix = GaussNewtonKernel(prepared.beside("full"), at)
+        if not isinstance(prepared, PreparedModule):
+            prepared = PreparedModule(self._model, self._X, self._options)
+        rate = math.nan if self._optimizer is None else float(self._optimizer.param_groups[0]["lr"])
+        return {
+            "curvature": largest_eigenvalue(matrix).value,
+            "sharpness": sharpness_of(prepared, at).value,
+            "edge": 2.0 / rate if rate else math.inf,
+        }
+
+    def _add(self, row: dict[str, float]) -> None:
+        self.history.append(row)
+        if self._csv is not None:
+            try:
+                write_rows(self._csv, [row], anew=len(self.history) == 1)
+            except OSError as error:
+                if len(self.history) == 1:
+                    raise
+                self.errors[self.steps_seen] = f"{type(error).__name__}: {error}"
+
+    def to_csv(self, path: str | Path) -> Path:
+        """The history as a table, one row a measurement. Raises OSError where it cannot be written."""
+        return write_rows(Path(path), self.history, anew=True)
 
     def __enter__(self) -> Tracker:
         if self._optimizer is not None:
@@ -140,9 +240,8 @@ class Tracker:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-        # the end counts too, whatever the last multiple of `every` was
-        if kind is None and self.history[-1]["step"] != self.steps_seen:
-            self._measure(math.nan)
+        if kind is None:
+            self.finish()
 
     def column(self, name: str) -> list[float]:
         """One quantity of the history, in the order measured."""
@@ -163,7 +262,7 @@ class Tracker:
             steps, self.column("lambda_min"), yerr=self.column("lambda_min_error"),
             fmt="o-", color="#0072B2", label="λ_min(K_t)",
         )  # fmt: skip
-        positive = min(self.column("lambda_min")) > 0
+        positive = not any(value <= 0 for value in self.column("lambda_min"))
         eigenvalues.set(xlabel="step", yscale="log" if positive else "symlog")
         eigenvalues.legend(frameon=False)
         drift.plot(steps, self.column("drift"), "o-", color="#009E73")
