@@ -87,6 +87,25 @@ def test_check_hands_every_setting_to_the_instance(monkeypatch):
     assert seen == [(3, law, 17, 5, 0.25, first)]
 
 
+def test_findings_go_by_their_name_where_no_key_is_given():
+    out = Findings()
+    for about in ({}, {"key": "k"}):
+        out.at_most("claim", 1.0, 2.0, **about)
+        out.conclusion("constant", 1.0, "Ω", 2.0, **about)
+        out.event("event", 5, 5, 0.5, **about)
+    assert [[f.key for f in found] for found in (out.claims, out.constants, out.events)] == [
+        ["claim", "k"], ["constant", "k"], ["event", "k"],
+    ]  # fmt: skip
+    assert not any(f.erratum for f in (*out.claims, *out.constants, *out.events))
+    assert out.events[0].interval[1] == 1.0
+    assert out.events[0].undecided == 0
+    for at_least in (True, False):
+        assert out.order_of("equal sides", 2.0, 2.0, at_least=at_least) is True
+    for _ in range(2):
+        out.note("once")
+    assert out.notes == ["once"]
+
+
 def test_several_outputs_are_refused():
     with pytest.raises(ValueError, match="one output"):
         ntk.Instance(ntk.Network([3, 4, 2]), torch.ones(2, 3))
