@@ -60,6 +60,9 @@ def projected_lambda(i: Instance, k: int, r: int) -> Quantity:
     return i.held(("λ projected", k, r), make)
 
 
+_POWERS = (1, 2, 3, 4)  # r of the Khatri-Rao powers
+
+
 def logs_condition(i: Instance, out: Findings, k: int) -> None:
     """Π_{l<k} log n_l = o(min_{l≤k} n_l), which Lemmas 5.4 and 5.5 and C.3 need at layer k."""
     logs = math.prod(math.log(n) for n in i.n[1:k])
@@ -199,6 +202,10 @@ def _order_events(i: Instance, out: Findings, k: int) -> None:
 def projection(i: Instance, out: Findings) -> None:
     assumptions.require(i, out)
     out.note(i.reference_note)
+    most = max(_projected_rank(i, k, r) for k in range(1, i.L) for r in _POWERS)
+    out.hypothesis(
+        "N ≤ C(n_k + r − 2, r), the rank of a power, at some k and r ≤ 4", most >= i.N, i.N, most
+    )
     for k in range(1, i.L):
         logs_condition(i, out, k)
         A, AP, unit = i.F(k)[i.rows], projected(i, k), direction(i, k)
@@ -214,16 +221,21 @@ def projection(i: Instance, out: Findings) -> None:
         for which, value in (("min", sizes.min()), ("max", sizes.max())):
             out.step_order(f"{which}_i ‖P(f_{k}(x_i) − Ef_{k})‖²", rounded(value, i.n[k] + 8, size),
                            "Θ", scales.features(i, k), expression, key="row", which=which, k=k)  # fmt: skip
-        for r in (1, 2, 3, 4):
+        for r in _POWERS:
             least = projected_lambda(i, k, r)
             name = f"λ_min((F̃_{k}PF̃_{k}ᵀ)^{r})"
             out.at_least(f"λ_min((F_{k}F_{k}ᵀ)^{r}) ≥ {name}", power_eigenvalue(A @ A.T, r, i.n[k]),
                          least, tautology=True, key="eigenvalues", k=k, r=r)  # fmt: skip
-            if math.comb(i.n[k] + r - 2, r) >= i.N:
+            if _projected_rank(i, k, r) >= i.N:
                 out.conclusion(name, least, "Θ", scales.features(i, k, r), f"({expression})^{r}",
                                key="power", k=k, r=r)  # fmt: skip
     if not i.mean_features(i.L - 1)[1]:
         out.note("A sampled mean serves: the order holds whatever vector is put for E f_k.")
+
+
+def _projected_rank(i: Instance, k: int, r: int) -> int:
+    """The rank that (F̃PF̃ᵀ)^{∘r} can have: the monomials of degree r in n_k − 1 variables."""
+    return math.comb(i.n[k] + r - 2, r)
 
 
 def _lost(i: Instance, out: Findings, k: int, unit: Tensor) -> None:
