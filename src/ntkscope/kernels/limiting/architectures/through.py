@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.activations.activation import Activation, DualForm
-from ntkscope.activations.arccosine import bending, slope_at_zero
+from ntkscope.activations.arccosine import bending
 from ntkscope.activations.hermite import Quadrature
 from ntkscope.kernels.limiting.architectures.operation import Error, Seen, U
 from ntkscope.kernels.limiting.dual import ACCURACY
@@ -112,9 +112,10 @@ class Homogeneous(Through):
         norm = (2.0 * left) * right
         half = torch.sub(left, right)
         half = torch.addcmul(D, half, half, value=-0.5, out=half).div_(norm)  # δ/2
-        dead = bool((a == 0).any()) or bool((b == 0).any())
-        if dead:
-            half[norm == 0] = 0.5
+        dead_a, dead_b = a == 0, b == 0
+        dead = dead_a | dead_b if bool(dead_a.any()) or bool(dead_b.any()) else None
+        if dead is not None:
+            half.masked_fill_(dead, 0.5)
         low, high = (float(x) for x in torch.aminmax(half))
         if low < 0.0 or high > 1.0:
             half.clamp_(0.0, 1.0)  # rounding at equal or opposite directions
@@ -127,9 +128,9 @@ class Homogeneous(Through):
         if T is None or tangent is None:
             return
         slope = torch.rsub(turn, c, alpha=2.0 * c * g / math.pi)
-        if dead:
-            a, b = (v.expand_as(slope) for v in (a, b))
-            slope = slope_at_zero(slope, a, b, self.p, self.at_zero)
+        if dead is not None:  # u ≡ 0 there: φ′(0) E φ′(v), E φ′ = p
+            left, right = (torch.where(d, self.at_zero, self.p) for d in (dead_a, dead_b))
+            slope = torch.where(dead, left * right, slope)
         torch.mul(T, slope, out=tangent)
 
     def _note(self, low: float, high: float, half: Tensor, D: Tensor, norm: Tensor) -> None:

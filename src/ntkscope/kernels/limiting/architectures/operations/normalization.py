@@ -53,17 +53,12 @@ class Normalization(Operation):
         s, t = (self._factor(V).expand_as(V) for V in (seen.left, seen.right))
         rows, cols = at.rows(s), at.cols(t)
         # ½E(su − tv)² without a difference of what is nearly equal
-        apart = (rows - cols).mul_(0.5) * (at.rows(s * seen.left) - at.cols(t * seen.right))
-        distance = (seen.distance * rows).mul_(cols).add_(apart)
-        tangent = None
-        if seen.tangent is not None:
-            tangent = (seen.tangent * rows).mul_(cols).mul_(self.gain**2)
+        both = rows * cols
+        distance = torch.mul(seen.distance, both)
+        distance.addcmul_(rows - cols, at.rows(s * seen.left) - at.cols(t * seen.right), value=0.5)
+        tangent = None if seen.tangent is None else (seen.tangent * both).mul_(self.gain**2)
         if self.learns_scale or self.learns_shift:
-            own = torch.zeros_like(distance)
-            if self.learns_scale:
-                own += 0.5 * (at.rows(s * s * seen.left) + at.cols(t * t * seen.right)) - distance
-            if self.learns_shift:
-                own += 1.0
+            own = self._own(at, s * s * seen.left, t * t * seen.right, distance)
             if self.apart and at.pairs:
                 kept = torch.zeros_like(own)
                 k = seen.left.ndim - 1
@@ -71,6 +66,13 @@ class Normalization(Operation):
                 own = kept
             tangent = own if tangent is None else tangent.add_(own)
         return distance.mul_(self.gain**2), tangent
+
+    def _own(self, at: Pairing, left: Tensor, right: Tensor, distance: Tensor) -> Tensor:
+        """S behind the division for a learned scale, 1 for a shift."""
+        shift = 1.0 if self.learns_shift else 0.0
+        if not self.learns_scale:
+            return torch.full_like(distance, shift)
+        return (at.rows(0.5 * left + shift) - distance).add_(at.cols(0.5 * right))
 
     def error(self, inputs: list[Error], before: list[Seen], seen: Seen) -> Error:
         """The part of D that differing norms make loses relative accuracy."""
