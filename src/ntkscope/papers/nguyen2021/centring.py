@@ -107,9 +107,8 @@ def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Ten
         out.note(f"The powers r = {r} at layer {k} are beyond float64.")
         return
     forming = r * (i.n[k] + 4) * U * float((full + reduced).diagonal().sum())
-    eigenvalues, vectors = torch.linalg.eigh(full - reduced)
+    eigenvalues, spread = _lowest(i, k, r, centred, full - reduced)
     bar = forming + len(full) * U * float(eigenvalues.abs().max())
-    spread = centring_spread(i, k, r, centred, vectors[:, 0])
     name = f"F_{k}, r = {r}"
     size = float(full.diagonal().max())
     # at r = 1 it fails on every draw but those with v constant; beyond, it is promised with a probability
@@ -119,12 +118,31 @@ def _loewner(i: Instance, out: Findings, k: int, r: int, A: Tensor, centred: Ten
         f"λ_min(FFᵀ − F̃F̃ᵀ) ≥ 0, {name}", Quantity(float(eigenvalues[0]), bar, spread), 0.0,
         erratum=r == 1, promised=promised, nonnegative=False, scale=size, key="difference", k=k, r=r,
     )  # fmt: skip
-    left, right = (power_eigenvalue(M @ M.T, r, i.n[k]) for M in (A, centred))
-    lowest = torch.linalg.eigh(reduced)[1][:, 0]
-    spread = centring_spread(i, k, r, centred, lowest)
+    left, right = full_lambda(i, k, r), centred_lambda(i, k, r)
+    spread = 0.0 if i.mean_features(k)[1] else _lowest(i, k, r, centred, reduced)[1]
     out.at_least(f"λ_min(FFᵀ) ≥ λ_min(F̃F̃ᵀ), {name}", left,
                  Quantity(right.value, right.error, spread), erratum=r == 1, promised=promised, key="eigenvalues", k=k,
                  r=r)  # fmt: skip
+
+
+def _lowest(i: Instance, k: int, r: int, centred: Tensor, matrix: Tensor) -> tuple[Tensor, float]:
+    """Eigenvalues of ``matrix``, and what a sampled mean leaves open of the smallest one."""
+    if i.mean_features(k)[1]:
+        return torch.linalg.eigvalsh(matrix), 0.0
+    eigenvalues, vectors = torch.linalg.eigh(matrix)
+    return eigenvalues, centring_spread(i, k, r, centred, vectors[:, 0])
+
+
+def full_lambda(i: Instance, k: int, r: int) -> Quantity:
+    """λ_min((F_kF_kᵀ)^{∘r}) on the rows that centred features are compared on."""
+    A = i.F(k)[i.rows]
+    return i.held(("λ full", k, r), lambda: power_eigenvalue(A @ A.T, r, i.n[k]))
+
+
+def centred_lambda(i: Instance, k: int, r: int) -> Quantity:
+    """λ_min((F̃_kF̃_kᵀ)^{∘r})."""
+    A = i.centred(k)
+    return i.held(("λ centred", k, r), lambda: power_eigenvalue(A @ A.T, r, i.n[k]))
 
 
 def centring_spread(i: Instance, k: int, r: int, centred: Tensor, v: Tensor) -> float:
@@ -224,7 +242,7 @@ def projection(i: Instance, out: Findings) -> None:
         for r in _POWERS:
             least = projected_lambda(i, k, r)
             name = f"λ_min((F̃_{k}PF̃_{k}ᵀ)^{r})"
-            out.at_least(f"λ_min((F_{k}F_{k}ᵀ)^{r}) ≥ {name}", power_eigenvalue(A @ A.T, r, i.n[k]),
+            out.at_least(f"λ_min((F_{k}F_{k}ᵀ)^{r}) ≥ {name}", full_lambda(i, k, r),
                          least, tautology=True, key="eigenvalues", k=k, r=r)  # fmt: skip
             if _projected_rank(i, k, r) >= i.N:
                 out.conclusion(name, least, "Θ", scales.features(i, k, r), f"({expression})^{r}",
@@ -278,11 +296,11 @@ def centred_powers(i: Instance, out: Findings) -> None:
             if not bool((gram**r).isfinite().all()):
                 out.note(f"The powers r = {r} at layer {k} are beyond float64.")
                 continue
-            value = power_eigenvalue(gram, r, i.n[k])
+            value = centred_lambda(i, k, r)
             if math.comb(i.n[k] + r - 1, r) < i.N:
                 out.note(f"Layer {k}, r = {r}: n_{k} is too narrow for the power to have rank N.")
                 continue
-            spread = centring_spread(i, k, r, centred, torch.linalg.eigh(gram**r)[1][:, 0])
+            spread = 0.0 if i.mean_features(k)[1] else _lowest(i, k, r, centred, gram**r)[1]
             out.conclusion(f"λ_min(F̃_{k}^(*{r})…)", Quantity(value.value, value.error, spread), "Θ",
                            scales.features(i, k, r), f"(d Π_(l≤{k}) n_l β_l²)^{r}", key="power",
                            k=k, r=r)  # fmt: skip
@@ -293,7 +311,7 @@ def _gershgorin(i: Instance, out: Findings, k: int, gram: Tensor) -> None:
     diagonal = gram.diagonal()
     N = len(gram)
     for r in POWERS:
-        value = power_eigenvalue(gram, r, i.n[k])
+        value = centred_lambda(i, k, r)
         length = r * (i.n[k] + 4) + N
         worst = float(((gram - torch.diag(diagonal)) ** r).abs().max())
         low = float((diagonal**r).min()) - (N - 1) * worst

@@ -100,10 +100,12 @@ def _rung(
     if r == 0:
         fine = Quantity(0.0) if len(mu) > 1 else Quantity(float(mu[0] ** 2), noise)
         return fine, fine
+    if float(mu.abs().max()) <= error:  # nothing to be told from 0, as at odd r ≥ 3 for ReLU
+        return Quantity(0.0, size**2), Quantity(0.0)
     found = power_eigenvalue(scaled, 1, 0)
-    least = power_eigenvalue(power, 1, 0)
-    least = Quantity(least.value, least.error + len(mu) * r * (inner + 6) * U)
     low = max(0.0, float(mu.abs().min()) - error) ** 2
+    least = power_eigenvalue(power, 1, 0) if low > 0 else Quantity(0.0)
+    least = Quantity(least.value, least.error + len(mu) * r * (inner + 6) * U)
     if found.value < 0:
         # positive semidefinite by construction: what rounding took below 0 is an error of 0
         found = Quantity(0.0, found.error - found.value)
