@@ -86,12 +86,11 @@ def _addmm(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     return x, used
 
 
-@reads(torch.einsum, names="equation")
+@reads(torch.einsum, names="args")  # torch has no names for them
 def _einsum(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     """Of two tensors, x and a matrix that takes x's last axis to another."""
     del out
-    equation = a["equation"]
-    operands = a["operands"]
+    equation, operands = a["args"], a["operands"]
     if not isinstance(equation, str) or len(operands) != 2:
         return None
     terms, arrow, made = equation.replace(" ", "").partition("->")
