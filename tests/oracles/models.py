@@ -124,6 +124,80 @@ class Branching(nn.Module):
         return self.second(torch.stack(bent))
 
 
+class Tokens(nn.Module):
+    """A class token for every sample, positions by slice and by row, a scale in another shape."""
+
+    def __init__(self, d=4, places=6):
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, 1, d))
+        self.places = nn.Parameter(torch.randn(1, places, d))
+        self.row = nn.Parameter(torch.randn(2, d))
+        self.gain = nn.Parameter(torch.randn(d))
+        self.inner = nn.Linear(d, d)
+
+    def forward(self, x):
+        x = torch.cat([self.start.expand(len(x), -1, -1), x], 1)
+        x = x + self.places[:, : x.shape[1]] + self.row[1]
+        return torch.tanh(self.inner(x) * self.gain.reshape(1, 1, -1)).mean(1)
+
+
+class Product(nn.Module):
+    """GPT-2's Conv1D, and a matrix in an ``einsum``."""
+
+    def __init__(self, d=4, h=3):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(d, h)), nn.Parameter(torch.randn(h))
+        self.out = nn.Parameter(torch.randn(2, h))
+
+    def forward(self, x):
+        y = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        y = torch.tanh(y).view(*x.shape[:-1], -1)
+        return torch.einsum("ntd,kd->ntk", y, self.out).sum(1)
+
+
+class Gather(nn.Module):
+    """Rows of a parameter by the samples' own numbers: a view of it that differs by sample."""
+
+    def __init__(self, words=5, d=3):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(words, d))
+        self.shift = nn.Parameter(torch.randn(words))
+
+    def forward(self, x):
+        return torch.tanh(self.table[x] + self.shift[x][..., None]).sum(1)
+
+
+class Unrolled(nn.Module):
+    """The cells of torch, one after another."""
+
+    def __init__(self, d=3, h=4):
+        super().__init__()
+        self.lstm, self.gru = nn.LSTMCell(d, h), nn.GRUCell(h, h)
+        self.relu = nn.RNNCell(h, 2, nonlinearity="relu", bias=False)
+
+    def forward(self, x):
+        state = (x.new_zeros(len(x), 4), x.new_zeros(len(x), 4))
+        g, r = x.new_zeros(len(x), 4), x.new_zeros(len(x), 2)
+        for t in range(x.shape[1]):
+            state = self.lstm(x[:, t], state)
+            g = self.gru(state[0], g)
+            r = self.relu(g, r)
+        return torch.cat([r, g[:, :1]], 1)
+
+
+class Packed(nn.Module):
+    """Sequences of two lengths in a packed batch, which stays closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.GRU(3, 2, batch_first=True)
+
+    def forward(self, x):
+        lengths = torch.full((len(x),), 2)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.inner(packed)[1][0]
+
+
 def flat(*layers):
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -184,6 +258,17 @@ def zoo():
             lambda n: normal(n, 3, 6),
         ),
         "lstm": (_Last(nn.LSTM(3, 4, batch_first=True)), lambda n: normal(n, 3, 3)),
+        "lstm-deep": (
+            _Last(nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)),
+            lambda n: normal(n, 3, 3),
+        ),
+        "gru-time-first": (_TimeFirst(_First(nn.GRU(3, 4, bias=False))), lambda n: normal(n, 3, 3)),
+        "rnn": (_Last(nn.RNN(3, 4, batch_first=True)), lambda n: normal(n, 3, 3)),
+        "cells": (Unrolled(), lambda n: normal(n, 3, 3)),
+        "packed": (Packed(), lambda n: normal(n, 3, 3)),
+        "tokens": (Tokens(), lambda n: normal(n, 3, 4)),
+        "product": (Product(), lambda n: normal(n, 3, 4)),
+        "gather": (Gather(), lambda n: torch.randint(0, 5, (n, 3))),
         "weight-norm": (
             nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)),
             lambda n: normal(n, 4),
@@ -234,6 +319,15 @@ class _TimeFirst(nn.Module):
 
     def forward(self, x):
         return self.inner(x.transpose(0, 1)).mean(0)
+
+
+class _First(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)[0]
 
 
 class _Last(nn.Module):

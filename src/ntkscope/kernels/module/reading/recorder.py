@@ -31,15 +31,17 @@ from ntkscope.kernels.module.reading.layers.layer import (
     Operation,
     Reader,
 )
+from ntkscope.kernels.module.reading.views import Entries, through_view
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A parameter, or its transpose."""
+    """A parameter, its transpose, or a view of some of its ``entries``."""
 
     name: str
     transposed: bool
     tensor: Tensor
+    entries: Entries | None = None
 
 
 @dataclass
@@ -132,7 +134,9 @@ class _Watcher(TorchFunctionMode):
         opened = OPENED.get(func)
         if opened is not None:
             with self:
-                return opened(*args, **kwargs)
+                inside = opened(*args, **kwargs)
+            if inside is not NotImplemented:
+                return inside
         if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
         if func in _KINKED and args and isinstance(args[0], Tensor):
@@ -144,7 +148,8 @@ class _Watcher(TorchFunctionMode):
             REFUSALS[func](bound)
         out = func(*args, **kwargs)
         # inside an autograd.Function gradients are off: its uses show in the graph alone
-        if met and torch.is_grad_enabled() and _has_gradient(out):
+        live = met and torch.is_grad_enabled() and _has_gradient(out)
+        if live and not self._passed_on(func, args, kwargs, met, out):
             self._note(func, reader, bound, met, out)
         return out
 
@@ -158,17 +163,29 @@ class _Watcher(TorchFunctionMode):
                 found |= self._met(value)
         return found
 
+    def _passed_on(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], met: set[int], out: Any
+    ) -> bool:
+        """Whether the call only shows a parameter otherwise, whose uses are then seen."""
+        key = next(iter(met))
+        handle = self.trace.handles[key]
+        if func in _TRANSPOSES and handle.entries is None and _is_transpose(out, handle.tensor):
+            seen = Handle(handle.name, not handle.transposed, out)
+        elif handle.transposed or not args or args[0] is not handle.tensor or out is handle.tensor:
+            return False
+        else:
+            entries = (handle.entries or Entries.of(handle.tensor)).seen(func, args, kwargs, out)
+            if entries is None:
+                return False
+            seen = Handle(handle.name, False, out, entries)
+        self.trace.uses[key] += 1
+        self.trace.handles[id(out)] = seen
+        return True
+
     def _note(
         self, func: Any, reader: Reader | None, bound: dict[str, Any], met: set[int], out: Any
     ) -> None:
-        trace = self.trace
-        if func in _TRANSPOSES and _is_transpose(func, out, trace.handles[next(iter(met))].tensor):
-            (key,) = met
-            handle = trace.handles[key]
-            trace.uses[key] += 1
-            trace.handles[id(out)] = Handle(handle.name, not handle.transposed, out)
-            return
-        read = None
+        trace, read = self.trace, None
         if reader is not None and isinstance(out, Tensor):
             read = reader.read(bound, lambda value: id(value) in met, out)
         if read is None or {id(t) for t in read[1]} != met:
@@ -181,9 +198,12 @@ class _Watcher(TorchFunctionMode):
         for tensor, operation in used.items():
             handle = trace.handles[id(tensor)]
             trace.uses[id(tensor)] += 1
+            alone = not any(each.heavy for each in used.values())
             own = operation.on_transpose() if handle.transposed else operation
+            own = own and through_view(own, handle.entries, alone)
             if own is None:
-                trace.unknown.setdefault(handle.name, "its transpose is used elementwise")
+                how = "transpose is used elementwise" if handle.transposed else "view is used"
+                trace.unknown.setdefault(handle.name, f"its {how}")
             else:
                 operations[handle.name] = own
         if len(operations) < len(used):
@@ -225,8 +245,7 @@ def _near_zero(x: Tensor) -> Tensor:
     return ((flat <= reach) & (flat > 0)).sum()
 
 
-def _is_transpose(func: Any, out: Any, tensor: Tensor) -> bool:
-    del func
+def _is_transpose(out: Any, tensor: Tensor) -> bool:
     return (
         isinstance(out, Tensor)
         and tensor.ndim == 2

@@ -22,6 +22,7 @@ from ntkscope.kernels.module.reading.layers import (
     elementwise,
     embedding,
     norms,
+    recurrent,
 )
 
-__all__ = ["attention", "convolution", "dense", "elementwise", "embedding", "norms"]
+__all__ = ["attention", "convolution", "dense", "elementwise", "embedding", "norms", "recurrent"]

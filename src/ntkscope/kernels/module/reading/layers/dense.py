@@ -73,6 +73,41 @@ def _linear(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     return a["input"], used
 
 
+@reads(torch.addmm, Tensor.addmm, names="input mat1 mat2", beta=1, alpha=1, out=None)
+def _addmm(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    """bias + x W, as GPT-2's Conv1D has it."""
+    bias, x, weight = a["input"], a["mat1"], a["mat2"]
+    plain = a["beta"] == 1 and a["alpha"] == 1 and a["out"] is None
+    if not plain or watched(x) or (bias.ndim > 1 and bias.shape[0] == len(out)):
+        return None
+    used: Used = {weight: Dense(transposed=True)} if watched(weight) else {}
+    if watched(bias):
+        used[bias] = Shift(tuple(bias.shape))
+    return x, used
+
+
+@reads(torch.einsum, names="args")  # torch has no names for them
+def _einsum(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    """Of two tensors, x and a matrix that takes x's last axis to another."""
+    del out
+    equation, operands = a["args"], a["operands"]
+    if not isinstance(equation, str) or len(operands) != 2:
+        return None
+    terms, arrow, made = equation.replace(" ", "").partition("->")
+    places = [i for i, tensor in enumerate(operands) if watched(tensor)]
+    if not arrow or len(places) != 1:
+        return None
+    (place,) = places
+    axes, weight = terms.split(",")[1 - place], operands[place]
+    pair = terms.split(",")[place]
+    if len(pair) != 2 or len(set(axes.replace("...", ""))) < len(axes.replace("...", "")):
+        return None
+    for inner, outer in ((pair[0], pair[1]), (pair[1], pair[0])):
+        if axes.endswith(inner) and outer not in axes and made == axes[:-1] + outer:
+            return operands[1 - place], {weight: Dense(transposed=pair[0] == inner)}
+    return None
+
+
 @reads(torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, names="input other")
 def _matmul(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     del out

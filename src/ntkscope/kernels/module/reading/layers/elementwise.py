@@ -87,6 +87,21 @@ for _functions, _meaning in (
     reads(*_functions, names="input other", alpha=1, out=None)(_meaning)
 
 
+@reads(Tensor.expand, torch.broadcast_to, Tensor.broadcast_to, Tensor.expand_as, names="input")
+def _expand(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    """A class token for every sample: 0 + p."""
+    p = a["input"]
+    return (None, {p: Shift(tuple(p.shape))}) if watched(p) and out.numel() else None
+
+
+@reads(Tensor.repeat, names="input")
+def _repeat(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    p = a["input"]
+    full = (1,) * (out.ndim - p.ndim) + tuple(p.shape)
+    spread = all(size in (1, made) for size, made in zip(full, out.shape, strict=True))
+    return (None, {p: Shift(tuple(p.shape))}) if watched(p) and spread else None
+
+
 @reads(F.prelu, names="input weight")
 def _prelu(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     weight = a["weight"]

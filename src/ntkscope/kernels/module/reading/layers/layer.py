@@ -154,11 +154,12 @@ class Reader:
     read: Callable[[dict[str, Any], Watched, Tensor], Read]
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
+        rest = {"operands": args[len(self.names) :]}
+        return {**rest, **self.defaults, **dict(zip(self.names, args, strict=False)), **kwargs}
 
 
 READERS: dict[Any, Reader] = {}
-# run in place of a torch function, so that the calls inside it are seen
+# run in place of a torch function, so that the calls inside it are seen; NotImplemented: not this call
 OPENED: dict[Any, Callable[..., Any]] = {}
 # of a call's arguments, before it is made: raise ValueError for what has no per-sample gradient
 REFUSALS: dict[Any, Callable[[dict[str, Any]], None]] = {}
