@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # the suite spent a third of its time on taking them again: let it keep them
 TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
-.PHONY: install demo test test-slow explore mutants check bench clean
+.PHONY: install demo test test-shapes test-slow explore mutants check bench clean
 
 install: .venv/installed
 
@@ -21,6 +21,10 @@ demo: install
 
 test: install
 	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# the same with every argument's type and shape checked as it is passed, which takes twice as long
+test-shapes: install
+	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --jaxtyping-packages=ntkscope,beartype.beartype
 
 test-slow: install
 	$(TESTING) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow

@@ -103,7 +103,7 @@ def test_every_extra_that_code_names_is_declared():
         text = path.read_text()
         named |= {
             extra
-            for extra in ("cli", "report", "sweep", "data", "exact")
+            for extra in ("cli", "report", "sweep", "data", "exact", "store")
             if f'needs("{extra}")' in text
         }
         assert text.count("needs(") == text.count('needs("') + text.count("def needs("), path

@@ -75,7 +75,7 @@ def test_a_value_below_noise_has_exit_code_1(capsys, tmp_path):
     ("arguments", "message"),
     [
         (("none.npy",), "no file"),
-        (("K.npz",), "name one"),
+        (("K.npz",), "say which"),
         (("K.npz:k",), "known: K, other"),
         (("K.npy", "--method", "dens"), "dense"),
         (("K.npy", "--k", "21"), "from 1 to N = 20"),

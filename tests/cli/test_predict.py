@@ -58,7 +58,7 @@ def test_finite_widths_show_both(capsys):
         ([*GOOD[:-1], "1e300"], "n_samples"),
         ([*GOOD, "--data", "digits"], "unknown data"),
         ([*GOOD, "--data", "norms"], "norms:FILE"),
-        ([*GOOD, "--data", "norms:here.txt"], ".npy"),
+        ([*GOOD, "--data", "norms:here.bin"], ".npy"),
         ([*GOOD, "--data", "norms:missing.npy"], "no file"),
         ([*GOOD, "--dim", "0"], "--dim must be at least 2"),
         ([*GOOD, "--out", "/dev/null/x"], "--out /dev/null/x: cannot write"),

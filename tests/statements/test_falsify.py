@@ -24,6 +24,15 @@ from ntkscope.statements.quantity import Quantity
 from ntkscope.statements.registry import find, statements
 from ntkscope.statements.statement import Statement
 
+# taken while tests are collected: what other tests register would change the draws of a seed
+NAMES = [(m, m.names()) for m in (activations, laws, initialization)]
+
+
+@pytest.fixture(autouse=True)
+def _as_shipped(monkeypatch):
+    for module, names in NAMES:
+        monkeypatch.setattr(module, "names", lambda names=names: names)
+
 
 @pytest.mark.slow
 def test_lemma_5_4_is_refuted_shrunk_and_proved():
