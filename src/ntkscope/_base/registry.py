@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from ntkscope._base.rollback import restorable
 from ntkscope._base.specs import unknown
 
 T = TypeVar("T")
@@ -14,7 +15,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, T] = restorable({})
 
     def add(self, name: str, entry: T) -> None:
         """Raises ValueError for a name that is taken, or that ``name:key=value`` could not hold."""
