@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks._common import record
 
-ROUNDS = 5
+ROUNDS = 3
 HERE = Path(__file__).parents[1]
 _TIMED = """
 import sys, time
