@@ -40,15 +40,19 @@ COMMANDS = {
     ],
 }
 _MLP = 'net = ntk.Network([64, 256, 128, 1]); X = ntk.data.load("digits:N=500").X / 16'
+_RESNET = (
+    "import resnet; m = resnet.build(); "
+    'X = ntk.data.load("digits:N=256").X.to(next(m.parameters()).dtype)'
+)
 _GAUSS = "X = ntk.data.gaussian({n}, {d}, seed=1)"
 SNIPPETS = {
     "inspect 64-256-128-1, 500 digits": (_MLP, "ntk.inspect(net.sample(0), X)"),
     "inspect examples/resnet.py, 256 digits": (
-        'import resnet; m = resnet.build(); X = ntk.data.load("digits:N=256").X.to(next(m.parameters()).dtype)',
+        _RESNET,
         "ntk.inspect(m, X)",
     ),
     "its kernel": (
-        'import resnet; m = resnet.build(); X = ntk.data.load("digits:N=256").X.to(next(m.parameters()).dtype)',
+        _RESNET,
         "ntk.empirical_ntk(m, X).dense()",
     ),
     "empirical kernel, N = 2000, 100-1000-1000-1": (

@@ -41,8 +41,8 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
 
     X = options.load_data(about.data, about.seed, about.center, about.scale).X
     model = load_model(about.model, about.checkpoint, seed=about.seed)
-    how = {"variances": about.variances, "parameterization": about.parameterization}
-    planned = plan_limit(model, X, **how)  # type: ignore[arg-type]
+    how: dict[str, Any] = {"variances": about.variances, "parameterization": about.parameterization}
+    planned = plan_limit(model, X, **how)
     if about.plan:
         typer.echo(to_json(planned.to_dict()) if json else str(planned), nl=not json)
         return
@@ -63,7 +63,7 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
 app = options.command(run)
 
 
-def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, str]) -> dict[str, Any]:
+def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, Any]) -> dict[str, Any]:
     """λ_min and the error of the kernel, which is written on the way."""
     from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
     from ntkscope.kernels.matrix import MatrixKernel
@@ -71,7 +71,7 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, str]) -> d
 
     if about.out is not None and about.out.suffix not in (".npy", ".pt"):
         raise ValueError(f"--out is a .npy or a .pt file, got {about.out}")
-    kernel = limiting_kernel(model, X, get=about.get, **how)  # type: ignore[arg-type]
+    kernel = limiting_kernel(model, X, get=about.get, **how)
     K = kernel.dense()
     error = kernel.entry_error()
     if about.out is not None:

@@ -151,7 +151,7 @@ def _of_module(model: nn.Module, X: Any, reduce: Any) -> WidthLimit:
     )
     note = (
         "no convergence over widths: how a module is widened, it does not say; "
-        "width_convergence takes a function from a width to a module"
+        "convergence over widths takes a function from a width to a module"
     )
     terms = tuple(_by_terms(model, torch.as_tensor(X)[:LAYER_SAMPLES], reduce))
     return WidthLimit(smallest_eigenvalue(held), distance, distance / size, None, note, terms)

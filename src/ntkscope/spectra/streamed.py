@@ -75,15 +75,20 @@ class StreamedBound(Record, without=("series",), also=("share",)):
     seconds: float
 
     @property
+    def _dominant(self) -> Iterator[PowerRows]:
+        """The powers whose row sums are below 1, in rising order."""
+        return (p for p in self.powers if p.floor > 0 and not p.measured)
+
+    @property
     def share(self) -> float:
-        """The part of Σ_k κ_k, the kernel's diagonal, that lies at powers with a positive floor."""
-        first = next((p.power for p in self.powers if p.floor > 0), self.series.degree + 1)
+        """The part of Σ_k κ_k, the kernel's diagonal, at the first power with row sums below 1 and above."""
+        first = next((p.power for p in self._dominant), self.series.degree + 1)
         below = float(self.series.lower[:first].sum())
         return max(0.0, 1.0 - below / self.series.total[0])
 
     def __str__(self) -> str:
         kind = "proved" if self.proved else "to the quadrature's estimate"
-        first = next((p for p in self.powers if p.floor > 0), None)
+        first = next(self._dominant, None)
         i, j = self.pair
         above = "no power of the correlations is diagonally dominant, so the floor says nothing"
         if first is not None:
@@ -137,8 +142,7 @@ def streamed_bound(
     sums = _RowSums(len(data), _exponents(degree + 1))
     sums.run(unit, Stage("row sums", progress))
     known = sums.found(unit.shape[1])
-    for k in sorted(set(measure)):
-        known = _with_measured(known, unit, k, progress)
+    known += [_measured(known, unit, k, progress) for k in sorted(set(measure))]
     factor = float(norms.min()) ** 2 * (1 - (data.shape[1] + 8) * U) if scaled else 1.0
     ends = [_pair_kernel(net, data, pair) for pair in (sums.closest, sums.opposite)]
     upper, (correlation, i, j) = min(ends, key=lambda end: end[0])
@@ -240,13 +244,13 @@ class _RowSums:
                 break
 
     def found(self, dim: int) -> list[PowerRows]:
-        """The sums with their rounding: of ρ (d + 8) u, of each product and each of N terms u."""
+        """The sums with their rounding: of ρ :func:`_of_rho`, of each product and each of N terms u."""
         made = []
         for k, row in zip(self.exponents, self.sums, strict=True):
             largest = float(row.max())
             relative = (self.n + 2 * k + 8) * U
             # Σ (|ρ| + ε)^k ≤ Σ |ρ|^k (1 + ε)^k + N ((1 + ε)^k − 1) covers ρ near 0 as well
-            spread = math.expm1(k * math.log1p((dim + 8) * U))
+            spread = math.expm1(k * math.log1p(_of_rho(dim)))
             largest = largest * (1 + relative) * (1 + spread) + self.n * spread
             made.append(PowerRows(k, largest, max(0.0, 1.0 - largest)))
         return made
@@ -272,23 +276,23 @@ def _at(tile: Tensor, flat: int, rows: slice, cols: slice) -> tuple[int, int]:
     return rows.start + i, cols.start + j
 
 
-def _with_measured(
-    known: list[PowerRows], unit: Tensor, k: int, progress: Callback | None
-) -> list[PowerRows]:
-    """λ_min(G^{∘k}) by an eigenvalue's certificate, in the place of k."""
+def _of_rho(dim: int) -> float:
+    """What a correlation is wrong by: d u of the product, (d/2 + 3) u of each row's norm and quotient."""
+    return (2 * dim + 8) * U
+
+
+def _measured(known: list[PowerRows], unit: Tensor, k: int, progress: Callback | None) -> PowerRows:
+    """λ_min(G^{∘k}) by an eigenvalue's certificate."""
     n, d = unit.shape
     memory.require(
         8.0 * n * n, f"the correlations of {n} samples to the power {k}", "leave out measure"
     )
     matrix = (unit @ unit.T).pow_(k).fill_diagonal_(1.0)
-    error = n * math.expm1(k * math.log1p((d + 8) * U) + 4 * U)
+    error = n * math.expm1(k * math.log1p(_of_rho(d)) + 4 * U)
     least = smallest_eigenvalue(MatrixKernel(matrix), progress=progress)
     floor = max(0.0, least.lower - error) if least.certificate else 0.0
     before = max((p for p in known if p.power <= k), key=lambda p: p.power)
-    rows = before.row_sum
-    kept = [p for p in known if p.power != k]
-    made = [*kept, PowerRows(k, rows, max(floor, before.floor), True)]
-    return sorted(made, key=lambda p: p.power)
+    return PowerRows(k, before.row_sum, floor, True)
 
 
 def _floor(series: PowerSeries, known: list[PowerRows]) -> float:

@@ -9,6 +9,7 @@ import torch
 
 import ntkscope as ntk
 from ntkscope.kernels.limiting import power_series as module
+from ntkscope.kernels.limiting.recursion import scales_of
 from oracles.power_series import relu_taylor
 
 RHO = np.linspace(-1.0, 1.0, 9)
@@ -90,6 +91,37 @@ def test_products_are_enclosed_and_without_roundings_are_not(monkeypatch):
     assert all(map(_product_is_inside, range(50)))
     monkeypatch.setattr(module, "_widened", lambda ends, _: ends)
     assert not any(map(_product_is_inside, range(50)))
+
+
+def _total_is_inside(seed):
+    """Whether K(x, x) of a deep ReLU network, in fractions, lies within the series' total."""
+    betas = np.random.default_rng(seed).uniform(0.5, 2.0, 16).tolist()
+    net = ntk.Network([3, *[7] * 15, 1], init=betas, bias_std=0.3)
+    scales = scales_of(net, 1)
+    features = theta = Fraction(scales.input) * Fraction(1.7) ** 2
+    theta += 1
+    for n, inner, outer in zip(scales.sizes, scales.betas_sq, scales.betas_sq[1:], strict=False):
+        features = Fraction(n) * (Fraction(inner) * features + Fraction(scales.bias_var)) / 2
+        theta = theta * Fraction(n) * Fraction(outer) / 2 + features + 1
+    low, high = ntk.power_series(net, 2, norm=1.7).total
+    return Fraction(low) <= theta <= Fraction(high)
+
+
+def test_the_total_of_a_deep_network_is_enclosed():
+    assert all(map(_total_is_inside, range(20)))
+
+
+def test_both_ends_of_a_variance_are_carried():
+    """C = vρ for v between 1 and 2: what a ReLU makes of either end lies between the ends."""
+    ends = np.zeros((2, 6))
+    ends[:, [1, -1]] = [[1.0], [2.0]]
+    value, slope = module._through(ntk.activations.activation("relu"), module.Series(ends))
+    for v in (1.0, 2.0):
+        table = ntk.hermite_coefficients("relu", 4, np.array([v]))
+        exact = np.append(table.values[0] ** 2, 0.5 * v)
+        assert (value.ends[0] <= exact * (1 + 1e-14)).all()
+        assert (exact * (1 - 1e-14) <= value.ends[1]).all()
+    assert slope.ends[0, -1] <= 0.5 <= slope.ends[1, -1]
 
 
 def test_bad_input():

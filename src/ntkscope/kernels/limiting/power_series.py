@@ -192,8 +192,8 @@ def _through(phi: Activation, covariance: Series) -> tuple[Series, Series]:
     rest = np.maximum(1.0 - at_zero, _SMALLEST)
     inner = _widened(correlation[:, 1:-1] / rest, 3)
     degree = inner.shape[1]
-    variance, terms = 0.5 * (low + high), _terms(degree, float(at_zero.max()))
-    weights = [_weights(phi, variance, terms, derivative) for derivative in (False, True)]
+    terms = _terms(degree, float(at_zero.max()))
+    weights = [_weights(phi, covariance.ends[:, -1:], terms, f) for f in (False, True)]
     tables = _taylor(weights, at_zero, rest, degree)
     powers = _powers(inner)
     value, slope = (
@@ -243,14 +243,24 @@ class _Weights:
     moment: Array
 
 
-def _weights(phi: Activation, variance: float, order: int, derivative: bool) -> _Weights:
-    table = hermite_coefficients(phi, order, np.array([variance]), derivative=derivative)
+def _weights(phi: Activation, variance: Array, order: int, derivative: bool) -> _Weights:
+    """Of φ or φ′ at a variance known by its ends (2, 1).
+
+    A homogeneous φ is taken at variance 1 and scaled by both ends; another one in their middle.
+    """
+    homogeneous = phi.homogeneity == 1
+    at = np.ones(1) if homogeneous else variance.mean(0)
+    factor = variance if homogeneous and not derivative else np.ones((2, 1))
+    table = hermite_coefficients(phi, order, at, derivative=derivative)
     sizes = np.abs(table.values[0])
     moment = float(table.second_moment[0])
     ends = np.stack([np.maximum(sizes - table.error, 0.0), sizes + table.error]) ** 2
     slack = 2 * table.error * (moment**0.5 + table.error) + 16 * U * moment
     missing = max(0.0, moment - float(ends[0].sum()) * (1 - (order + 4) * U)) + slack
-    return _Weights(_widened(ends, 4), missing, np.array([[moment - slack], [moment + slack]]))
+    total = np.array([[moment - slack], [moment + slack]])
+    return _Weights(
+        _widened(ends * factor, 6), missing * float(factor[1, 0]), _widened(total * factor, 2)
+    )
 
 
 def _taylor(weights: list[_Weights], at_zero: Array, rest: Array, degree: int) -> list[Array]:
@@ -270,6 +280,7 @@ def _taylor(weights: list[_Weights], at_zero: Array, rest: Array, degree: int) -
     made = []
     for w in weights:
         total = np.einsum("er,erj->ej", w.ends, rows[:, :-1])
-        total[1] += w.missing * rows[1, -1] + (terms + 2) ** 2 * _SMALLEST
+        lost = (terms + 2) ** 2 * _SMALLEST * (1 + float(w.moment[1, 0]))
+        total[1] += w.missing * rows[1, -1] + lost
         made.append(_widened(total, 6 * (terms + 2)))
     return made
