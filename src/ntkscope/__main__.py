@@ -11,6 +11,9 @@ def main() -> NoReturn:
     except ImportError as error:
         print(f"ntkscope: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("ntkscope: interrupted before the start", file=sys.stderr)
+        sys.exit(130)
     run()
 
 
