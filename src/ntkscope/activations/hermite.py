@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkscope._base.arrays import Array, as_numpy, is_numpy, like, namespace
+from ntkscope._base.arrays import Array, as_numpy, is_numpy, like, namespace, product
 from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.activations.registry import activation as resolve_activation
 
@@ -246,7 +246,7 @@ class Quadrature:
         self.f: Elementwise = phi.derivative if derivative else phi.phi
         self.what = f"φ′ of {phi}" if derivative else f"{phi}"
         self.kinks = phi.kinks
-        self._steps: dict[tuple[int, float], tuple[float, float]] = {}
+        self._steps: dict[tuple[int, bytes], tuple[float, float]] = {}
 
     def moments(self, variances: Any) -> tuple[Any, float]:
         """E f(√a z)² for every a, as they are, and the largest relative error."""
@@ -273,13 +273,13 @@ class Quadrature:
 
     def _step(self, a: Array, order: int) -> tuple[float, float]:
         """A step at which half the step changes nothing, and the relative error that is left."""
-        key = (order, float(a.max()))
+        probes = np.unique(np.quantile(a, np.linspace(0, 1, 5)))
+        key = (order, probes.tobytes())
         if key not in self._steps:
-            self._steps[key] = self._find_step(a, order)
+            self._steps[key] = self._find_step(probes, order)
         return self._steps[key]
 
-    def _find_step(self, a: Array, order: int) -> tuple[float, float]:
-        probes = np.unique(np.quantile(a, np.linspace(0, 1, 5)))
+    def _find_step(self, probes: Array, order: int) -> tuple[float, float]:
         step = 2.0 * math.pi / (math.sqrt(order + 1.0) + 20.0)
         values, moment = self._table(probes, order, step)
         while True:
@@ -306,7 +306,7 @@ class Quadrature:
         moment = ((f * f) * weights).sum(1)
         f = f * weights
         if z.ndim == 1:
-            return f @ _functions_on_grid(order, half, step).T, moment
+            return product(f, _functions_on_grid(order, half, step).T), moment
         return _project_by_row(f, z, order), moment
 
     def _evaluate(self, x: Array) -> Array:

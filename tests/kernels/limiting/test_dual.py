@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkscope as ntk
+from ntkscope.activations.registry import activation as resolve_activation
+from ntkscope.kernels.limiting.series import Expansion
 from oracles.limiting import longdouble_dual, relu_dual, trapezoid_dual
 
 U = 2.0**-53
@@ -131,3 +133,19 @@ def test_bad_input():
     )
     with pytest.raises(ValueError, match="not finite"):
         ntk.dual_activation(spoiled, 1.0, 1.0, rho=0.5)
+
+
+def test_a_series_does_not_remember_what_it_was_asked():
+    phi = resolve_activation("tanh")
+    variances = torch.linspace(0.5, 2.0, 6, dtype=torch.float64)
+    everything = slice(0, 6)
+
+    def low(expansion):
+        rho = torch.full((6, 6), 0.3, dtype=torch.float64)
+        return expansion.tile(rho, everything, everything)
+
+    fresh, used = (Expansion(phi, variances, False, 1e-14) for _ in range(2))
+    first = torch.arange(6)
+    used.pairs(torch.full((6,), 0.995, dtype=torch.float64), first, first.flip(0))
+    assert torch.equal(low(used), low(fresh))
+    assert used.error() == fresh.error()

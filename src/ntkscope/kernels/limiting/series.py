@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,10 +16,19 @@ from ntkscope.activations.hermite import Coefficients, Quadrature, closed_coeffi
 
 MAX_ORDER = 8192
 _FIRST_ORDER = 64
+_ERROR_ORDER = 1024  # whose tail bounds what the coefficients beyond it can add to an error
 _TABLE = 1 << 25  # coefficients that one expansion keeps for all samples at once
 _CHUNK = 1 << 21  # entries of a (terms × pairs) product
 _CUTS = (0.5, 0.7, 0.85, 0.95)  # where a tile may send its few largest correlations to a list
 _GATHER = 12.0  # what a term costs on a gathered pair, in units of a term on a tile's entry
+
+
+class _Measurement(NamedTuple):
+    """What coefficients up to some order say: relative to E f(u)², the worst of the variances."""
+
+    tails: Tensor
+    sizes: Tensor
+    coefficient_error: float
 
 
 class Expansion:
@@ -43,29 +53,30 @@ class Expansion:
         self._probes = torch.unique(
             torch.cat([self._probes, probes.min()[None], probes.max()[None]])
         )
-        self._tails = torch.zeros(0, dtype=variances.dtype)
-        self._sizes = self._tails
-        self._coefficient_error = 0.0
-        self._values: Tensor | None = None
+        # by the order they were made to, so that what is returned does not depend on earlier calls
+        self._measurements: dict[int, _Measurement] = {}
+        self._tables: dict[int, Tensor] = {}
         self._quadrature = Quadrature(phi, derivative)
 
     def order(self, rho: float) -> int:
         """The smallest order whose truncation error at |ρ| ≤ ``rho`` is within the accuracy."""
+        return self._order(rho)[0]
+
+    def _order(self, rho: float) -> tuple[int, _Measurement]:
         size = _FIRST_ORDER
         while True:
-            if len(self._tails) <= size:
-                self._measure(size)
-            grades = torch.arange(1, len(self._tails) + 1, dtype=self._tails.dtype)
-            ok = torch.nonzero(rho**grades * self._tails <= self.accuracy)
+            tails = (measured := self._measure(size)).tails
+            grades = torch.arange(1, len(tails) + 1, dtype=tails.dtype)
+            ok = torch.nonzero(rho**grades * tails <= self.accuracy)
             if len(ok):
-                return int(ok[0])
+                return int(ok[0]), measured
             size *= 2
             if size > MAX_ORDER:
-                left = float(rho ** len(self._tails) * self._tails[-1])
+                left = float(rho ** len(tails) * tails[-1])
                 what = "φ′" if self.derivative else "φ"
                 raise ValueError(
                     f"the Hermite series of {what} = {self.phi} cannot reach {self.accuracy:.1g} "
-                    f"for correlations up to {rho:.6g}: {len(self._tails) - 1} terms leave "
+                    f"for correlations up to {rho:.6g}: {len(tails) - 1} terms leave "
                     f"{left:.2g}; remove near-duplicate rows, ask for accuracy={2 * left:.1g}, or "
                     "use an activation with a closed form or without kinks"
                 )
@@ -76,16 +87,18 @@ class Expansion:
         The truncation, a hundredth of it for terms left out, and a coefficient error e that enters
         as Σ_r 2e|α_r|; doubled, since sizes are taken at quantiles of the variances.
         """
-        self.order(0.0)
-        rest = math.sqrt(MAX_ORDER * float(self._tails[-1].clamp_min(0.0)))
-        mass = float(self._sizes.sqrt().sum()) + rest
-        return 1.01 * self.accuracy + 4.0 * self._coefficient_error * mass
+        measured = self._measure(_ERROR_ORDER)
+        rest = math.sqrt(MAX_ORDER * float(measured.tails[-1].clamp_min(0.0)))
+        mass = float(measured.sizes.sqrt().sum()) + rest
+        return 1.01 * self.accuracy + 4.0 * measured.coefficient_error * mass
 
     def _coefficients(self, a: Tensor, order: int) -> Coefficients:
         closed = closed_coefficients(self.phi, order, a, self.derivative)
         return self._quadrature.coefficients(a, order) if closed is None else closed
 
-    def _measure(self, order: int) -> None:
+    def _measure(self, order: int) -> _Measurement:
+        if order in self._measurements:
+            return self._measurements[order]
         table = self._coefficients(self._probes, order)
         # an error in α_r enters the sum times 2 α_r, whose squares sum to 4
         if table.error > 4.0 * self.accuracy * math.sqrt(float(table.second_moment.max())):
@@ -95,25 +108,29 @@ class Expansion:
                 "them in activations.custom(..., kinks=...)"
             )
         moment = table.second_moment.clamp_min(torch.finfo(torch.float64).tiny)[:, None]
-        self._coefficient_error = table.error / math.sqrt(float(table.second_moment.max()))
-        self._tails = (table.tails / moment).amax(0)
-        self._sizes = (table.values**2 / moment).amax(0)
+        made = _Measurement(
+            (table.tails / moment).amax(0),
+            (table.values**2 / moment).amax(0),
+            table.error / math.sqrt(float(table.second_moment.max())),
+        )
+        self._measurements[order] = made
+        return made
 
-    def _terms(self, order: int, rho: float) -> list[int]:
+    def _terms(self, rho: float) -> list[int]:
         """The r that count: parity leaves half of them, and what is dropped is 1% of the error."""
-        weights = self._sizes[: order + 1] * rho ** torch.arange(order + 1, dtype=torch.float64)
+        order, measured = self._order(rho)
+        weights = measured.sizes[: order + 1] * rho ** torch.arange(order + 1, dtype=torch.float64)
         kept = torch.nonzero(weights > 0.01 * self.accuracy / (order + 1))[:, 0].tolist()
         return kept or [0]
 
     def _table(self, order: int, index: Tensor | slice) -> Tensor:
         """(order+1, n) coefficients of the samples ``index``."""
-        if self._values is not None and len(self._values) > order:
-            return self._values[:, index]
         top = max(_FIRST_ORDER, 1 << order.bit_length())
         if len(self.variances) * (top + 1) <= _TABLE:
-            made = self._coefficients(self.variances, top).values
-            self._values = made.T.contiguous()
-            return self._values[:, index]
+            if top not in self._tables:
+                made = self._coefficients(self.variances, top).values
+                self._tables[top] = made.T.contiguous()
+            return self._tables[top][:, index]
         part = self.variances[index]
         if len(part) * (order + 1) > 4 * _TABLE:
             raise ValueError(
@@ -129,8 +146,7 @@ class Expansion:
         low, high = (float(x) for x in torch.aminmax(rho))
         largest = max(-low, high)
         cut = self._cut(rho, largest)
-        order = self.order(min(cut, largest))
-        terms = self._terms(order, min(cut, largest))
+        order, terms = self.order(min(cut, largest)), self._terms(min(cut, largest))
         out = _horner_tile(rho, self._table(order, rows), self._table(order, cols), terms)
         if cut < largest:
             i, j = torch.nonzero(rho.abs() > cut, as_tuple=True)
@@ -139,13 +155,13 @@ class Expansion:
 
     def _cut(self, rho: Tensor, largest: float) -> float:
         """Correlations above it go to a list, where that is cheaper than a long sum for all."""
-        best, cost = largest, rho.numel() * float(len(self._terms(self.order(largest), largest)))
+        best, cost = largest, rho.numel() * float(len(self._terms(largest)))
         full = cost / rho.numel()
         for cut in _CUTS:
             if cut >= largest:
                 break
             above = int((rho.abs() > cut).sum())
-            short = len(self._terms(self.order(cut), cut))
+            short = len(self._terms(cut))
             price = rho.numel() * short + _GATHER * above * full
             if price < cost:
                 best, cost = cut, price
@@ -159,7 +175,7 @@ class Expansion:
             return rho.clone()
         largest = float(rho.abs().max())
         order = self.order(largest)
-        terms = self._terms(order, largest)
+        terms = self._terms(largest)
         out = torch.empty_like(rho)
         chunk = max(1, _CHUNK // len(terms))
         for start in range(0, len(rho), chunk):
