@@ -82,6 +82,7 @@ def test_steps_are_those_of_the_kernel_of_all_pairs(rows, monkeypatch):
     from ntkscope.inspection import spectrum
 
     monkeypatch.setattr(spectrum, "_ALL_PAIRS", rows)
+    monkeypatch.setattr(spectrum, "_MANY_PAIRS", rows)
     C = 5
     model = module(C)
     J = module_ntk.jacobian(model, X)

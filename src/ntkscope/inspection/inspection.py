@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ntkscope._base import memory
@@ -31,6 +32,7 @@ from ntkscope.inspection.shares import trace_error
 from ntkscope.inspection.spectrum import descent, require_fitting, whole_spectrum
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.losses import LossLike
+from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
@@ -224,21 +226,23 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
     if len(K) < 2:
         raise ValueError("inspect needs at least 2 samples: the kernel of one sample is a number")
     require_fitting(K)
+    # held until the end, so that all read the same blocks; a matrix is read as it is
+    double = K if isinstance(K, MatrixKernel) else K.to(torch.float64)
     clock.step("data", 0.05)
     data = seen.summary()
     clock.step("smallest eigenvalue", 0.1)
     smallest = smallest_eigenvalue(K)
     clock.step("spectrum", 0.3)
-    spectrum, largest, vector = whole_spectrum(K, smallest)
+    spectrum, largest, vector = whole_spectrum(K, double, smallest)
     clock.step("layers", 0.5)
     layers = inspect_layers(
-        seen.shapes, K, vector, smallest, clock.within("layers", 0.5, 0.8), seen.n_outputs
+        seen.shapes, K, double, vector, smallest, clock.within("layers", 0.5, 0.8), seen.n_outputs
     )
     clock.step("outputs", 0.8)
-    moves = descent(seen, smallest, largest)
+    moves = descent(seen, double, smallest, largest)
     outputs = _outputs(seen, clock)
     clock.step("bounds", 0.9)
-    rungs, weak = ladder(K, layers, smallest), weakest(vector, data)
+    rungs, weak = ladder(double, layers, smallest), weakest(vector, data)
     clock.step("prediction", 0.94)
     predicted = seen.predict(data)
     return Inspection(
@@ -248,8 +252,8 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
         network=seen.describe(),
         smallest=smallest,
         largest=largest,
-        trace=K.trace(),
-        trace_error=trace_error(K),
+        trace=double.trace(),
+        trace_error=trace_error(double),
         spectrum=spectrum,
         layers=layers,
         ladder=rungs,

@@ -65,6 +65,7 @@ class Rung:
 def inspect_layers(
     shapes: Mapping[str, tuple[int | float, ...]],
     K: Kernel,
+    double: Kernel,
     vector: Tensor,
     smallest: Eigenvalue,
     progress: Callable[[float], None] = lambda _: None,
@@ -72,18 +73,19 @@ def inspect_layers(
 ) -> list[Layer]:
     """Each term's share of the trace and of λ_min, its own λ_min and its Schur bound.
 
-    ``shapes``: the parameter behind each term, as far as known. ``smallest``: λ_min of ``K``, whose
-    eigenvector is ``vector``. ``n_outputs``: how many outputs a trace kernel sums.
+    ``shapes``: the parameter behind each term, as far as known. ``double``: K for products, in
+    float64 where it is not a matrix. ``smallest``: λ_min of ``K``, whose eigenvector is ``vector``.
+    ``n_outputs``: how many outputs a trace kernel sums.
     """
-    vector = vector.to(dtype=K.dtype, device=K.device)
+    vector = vector.to(dtype=double.dtype, device=double.device)
     single = len(K.terms) == 1
-    alone = [K] if single else [_ranked(K, t.name, shapes, n_outputs) for t in K.terms]
-    parts = [rayleigh(one, vector) for one in alone]
-    trace = K.trace(), trace_error(K)
+    exact = [double] if single else list(double.terms)
+    parts = [rayleigh(one, vector) for one in exact]
+    trace = double.trace(), trace_error(double)
     layers = []
-    for index, (term, one) in enumerate(zip(K.terms, alone, strict=True)):
-        progress(index / len(alone))
-        own = smallest if single else smallest_eigenvalue(one)
+    for index, (term, one) in enumerate(zip(K.terms, exact, strict=True)):
+        progress(index / len(exact))
+        own = smallest if single else smallest_eigenvalue(_ranked(K, term.name, shapes, n_outputs))
         factors = term if isinstance(term, Term) else None
         features = 0.0 if factors is None else _features_lower(factors, len(K))
         signals = 0.0 if factors is None else _signals_min(factors)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
+
 from ntkscope.inspection.shares import share, total, trace_error
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.outputs import OutputKernels
@@ -40,12 +42,13 @@ def inspect_outputs(
     found = []
     for index, kernel in enumerate(kernels):
         progress(index / len(kernels))
-        kernel.dense()  # first: a module's blocks then have their diagonals from it
+        double = kernel.to(torch.float64)  # held, so that both ends read the same blocks
+        double.dense()  # first: a module's blocks then have their diagonals from it
         least = smallest_eigenvalue(kernel)
         largest = largest_eigenvalue(kernel)
-        trace, error = kernel.trace(), trace_error(kernel)
-        if isinstance(kernel, ModuleKernel):
-            kernel.release()
+        trace, error = double.trace(), trace_error(double)
+        if isinstance(double, ModuleKernel):
+            double.release()
         found.append(
             OutputSpectrum(
                 index, least.value, least.lower, least.upper, least.status.name,

@@ -21,7 +21,8 @@ from ntkscope.spectra.extremes import (
 from ntkscope.spectra.rounding import down_to, up, up_to
 
 _ALL_EIGENVALUES = 6000  # above it all of them would take minutes on two cores
-_ALL_PAIRS = 1000  # rows of the kernel of all pairs of outputs whose λ_min is computed
+_ALL_PAIRS = 1000  # rows of the kernel of all pairs of outputs up to which it is formed
+_MANY_PAIRS, _FLOPS = 4000, 1e12  # or so many, where their gradients' products take some seconds
 
 
 def require_fitting(K: Kernel) -> None:
@@ -32,17 +33,23 @@ def require_fitting(K: Kernel) -> None:
     )  # fmt: skip
 
 
-def whole_spectrum(K: Kernel, smallest: Eigenvalue) -> tuple[Tensor | None, Eigenvalue, Tensor]:
-    """All eigenvalues up to 6000 samples, λ_max, and the eigenvector of λ_min."""
+def whole_spectrum(
+    K: Kernel, double: Kernel, smallest: Eigenvalue
+) -> tuple[Tensor | None, Eigenvalue, Tensor]:
+    """All eigenvalues up to 6000 samples, λ_max, and the eigenvector of λ_min.
+
+    ``double``: K for products, in float64 where it is not a matrix.
+    """
     largest, vector = largest_eigenvalue(K), smallest.vector
     if len(K) > _ALL_EIGENVALUES:
         if vector is None:
             raise ValueError(f"no eigenvector from {smallest.method}, which N = {len(K)} needs")
         return None, largest, vector
+    matrix = double.dense().to(torch.float64)
     if vector is None:
-        eigenvalues, vectors = torch.linalg.eigh(K.dense())
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
         return eigenvalues.cpu(), largest, vectors[:, 0].clone()
-    return torch.linalg.eigvalsh(K.dense()).cpu(), largest, vector
+    return torch.linalg.eigvalsh(matrix).cpu(), largest, vector
 
 
 @dataclass(frozen=True)
@@ -59,25 +66,30 @@ class Descent:
     mean: float
 
 
-def descent(seen: Examined, smallest: Eigenvalue, largest: Eigenvalue) -> Descent:
+def descent(seen: Examined, double: Kernel, smallest: Eigenvalue, largest: Eigenvalue) -> Descent:
     """The same as the inspected kernel's for one output; otherwise that of ``reduce="full"``.
 
-    The outputs of a model share parameters, so neither end follows from the trace kernel's. λ_min
-    is computed up to 1000 rows; λ_max then comes by at most 64 products, bounded above by the trace.
+    The outputs of a model share parameters, so neither end follows from the trace kernel's. Where
+    that kernel is cheap to form, both ends are computed; otherwise λ_max alone, by at most 64
+    products and bounded above by the trace. ``double``: as in :func:`whole_spectrum`.
     """
-    N, C = len(seen.kernel), seen.n_outputs
-    trace = up(seen.kernel.trace() + trace_error(seen.kernel))
+    N, C = len(double), seen.n_outputs
+    trace = up(double.trace() + trace_error(double))
     mean = up(trace / (N * C))
     if C == 1:
         return Descent(smallest, largest, N, mean)
     if isinstance(seen.model, Network):  # C equal kernels beside one another
         return Descent(_divided(smallest, C), _divided(largest, C), N * C, mean)
     assert seen.prepared is not None
-    if N * C <= _ALL_PAIRS:
+    if _formed(N * C, seen.n_parameters):
         ends = extreme_eigenvalues(seen.prepared.beside("full"))
         return Descent(ends.smallest[0], ends.largest[0], N * C, mean)
     pairs = seen.prepared.products("full")  # its trace is the trace kernel's
     return Descent(None, largest_of_trace(pairs, trace), N * C, mean)
+
+
+def _formed(rows: int, n_parameters: int | float) -> bool:
+    return rows <= _ALL_PAIRS or (rows <= _MANY_PAIRS and rows**2 * n_parameters <= _FLOPS)
 
 
 def _divided(end: Eigenvalue, count: int) -> Eigenvalue:

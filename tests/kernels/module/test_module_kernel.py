@@ -1,6 +1,8 @@
 """The kernel of a module as an object: its terms, errors, precision, and a copy on disk."""
 
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -135,3 +137,17 @@ def test_every_reader_names_its_arguments_as_torch_does():
         except ValueError:
             continue  # built in
         assert own[: len(reader.names)] == list(reader.names), function
+
+
+def test_a_conversion_is_made_once_while_it_is_held():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    K = ntk.empirical_ntk(model, torch.randn(4, 1, 6, 6))
+    held = K.to(torch.float64)
+    name = "0.weight"
+    assert K.term(name).to(torch.float64) is held.term(name)
+    assert K.term(name).to(torch.float64) is not K.term(name)
+    gone = weakref.ref(held.term(name))
+    del held
+    gc.collect()
+    assert gone() is None

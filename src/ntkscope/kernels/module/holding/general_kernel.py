@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.module.holding.conversions import converted
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import mirror
@@ -76,8 +77,9 @@ class GeneralKernel(Kernel):
         """Its entries are converted: the model stays as it is."""
         if dtype in (None, self.dtype) and device in (None, self.device):
             return self
-        return GeneralKernel(
-            self.source, self.names, self._chunk, dtype or self.dtype, device or self.device
+        target = dtype or self.dtype, device or self.device
+        return converted(
+            self, *target, lambda: GeneralKernel(self.source, self.names, self._chunk, *target)
         )
 
     @property

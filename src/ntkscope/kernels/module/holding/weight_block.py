@@ -13,6 +13,7 @@ from torch import Tensor
 from ntkscope.kernels.kernel import Index, Kernel, count, place
 from ntkscope.kernels.module.holding.compress import LEFT_OUT
 from ntkscope.kernels.module.holding.contract import add_outer_products, add_position_pairs
+from ntkscope.kernels.module.holding.conversions import converted
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
@@ -110,6 +111,9 @@ class WeightBlock(Kernel):
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> WeightBlock:
+        return converted(self, dtype, device, lambda: self._moved(dtype, device))
+
+    def _moved(self, dtype: torch.dtype | None, device: torch.device | str | None) -> WeightBlock:
         moved: dict[int, Tensor] = {}
         for tensor in self.tensors:
             kind = dtype if tensor.is_floating_point() else None
