@@ -140,11 +140,10 @@ def test_every_reader_names_its_arguments_as_torch_does():
 
 
 def test_a_conversion_is_made_once_while_it_is_held():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten())
-    K = ntk.empirical_ntk(model, torch.randn(4, 1, 6, 6))
+    model, X = mixed()
+    K = ntk.empirical_ntk(model.float(), X.float())
     held = K.to(torch.float64)
-    name = "0.weight"
+    name = "conv.weight"
     assert K.term(name).to(torch.float64) is held.term(name)
     assert K.term(name).to(torch.float64) is not K.term(name)
     gone = weakref.ref(held.term(name))
