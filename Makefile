@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # the suite spent a third of its time on taking them again: let it keep them
 TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
-.PHONY: install demo test test-shapes test-slow explore mutants check bench clean
+.PHONY: install demo test test-shapes test-slow explore mutants campaign check bench clean
 
 install: .venv/installed
 
@@ -36,6 +36,10 @@ explore: install
 # small wrong changes to the code, in a copy of it: a test must fail for each
 mutants: install
 	PYTHONPATH=tests $(BIN)/python -m mutants
+
+# bad input for every option of every command, kills, flipped bits, fuzzed grammars and files: an hour
+campaign: install
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m campaign --out out/campaign.json
 
 check: install
 	$(BIN)/ruff check .

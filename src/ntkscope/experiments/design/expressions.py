@@ -7,6 +7,7 @@ import itertools
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,7 +58,11 @@ def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
     if len(text) > _LONGEST:
         raise ValueError(f"an expression has at most {_LONGEST} characters, got {len(text)}")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of what looks odd to Python: it is read or refused here
+            tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(
             f"cannot read the expression {text!r}; write e.g. '8*N' or 'sqrt(d)'"
