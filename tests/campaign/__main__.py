@@ -60,7 +60,7 @@ def _of_flips(draw: random.Random, folder: Path) -> Iterator[Case]:
         yield store.store.name, lambda store=store, own=own, n=number: store.once(own, f"flip-{n}")
 
 
-def _of_fuzz(draw: random.Random, folder: Path) -> Iterator[Case]:
+def _of_fuzz(draw: random.Random, _: Path) -> Iterator[Case]:
     while True:
         what, faults = fuzz.once(draw)
         yield what, lambda faults=faults: faults

@@ -54,6 +54,10 @@ WRONG = [
         "range of float64",
     ),
     (["lipschitz", "--widths", "2,4,1", "--init", "1e308,1e308"], "range of float64"),
+    (
+        ["predict", "--widths", "4,8,1", "--samples", "100", "--out", "x/" * 2000],
+        "nested too deeply",
+    ),
     (["inspect", "--data", SAMPLES, "--model", "{}/exits.py:build"], "failed"),
     (["inspect", "--data", SAMPLES, "--model", "{}/exits_later.py:build"], "failed when called"),
 ]

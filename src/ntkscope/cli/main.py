@@ -70,6 +70,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _fail(
             f"a number leaves the range of float64 ({error.args[-1]}); scale the data or --init", 2
         )
+    except RecursionError:
+        if os.environ.get("NTKSCOPE_TRACEBACK"):
+            raise
+        _fail("what was given is nested too deeply; give a shorter path or a flatter file", 2)
     except RuntimeError as error:
         # torch has a class of its own for devices, and for this machine none
         if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
