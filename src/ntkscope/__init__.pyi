@@ -39,7 +39,7 @@ from ntkscope.kernels.module.making.kernel_plan import (
     KernelPlan as KernelPlan,
     plan_kernel as plan_kernel,
 )
-from ntkscope.kernels.module.making.invariant import SelfCheckError as SelfCheckError
+from ntkscope.kernels.module.making.errors import SelfCheckError as SelfCheckError
 from ntkscope.kernels.stored import (
     StoredKernel as StoredKernel,
     load_kernel as load_kernel,

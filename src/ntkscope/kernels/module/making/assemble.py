@@ -17,6 +17,7 @@ from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel, Part
 from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
 from ntkscope.kernels.module.making.collect import collect
+from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.layers.layer import Operation, Ready
 from ntkscope.kernels.module.reading.sites import Site
@@ -70,10 +71,22 @@ class Recipe:
         """The parameters with a term, in the model's order."""
         return [n for n in self.subject.parameters if n not in self.survey.unused]
 
-    def passes(self, rows: Inputs, cols: Inputs | None) -> tuple[Passed, Passed]:
-        """One pass for the rows and, of a cross kernel, one for the columns."""
-        left = self._pass(rows)
-        return left, left if cols is None else self._pass(cols)
+    def made(self, rows: Inputs, cols: Inputs | None) -> tuple[Recipe, tuple[Passed, Passed]]:
+        """One pass for the rows and, of a cross kernel, one for the columns.
+
+        Where a pass reads values, what these samples use otherwise than the first ones goes the
+        general way: the recipe is the one that the passes followed.
+        """
+        recipe = self
+        while True:
+            try:
+                left = recipe._pass(rows)
+                return recipe, (left, left if cols is None else recipe._pass(cols))
+            except OtherWayError as error:
+                if not self.survey.reads:
+                    raise
+                reason = f"the pass reads values ({self.survey.reads}) and uses it otherwise on some samples"
+                recipe = replace(recipe, survey=recipe.survey.with_general(error.names, reason))
 
     def _pass(self, inputs: Inputs) -> Passed:
         if not self.survey.structured:
@@ -86,7 +99,8 @@ class Recipe:
         self, rows: Inputs, cols: Inputs | None, names: Collection[str] | None = None
     ) -> Kernel:
         """The kernel of these samples, its factors held; of some of the parameters."""
-        return self.assembled(*self.passes(rows, cols), rows, cols, names)
+        recipe, passes = self.made(rows, cols)
+        return recipe.assembled(*passes, rows, cols, names)
 
     def assembled(
         self,
@@ -160,7 +174,7 @@ class _Assembly:
                     return self._of_output(name, features)
                 return Term(name, features, self._signals(site, None))
         uses = tuple(self._use(site, name) for site in sites)
-        shape = tuple(self.recipe.subject.parameters[name].shape)
+        shape = self.recipe.survey.shape(name)
         rotated = 0
         if len(uses) == 1 and uses[0].operation.is_outer and not self.recipe.full:
             (use,) = uses
@@ -170,8 +184,7 @@ class _Assembly:
         return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget, rotated)
 
     def _is_ready(self, site: Site, name: str) -> bool:
-        size = self.recipe.subject.parameters[name].numel()
-        return is_small(site, site.operations[name], size)
+        return is_small(site, site.operations[name], self.recipe.survey.size(name))
 
     def _of_output(self, name: str, features: Factor | None) -> Term:
         """The last layer: its signals are the unit vectors, which need not be held."""
@@ -223,8 +236,8 @@ class _Assembly:
 
     def _use(self, site: Site, name: str) -> Use:
         if self._is_ready(site, name):
-            parameter = self.recipe.subject.parameters[name]
-            operation: Operation = Ready(parameter.shape[0] if parameter.ndim else 1)
+            shape = self.recipe.survey.shape(name)
+            operation: Operation = Ready(shape[0] if shape else 1)
             pair = self._sides(lambda p: self._gradient(p, site, name))
             return Use(operation, pair, pair)
         x = self._sides(lambda p: p.x[site.index])

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.making.invariant import require_sums
+from ntkscope.kernels.module.making.errors import OtherWayError
+from ntkscope.kernels.module.making.invariant import require_own_gradients, require_sums
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.recorder import Call, Trace, record
+from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
+from ntkscope.kernels.module.reading.trace import Call, Trace
 
 
 @with_gradients
@@ -27,25 +29,27 @@ def collect(
 ) -> Passed:
     """Pass the samples through the model, ``chunk`` at a time.
 
-    checked: hold the sums over each chunk against autograd's, SelfCheckError where they differ.
-    Raises ValueError where values or gradients are not finite, naming the parameter.
+    checked: hold the sums over each chunk against autograd's; a pass that reads values always is.
+    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or gradients are not finite, naming the parameter.
     """
     passed = Passed(len(inputs[0]), len(outputs))
+    checked = checked or bool(survey.reads)
     for start in range(0, passed.n, chunk):
         rows = slice(start, min(start + chunk, passed.n))
         with subject.autograd() as (leaves, run):
             part = take(inputs, rows)
             watched = {name: leaves[name] for name in survey.structured}
-            trace = record(lambda: run(part), watched, survey.clone)  # noqa: B023  # called at once
-            _keep_rows(passed, subject, survey, trace, outputs, rows, checked)
+            trace = record(lambda: run(part), watched, survey.clone, survey.fixed)  # noqa: B023  # called at once
+            _keep_rows(passed, survey, trace, outputs, rows, checked)
             if checked:
                 require_sums(passed, survey, leaves, trace.output, outputs, rows)
+    if survey.reads:
+        require_own_gradients(passed, subject, survey, inputs, outputs)
     return passed
 
 
 def _keep_rows(
     passed: Passed,
-    subject: Subject,
     survey: Survey,
     trace: Trace,
     outputs: Sequence[int],
@@ -55,9 +59,7 @@ def _keep_rows(
     """Keep what the terms need of a chunk; the graph too, to go backward ``again``."""
     n = rows.stop - rows.start
     passed.near_kinks += trace.near_kinks
-    calls = _matching(trace.calls, survey)
-    if trace.changed_in_place() - survey.clone:
-        raise ValueError("the forward pass writes over different tensors from batch to batch")
+    calls = _matching(trace.calls, survey, n)
     _require_finite(trace.output, "outputs", survey.sites)
     if passed.outputs is None:
         passed.outputs = trace.output.new_empty(
@@ -65,59 +67,74 @@ def _keep_rows(
         )
     passed.outputs[rows] = trace.output.detach()
     for site, call in zip(survey.sites, calls, strict=True):
-        if call.x is not None and _keeps(subject, site):
+        if call.x is not None and _keeps(survey, site):
             x = site.arrange_x(call.x, n)
             _require_finite(x, "inputs", (site,))
             _into(passed.x, site.index, passed.n, x)[rows] = x
     edges = [call.edge for call in calls if call.edge is not None]
     shapes = [call.out.shape for call in calls]
     for place, output in enumerate(outputs):
-        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-            trace.output[:, output].sum(), edges,
-            retain_graph=again or place < len(outputs) - 1, allow_unused=True,
-        )  # fmt: skip
+        gradients: Sequence[Tensor | None] = [None] * len(edges)
+        if trace.output.requires_grad:
+            gradients = torch.autograd.grad(
+                trace.output[:, output].sum(), edges,
+                retain_graph=again or place < len(outputs) - 1, allow_unused=True,
+            )  # fmt: skip
         for site, call, shape, gradient in zip(survey.sites, calls, shapes, gradients, strict=True):
             # None where the model does not use the layer's result
             whole = trace.output.new_zeros(shape) if gradient is None else gradient
             g = site.arrange_g(whole, n)
             _require_finite(g, "gradients", (site,))
             inputs_of = None if call.x is None else site.arrange_x(call.x, n)
-            _keep(passed, subject, site, inputs_of, g, rows, place)
+            _keep(passed, survey, site, inputs_of, g, rows, place)
 
 
-def _matching(calls: list[Call], survey: Survey) -> list[Call]:
-    """The calls of the structured sites; other calls vanish with their general parameters."""
-    names = {name for site in survey.sites for name in site.operations}
+def _matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
+    """The calls of the structured sites; other calls vanish with their general parameters.
+
+    Raises OtherWayError for the parameters whose calls are others.
+    """
+    names = set(survey.structured)
     found = [c for c in calls if names & set(c.operations)]
-    expected = [(site.function, set(site.operations)) for site in survey.sites]
-    if [(c.function, names & set(c.operations)) for c in found] != expected:
-        raise ValueError(
-            "the forward pass takes another way on these data than on the first samples; "
-            "use general=True"
+    other = set()
+    for name in names:
+        own = [(k, c) for k, c in enumerate(found) if name in c.operations]
+        sites = survey.uses(name)
+        fitting = len(own) == len(sites) and all(
+            site.fits(c, n) and not (c.changed and k not in survey.clone)
+            for site, (k, c) in zip(sites, own, strict=True)
+        )
+        if not fitting:
+            other.add(name)
+    order = [names & set(c.operations) for c in found]
+    if not other and order != [set(site.operations) for site in survey.sites]:
+        other = names
+    if other:
+        raise OtherWayError(
+            other,
+            f"the forward pass uses {min(other)} otherwise on these data than on the first samples; "
+            "use general=True",
         )
     return found
 
 
-def _keeps(subject: Subject, site: Site) -> bool:
-    return any(
-        not is_small(site, op, subject.parameters[name].numel())
-        for name, op in site.operations.items()
-    )
+def _keeps(survey: Survey, site: Site) -> bool:
+    return any(not is_small(site, op, survey.size(name)) for name, op in site.operations.items())
 
 
 def _keep(
     passed: Passed,
-    subject: Subject,
+    survey: Survey,
     site: Site,
     x: Tensor | None,
     g: Tensor,
     rows: slice,
     place: int,
 ) -> None:
-    if _keeps(subject, site) and not site.is_output:
+    if _keeps(survey, site) and not site.is_output:
         _into(passed.g, site.index, passed.n, g, passed.n_outputs)[rows, place] = g
     for name, operation in site.operations.items():
-        size = subject.parameters[name].numel()
+        size = survey.size(name)
         small = is_small(site, operation, size)
         if not small or shares_signal(site, name):
             continue

@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.independence import half_of_digits, require_own_outputs
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.plain import flat
 from ntkscope.kernels.module.reading.sites import Site
+from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
 
+_BESIDE = 16  # samples in a batch of others
 _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
-
-
-class SelfCheckError(ValueError):
-    """A kernel's entry, or a factor behind it, disagrees with autograd beyond rounding."""
 
 
 def require_sums(
@@ -36,39 +36,70 @@ def require_sums(
 ) -> None:
     """Go backward from ``output`` (n, C) once more and compare every parameter's sum.
 
-    A sum may differ by half of its digits, or by eps^¾ of the whole gradient. Frees the graph.
+    ``rows``: the samples behind it. A sum may differ by half of its digits, or by eps^¾ of the whole
+    gradient. Frees the graph.
 
-    Raises SelfCheckError naming the parameter.
+    Raises OtherWayError naming the parameters.
     """
     generator = torch.Generator().manual_seed(rows.start)
     r = torch.randn(len(output), len(outputs), generator=generator, dtype=torch.float64).to(output)
     names = [*survey.structured, *survey.unused]
-    found = torch.autograd.grad(
-        output[:, list(outputs)], [leaves[name] for name in names], r, allow_unused=True
-    )
+    found: Sequence[Tensor | None] = [None] * len(names)
+    if output.requires_grad:
+        found = torch.autograd.grad(
+            output[:, list(outputs)], [leaves[name] for name in names], r, allow_unused=True
+        )
     expected = dict(zip(names, found, strict=True))
     made: dict[str, Tensor] = {}
     for site in survey.sites:
         signal = _Signal(passed, site, r, outputs, rows, output.shape[1])
         for name in site.operations:
-            part = signal.weighted(name, leaves[name])
+            part = signal.weighted(name, survey.shape(name))
             made[name] = made[name] + part if name in made else part
     norms: dict[str, tuple[float, float]] = {}
     for name, gradient in expected.items():
         zero = output.new_zeros(leaves[name].numel())
         ours, plain = made.get(name, zero), zero if gradient is None else flat(gradient)
+        if name in survey.shown:
+            ours = zero.index_copy(0, survey.shown[name], ours)
         sizes = torch.stack([torch.linalg.vector_norm(t) for t in (ours - plain, ours, plain)])
         difference, *both = sizes.tolist()
         norms[name] = difference, max(both)
-    eps = torch.finfo(output.dtype).eps
     whole = math.hypot(*(size for _, size in norms.values()))
-    for name, (difference, size) in norms.items():
-        if not difference <= eps**0.5 * size + eps**0.75 * whole:
-            raise SelfCheckError(
-                f"the gradients of {name} at samples {rows.start} to {rows.stop - 1} add up to "
-                f"another sum than plain autograd's (by {difference:.3g} of {size:.3g}): the pass uses it "
-                "otherwise on these data than on the first samples; use general=True"
-            )
+    eps = survey.eps
+    wrong = {
+        name: sizes for name, sizes in norms.items()
+        if not sizes[0] <= eps**0.5 * sizes[1] + eps**0.75 * whole
+    }  # fmt: skip
+    if wrong:
+        name, (difference, size) = next(iter(wrong.items()))
+        raise OtherWayError(
+            wrong,
+            f"the gradients of {name} at samples {rows.start} to {rows.stop - 1} add up to "
+            f"another sum than plain autograd's (by {difference:.3g} of {size:.3g}): the pass uses it "
+            "otherwise on these data than on the first samples; use general=True",
+        )
+
+
+def require_own_gradients(
+    passed: Passed, subject: Subject, survey: Survey, inputs: Inputs, outputs: Sequence[int]
+) -> None:
+    """The same in batches of other samples beside one another, and their outputs.
+
+    For passes that read values: what a branch does to one sample may follow from the others.
+    Raises OtherWayError, or ValueError where outputs differ.
+    """
+    groups = -(-passed.n // _BESIDE)
+    for start in range(groups if passed.n > 1 else 0):
+        rows = slice(start, passed.n, groups)
+        with subject.autograd() as (leaves, run):
+            output = run(take(inputs, rows))
+            before = passed.outputs
+            assert before is not None
+            together, again = (dict(enumerate(t)) for t in (before[rows], output.detach()))
+            floor = survey.rounding + half_of_digits(before)
+            require_own_outputs(subject, together, again, floor)
+            require_sums(passed, survey, leaves, output, outputs, rows)
 
 
 class _Signal:
@@ -81,17 +112,18 @@ class _Signal:
         self._outputs, self._total = list(outputs), total
         self._held: Tensor | None = None
 
-    def weighted(self, name: str, parameter: Tensor) -> Tensor:
+    def weighted(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Σ_nc r_nc ∂f_nc/∂p, from what is held of this site."""
         site, operation = self._site, self._site.operations[name]
+        size = math.prod(shape)
         if shares_signal(site, name):
             return self._sum().flatten(1).sum(dim=0)
-        if is_small(site, operation, parameter.numel()):
+        if is_small(site, operation, size):
             held = self._passed.ready[site.index, name][self._rows]
             return self._r.flatten() @ held.flatten(0, 1)
         x, g = self._passed.x[site.index][self._rows], self._sum()
-        step = _samples_at_a_time(site, operation, parameter)
-        total = g.new_zeros(parameter.numel())
+        step = _samples_at_a_time(site, operation, shape)
+        total = g.new_zeros(size)
         for i in range(0, len(x), step):  # the samples as positions of one
             a, b = x[i : i + step].flatten(0, 1)[None], g[i : i + step].flatten(0, 1)[None, None]
             total += operation.gradient(a, b, slice(None)).flatten()
@@ -108,5 +140,5 @@ class _Signal:
         return self._held
 
 
-def _samples_at_a_time(site: Site, operation: Operation, parameter: Tensor) -> int:
-    return max(1, _SCRATCH // max(1, operation.scratch(site.g_size, tuple(parameter.shape))))
+def _samples_at_a_time(site: Site, operation: Operation, shape: tuple[int, ...]) -> int:
+    return max(1, _SCRATCH // max(1, operation.scratch(site.g_size, shape)))

@@ -117,7 +117,7 @@ def _imagined(recipe: Recipe, N: int) -> Passed:
     like: dict[str, Any] = {"dtype": recipe.subject.dtype, "device": "meta"}
     for site in recipe.survey.sites:
         for name, operation in site.operations.items():
-            size = recipe.subject.parameters[name].numel()
+            size = recipe.survey.size(name)
             if not is_small(site, operation, size):
                 assert site.x_shape is not None
                 kind = {**like, "dtype": site.x_dtype}

@@ -78,7 +78,7 @@ class LazyKernel(Kernel):
     def panel(self) -> int:
         """Samples whose factors are held at a time, on each side of a tile."""
         recipe = self._recipe
-        each = numbers_held(recipe.subject, recipe.survey, len(recipe.outputs))
+        each = numbers_held(recipe.survey, len(recipe.outputs))
         copies = 4.0 * (2.0 if recipe.full else 1.0)  # two sides, and room to contract them
         nbytes = copies * each * self.dtype.itemsize
         by_factors = int(recipe.limit / 2 / max(1.0, nbytes))

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.sites import Site
-from ntkscope.kernels.module.reading.subject import Subject
 from ntkscope.kernels.module.reading.survey import Survey
 
 
@@ -56,17 +55,16 @@ def shares_signal(site: Site, name: str) -> bool:
     return name not in site.heavy and bool(site.heavy) and site.positions == 1
 
 
-def numbers_held(subject: Subject, survey: Survey, n_outputs: int) -> int:
+def numbers_held(survey: Survey, n_outputs: int) -> int:
     """Numbers that :func:`collect` keeps for one sample."""
     total = survey.n_outputs
     for site in survey.sites:
         small = {
-            name: is_small(site, op, subject.parameters[name].numel())
-            for name, op in site.operations.items()
+            name: is_small(site, op, survey.size(name)) for name, op in site.operations.items()
         }
         if not all(small.values()):
             total += site.x_size + (0 if site.is_output else n_outputs * site.g_size)
         for name, ready in small.items():
             if ready and not shares_signal(site, name):
-                total += n_outputs * subject.parameters[name].numel()
+                total += n_outputs * survey.size(name)
     return total

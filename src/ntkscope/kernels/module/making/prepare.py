@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ from ntkscope.kernels.module.reading.survey import (
 )
 from ntkscope.kernels.outputs import OutputKernels
 from ntkscope.kernels.prepared import Diagonal, Options, Prepared, Reduce, chosen_outputs
+
+Passes = tuple[Passed, Passed]
+Made = TypeVar("Made", Kernel, OutputKernels)
 
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
@@ -90,7 +94,7 @@ class PreparedModule(Prepared):
     def held(self, n_outputs: int) -> float:
         """Bytes of the factors for so many outputs."""
         samples = len(self.rows[0]) + (0 if self.cols is None else len(self.cols[0]))
-        each = numbers_held(self.subject, self.survey, n_outputs)
+        each = numbers_held(self.survey, n_outputs)
         return float(samples * each * self.subject.dtype.itemsize)
 
     def fits(self, n_outputs: int, apart: bool) -> bool:
@@ -103,7 +107,8 @@ class PreparedModule(Prepared):
         found, N = self.survey, len(self.rows[0])
         # what is not held is applied by torch.func, structured or not
         fits = held and self.fits(len(outputs), reduce in ("full", "diagonal"))
-        batched = [*found.general] if fits else [*found.structured, *found.general]
+        every = [*found.structured, *found.general]
+        batched = [*found.general] if fits and not found.reads else every
         least = max(_BUDGET, 8.0 * self.subject.dtype.itemsize * N**2)
         return Recipe(
             self.subject, found, outputs, reduce == "full", self.options, self.chunk,
@@ -124,26 +129,24 @@ class PreparedModule(Prepared):
         return self.beside(reduce) if recipe.loop else LazyKernel(recipe, self.rows, self.cols)
 
     @cached_property
-    def _summed(self) -> Recipe:
+    def _summed(self) -> tuple[Recipe, Passes]:
         """Of all outputs' sum, from which each output's is taken too."""
-        return self.recipe("trace")
-
-    @cached_property
-    def _passes(self) -> tuple[Passed, Passed]:
-        return self._summed.passes(self.rows, self.cols)
+        return self.recipe("trace").made(self.rows, self.cols)
 
     @with_gradients
     def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:
         everything = len(outputs) == self.n_outputs
-        recipe = (
-            self.recipe("full") if full else self._summed if everything else self.recipe(outputs[0])
+        if not self.fits(len(outputs), full):
+            recipe = self.recipe("full" if full else "trace" if everything else outputs[0])
+            return self._checked(LazyKernel(recipe, self.rows, self.cols), recipe, None, checked)
+        recipe, passes = (
+            self._summed if everything else self.recipe(outputs[0]).made(self.rows, self.cols)
         )
-        passes = None
-        if self.fits(len(outputs), full):
-            passes = self._passes if everything else recipe.passes(self.rows, self.cols)
-            kernel = recipe.assembled(*passes, self.rows, self.cols)
-        else:
-            kernel = LazyKernel(recipe, self.rows, self.cols)
+        recipe = replace(recipe, full=full)
+        kernel = recipe.assembled(*passes, self.rows, self.cols)
+        return self._checked(kernel, recipe, passes, checked)
+
+    def _checked(self, kernel: Made, recipe: Recipe, passes: Passes | None, checked: bool) -> Made:
         if checked and self.options.self_check:
             check_against_autograd(kernel, recipe, self.rows, self.cols, passes)
         return kernel
@@ -151,14 +154,11 @@ class PreparedModule(Prepared):
     @with_gradients
     def _apart(self, checked: bool = True) -> OutputKernels:
         C = self.n_outputs
-        fits = self.fits(C, True)
-        recipe, passes = (self._summed, self._passes) if fits else (self.recipe("diagonal"), None)
+        recipe, passes = self._summed if self.fits(C, True) else (self.recipe("diagonal"), None)
         made = OutputKernels([self._one(recipe.for_output(c), c, passes) for c in range(C)])
-        if checked and self.options.self_check:
-            check_against_autograd(made, recipe, self.rows, self.cols, passes)
-        return made
+        return self._checked(made, recipe, passes, checked)
 
-    def _one(self, recipe: Recipe, output: int, passes: tuple[Passed, Passed] | None) -> Kernel:
+    def _one(self, recipe: Recipe, output: int, passes: Passes | None) -> Kernel:
         if passes is None:
             return LazyKernel(recipe, self.rows, self.cols)
         left, right = passes

@@ -9,7 +9,7 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel
 from ntkscope.kernels.module.making.assemble import Recipe
-from ntkscope.kernels.module.making.invariant import SelfCheckError
+from ntkscope.kernels.module.making.errors import SelfCheckError
 from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed
 from ntkscope.kernels.module.reading.independence import (
@@ -51,11 +51,11 @@ def check_against_autograd(
     for side in (left,) if right is left else (left, right):
         side.require_own_outputs()
     for i, j in entries:
-        wrong = _compare(kernel, recipe.full, left.alone(i)[1], right.alone(j)[1], i, j)
+        wrong = _compare(kernel, recipe, left.alone(i)[1], right.alone(j)[1], i, j)
         # a sample's gradient may jump where its pre-activation is a rounding error away from a
         # kink: then the same sample inside its batch, by plain autograd, settles it
         if wrong and left.agrees(i) and right.agrees(j):
-            wrong = _compare(kernel, recipe.full, left.inside(i), right.inside(j), i, j)
+            wrong = _compare(kernel, recipe, left.inside(i), right.inside(j), i, j)
         if wrong:
             raise SelfCheckError(wrong)
 
@@ -115,23 +115,26 @@ class _Checked:
 
 
 def _compare(
-    kernel: Kernel | OutputKernels, full: bool, a: Gradients, b: Gradients, i: int, j: int
+    kernel: Kernel | OutputKernels, recipe: Recipe, a: Gradients, b: Gradients, i: int, j: int
 ) -> str:
     """What is wrong with entry (i, j), in words, or nothing."""
+    eps = recipe.survey.eps
     if isinstance(kernel, OutputKernels):
         for c, one in enumerate(kernel):
-            wrong = _compare_terms(one, False, _of(a, c), _of(b, c), i, j)
+            wrong = _compare_terms(one, False, eps, _of(a, c), _of(b, c), i, j)
             if wrong:
                 return f"output {c}: {wrong}"
         return ""
-    return _compare_terms(kernel, full, a, b, i, j)
+    return _compare_terms(kernel, recipe.full, eps, a, b, i, j)
 
 
 def _of(gradients: Gradients, output: int) -> Gradients:
     return {name: g[output : output + 1] for name, g in gradients.items()}
 
 
-def _compare_terms(kernel: Kernel, full: bool, a: Gradients, b: Gradients, i: int, j: int) -> str:
+def _compare_terms(
+    kernel: Kernel, full: bool, eps: float, a: Gradients, b: Gradients, i: int, j: int
+) -> str:
     C = len(next(iter(a.values())))
     lead = C if full else 1
     rows = torch.arange(i * lead, (i + 1) * lead)
@@ -139,7 +142,6 @@ def _compare_terms(kernel: Kernel, full: bool, a: Gradients, b: Gradients, i: in
     if isinstance(kernel, LazyKernel):
         kernel = kernel.for_samples(torch.tensor([i]), torch.tensor([j]))
         rows, cols = torch.arange(lead), torch.arange(lead)
-    eps = torch.finfo(kernel.dtype).eps
     whole = _scale(list(a.values())) * _scale(list(b.values()))
     held = {term.name for term in kernel.terms}
     left_out = [n for n in a if n not in held and (bool(a[n].any()) or bool(b[n].any()))]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.recorder import Trace, record
+from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, WrongOutputError
+from ntkscope.kernels.module.reading.trace import Fixed, Trace
 
 
 def distinct(inputs: Inputs) -> list[int]:
@@ -27,13 +28,13 @@ def distinct(inputs: Inputs) -> list[int]:
     return chosen
 
 
-def probe(subject: Subject, few: Inputs, inputs: Inputs) -> Trace:
-    """What a pass over ``few`` of the inputs shows.
+def probe(subject: Subject, few: Inputs, inputs: Inputs, fixed: Fixed = frozenset()) -> Trace:
+    """What a pass over ``few`` of the inputs shows; ``fixed`` as in :func:`record`.
 
     Raises ValueError where its outputs are not finite or do not follow from the parameters.
     """
     with subject.autograd() as (leaves, run):
-        watched = lambda: record(lambda: run(few), leaves, closely=True)  # noqa: E731
+        watched = lambda: record(lambda: run(few), leaves, fixed=fixed, closely=True)  # noqa: E731
         trace = untouched(subject, watched, inputs, "X")
         trace.require_complete()
     if not trace.output.requires_grad and not trace.depends_on_data:

@@ -8,22 +8,22 @@ under ``unknown`` and its parameter goes the general way.
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from ntkscope.kernels.module.reading import (
     layers,  # noqa: F401  # registers the readers
     reads,
 )
+from ntkscope.kernels.module.reading.kinks import KINKED, near_zero
 from ntkscope.kernels.module.reading.layers.layer import (
     OPENED,
     READERS,
@@ -31,82 +31,26 @@ from ntkscope.kernels.module.reading.layers.layer import (
     Operation,
     Reader,
 )
-from ntkscope.kernels.module.reading.views import Entries, through_view
-
-
-@dataclass(frozen=True)
-class Handle:
-    """A parameter, its transpose, or a view of some of its ``entries``."""
-
-    name: str
-    transposed: bool
-    tensor: Tensor
-    entries: Entries | None = None
-
-
-@dataclass
-class Call:
-    """One layer at work: inputs x, outputs (by their place in the graph), operation by parameter.
-
-    ``out`` shares storage with what the model goes on to compute, so its values are only good for
-    comparing two passes; ``edge`` stays right when the output is changed in place.
-    """
-
-    x: Tensor | None
-    version: int
-    out: Tensor
-    edge: GradientEdge | None
-    operations: dict[str, Operation]
-    function: str
-
-    def signature(self) -> tuple[Any, ...]:
-        return (self.function, tuple(self.operations.items()))
-
-
-@dataclass
-class Trace:
-    """What one forward pass showed."""
-
-    output: Any = None
-    calls: list[Call] = field(default_factory=list)
-    unknown: dict[str, str] = field(default_factory=dict)
-    depends_on_data: str = ""
-    near_kinks: int = 0
-    handles: dict[int, Handle] = field(default_factory=dict)
-    uses: Counter[int] = field(default_factory=Counter)
-
-    def require_complete(self) -> None:
-        """Add parameters that the autograd graph reaches by more edges than were seen."""
-        output = self.output
-        if not isinstance(output, Tensor) or output.grad_fn is None:
-            return
-        edges = _edges_into(output.grad_fn)
-        for key, handle in self.handles.items():
-            node = _node(handle.tensor)
-            if node is not None and edges[node] > self.uses[key]:
-                self.unknown.setdefault(handle.name, "a use that torch's functions do not show")
-
-    def changed_in_place(self) -> set[int]:
-        """Indices of calls whose input was written over after the call."""
-        return {
-            i for i, c in enumerate(self.calls) if c.x is not None and c.x._version != c.version
-        }
+from ntkscope.kernels.module.reading.trace import Call, Fixed, Handle, Trace
+from ntkscope.kernels.module.reading.views import Entries, Gather, through_view
 
 
 def record(
     run: Callable[[], Any],
     parameters: Mapping[str, Tensor],
     clone: frozenset[int] = frozenset(),
+    fixed: Fixed = frozenset(),
     *,
     closely: bool = False,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
-    ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied.
+    ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied, and
+    gathers in ``fixed`` are views, their indices being no samples'.
     closely: notice readings of values below torch's functions too, which slows the pass.
     Raises ValueError where the pass normalises over the batch or draws random numbers.
     """
-    watcher = _Watcher(parameters, clone)
+    watcher = _Watcher(parameters, clone, fixed)
     below = reads.ValueReads()
     with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
@@ -117,10 +61,13 @@ def record(
 
 
 class _Watcher(TorchFunctionMode):
-    def __init__(self, parameters: Mapping[str, Tensor], clone: frozenset[int]) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Tensor], clone: frozenset[int], fixed: Fixed
+    ) -> None:
         super().__init__()
         self.trace = Trace(handles={id(t): Handle(n, False, t) for n, t in parameters.items()})
-        self._clone = clone
+        self._clone, self._fixed = clone, fixed
+        self._dtype = next(iter(parameters.values())).dtype if parameters else None
         self.near_kinks: list[Tensor] = []
 
     def __torch_function__(
@@ -139,14 +86,16 @@ class _Watcher(TorchFunctionMode):
                 return inside
         if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
-        if func in _KINKED and args and isinstance(args[0], Tensor):
-            self.near_kinks.append(_near_zero(args[0].detach()))
+        if func in KINKED and args and isinstance(args[0], Tensor):
+            self.near_kinks.append(near_zero(args[0].detach()))
         met = self._met([*args, *kwargs.values()])
         reader = READERS.get(func)
         bound = {} if reader is None else reader.bind(args, kwargs)
-        if func in REFUSALS:
+        if func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
         out = func(*args, **kwargs)
+        if isinstance(out, Tensor) and out.dtype != self._dtype:
+            self._note_rounding(out)
         # inside an autograd.Function gradients are off: its uses show in the graph alone
         live = met and torch.is_grad_enabled() and _has_gradient(out)
         if live and not self._passed_on(func, args, kwargs, met, out):
@@ -169,18 +118,40 @@ class _Watcher(TorchFunctionMode):
         """Whether the call only shows a parameter otherwise, whose uses are then seen."""
         key = next(iter(met))
         handle = self.trace.handles[key]
+        if out is handle.tensor and func in _IDENTITIES:
+            return True
         if func in _TRANSPOSES and handle.entries is None and _is_transpose(out, handle.tensor):
-            seen = Handle(handle.name, not handle.transposed, out)
-        elif handle.transposed or not args or args[0] is not handle.tensor or out is handle.tensor:
+            seen = [Handle(handle.name, not handle.transposed, out)]
+        elif handle.transposed or out is handle.tensor:
             return False
         else:
-            entries = (handle.entries or Entries.of(handle.tensor)).seen(func, args, kwargs, out)
-            if entries is None:
-                return False
-            seen = Handle(handle.name, False, out, entries)
-        self.trace.uses[key] += 1
-        self.trace.handles[id(out)] = seen
-        return True
+            found = self._shown(handle, func, args, kwargs, out)
+            seen = [Handle(handle.name, False, tensor, entries) for tensor, entries in found]
+        self.trace.uses[key] += 1 if seen else 0
+        self.trace.handles.update({id(each.tensor): each for each in seen})
+        return bool(seen)
+
+    def _shown(
+        self, handle: Handle, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> list[tuple[Tensor, Entries]]:
+        entries = handle.entries or Entries.of(handle.tensor)
+        gather = Gather.of(func, args, kwargs)
+        if gather is None:
+            own = bool(args) and args[0] is handle.tensor
+            return entries.seen(func, args, kwargs, out) if own else []
+        if gather.table is not handle.tensor:
+            return []
+        before = self.trace.gathers.setdefault(handle.name, [])
+        before.append(gather)
+        fixed = (handle.name, len(before) - 1) in self._fixed
+        return entries.gathered(gather, out) if fixed else []
+
+    def _note_rounding(self, out: Tensor) -> None:
+        own, found = self._dtype, self.trace.coarse
+        if own is None or not out.requires_grad or not out.is_floating_point():
+            return
+        if torch.finfo(out.dtype).eps > torch.finfo(found[0] if found else own).eps:
+            self.trace.coarse = out.dtype, _module_at_work()
 
     def _note(
         self, func: Any, reader: Reader | None, bound: dict[str, Any], met: set[int], out: Any
@@ -209,6 +180,8 @@ class _Watcher(TorchFunctionMode):
         if len(operations) < len(used):
             for tensor in used:
                 trace.unknown.setdefault(trace.handles[id(tensor)].name, "used twice in one call")
+        if not operations:
+            return
         if x is not None and len(trace.calls) in self._clone:
             x = x.clone()
         trace.calls.append(
@@ -226,23 +199,21 @@ _TRANSPOSES = {
     _ATTRIBUTES.T.__get__, _ATTRIBUTES.mT.__get__, torch.swapaxes, Tensor.swapaxes,
 }  # fmt: skip
 
-# a derivative that jumps at 0
-_KINKED = {
-    F.relu, torch.relu, Tensor.relu, F.leaky_relu, F.prelu, F.relu6, F.rrelu, F.threshold,
-    torch.relu_, Tensor.relu_, torch.abs, Tensor.abs,
+# may return the tensor itself
+_IDENTITIES = {
+    Tensor.contiguous, Tensor.to, Tensor.type_as, Tensor.float, Tensor.double, F.dropout, torch.dropout,
 }  # fmt: skip
 
 
-def _near_zero(x: Tensor) -> Tensor:
-    """Entries that rounding may have moved across 0: within n·u of the sample's largest, n entries.
-
-    Exact zeros are left out: they come from zero inputs, not from cancellation.
-    """
-    if x.ndim < 2 or not x.is_floating_point():
-        return torch.zeros((), dtype=torch.long, device=x.device)
-    flat = x.reshape(len(x), -1).abs()
-    reach = flat.shape[1] * torch.finfo(x.dtype).eps / 2 * flat.amax(dim=1, keepdim=True)
-    return ((flat <= reach) & (flat > 0)).sum()
+def _module_at_work() -> str:
+    """The class of the innermost module that is running, or nothing."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        own = frame.f_locals.get("self")
+        if isinstance(own, nn.Module):
+            return type(own).__name__
+    return ""
 
 
 def _is_transpose(out: Any, tensor: Tensor) -> bool:
@@ -262,22 +233,3 @@ def _has_gradient(out: Any) -> bool:
     if isinstance(out, (list, tuple)):
         return any(_has_gradient(value) for value in out)
     return False
-
-
-def _node(tensor: Tensor) -> Any:
-    return get_gradient_edge(tensor).node if tensor.requires_grad else None
-
-
-def _edges_into(root: Any) -> Counter[Any]:
-    """For each node of the graph below ``root``, the number of edges that lead to it."""
-    edges: Counter[Any] = Counter()
-    stack, seen = [root], {root}
-    while stack:
-        for node, _ in stack.pop().next_functions:
-            if node is None:
-                continue
-            edges[node] += 1
-            if node not in seen:
-                seen.add(node)
-                stack.append(node)
-    return edges

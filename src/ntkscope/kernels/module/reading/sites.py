@@ -12,7 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from ntkscope.kernels.module.reading.independence import alike
 from ntkscope.kernels.module.reading.layers.layer import Operation
-from ntkscope.kernels.module.reading.recorder import Call
+from ntkscope.kernels.module.reading.trace import Call
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Layout:
     axis: int
     fold: int
     major: bool = True
+
+    def sized(self, shape: tuple[int, ...], n: int) -> tuple[int, ...]:
+        """The shape with n samples."""
+        return (*shape[: self.axis], n * self.fold, *shape[self.axis + 1 :])
 
     def arrange(self, tensor: Tensor, n: int) -> Tensor:
         """The samples' axis first; folded positions stay as an axis of their own."""
@@ -45,6 +49,9 @@ class Site:
     g_shape: tuple[int, ...]
     x_dtype: torch.dtype | None
     is_output: bool
+    raw: tuple[
+        tuple[int, ...] | None, tuple[int, ...]
+    ]  # x's and g's shapes, seen with three samples
 
     @property
     def positions(self) -> int:
@@ -63,6 +70,18 @@ class Site:
     def heavy(self) -> dict[str, Operation]:
         """Operations whose gradient is larger than a vector: x and g are kept for them."""
         return {n: op for n, op in self.operations.items() if op.heavy}
+
+    def fits(self, call: Call, n: int) -> bool:
+        """Whether a call with n samples is this layer at work on each of them."""
+        x = None if call.x is None else tuple(call.x.shape)
+        return (call.function, x, tuple(call.out.shape)) == (
+            self.function, *self._shapes(n),
+        )  # fmt: skip
+
+    def _shapes(self, n: int) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+        x, g = self.raw
+        own = None if x is None or self.x_layout is None else self.x_layout.sized(x, n)
+        return own, self.g_layout.sized(g, n)
 
     def without(self, names: Collection[str]) -> Site:
         """The same for the other parameters."""
@@ -84,14 +103,19 @@ class Site:
         return arranged if heavy is None else heavy.form(arranged, layout.fold > 1)
 
 
-def _same_edge(call: Call, edge: GradientEdge, shape: tuple[int, ...]) -> bool:
+def _same_edge(call: Call, edge: GradientEdge | None, shape: tuple[int, ...]) -> bool:
     own = call.edge
-    same = own is not None and own.node is edge.node and own.output_nr == edge.output_nr
+    same = (
+        own is not None
+        and edge is not None
+        and own.node is edge.node
+        and own.output_nr == edge.output_nr
+    )
     return same and tuple(call.out.shape) == shape
 
 
 def site_of(
-    index: int, two: Call, three: Call, output: GradientEdge, shape: tuple[int, ...]
+    index: int, two: Call, three: Call, output: GradientEdge | None, shape: tuple[int, ...]
 ) -> Site | str:
     """The structured form of a call, seen with two and with three samples, or why it has none.
 
@@ -111,7 +135,8 @@ def site_of(
     operations = _of_samples(three, g_layout)
     if isinstance(operations, str):
         return operations
-    site = Site(index, three.function, operations, x_layout, g_layout, None, (), None, False)
+    raw = (None if three.x is None else tuple(three.x.shape)), tuple(three.out.shape)
+    site = Site(index, three.function, operations, x_layout, g_layout, None, (), None, False, raw)
     g = site.arrange_g(three.out.detach(), 3)
     x = None if three.x is None else site.arrange_x(three.x, 3)
     site = replace(

@@ -7,9 +7,14 @@ and outputs. All others are *general*, each with the reason.
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from ntkscope.kernels.module.reading.independence import (
@@ -19,32 +24,63 @@ from ntkscope.kernels.module.reading.independence import (
     require_own_outputs,
 )
 from ntkscope.kernels.module.reading.probing import distinct, probe, untouched
-from ntkscope.kernels.module.reading.recorder import Trace
 from ntkscope.kernels.module.reading.sites import Site, site_of
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
+from ntkscope.kernels.module.reading.trace import Call, Fixed, Trace
+from ntkscope.kernels.module.reading.views import among, touched
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the probe found. ``general`` maps a parameter to why it is not structured."""
+    """What the probe found. ``general`` maps a parameter to why it is not structured.
+
+    clone: which of the sites' inputs are written over after the call. fixed: see :func:`record`.
+    shown: the entries of a structured parameter that the pass uses, where they are not all.
+    reads: what reads values, so that another pass may be another one. eps: of the coarsest precision
+    inside.
+    """
 
     sites: tuple[Site, ...]
     structured: tuple[str, ...]
     general: dict[str, str]
     unused: tuple[str, ...]
     clone: frozenset[int]
+    fixed: Fixed
+    shapes: dict[str, tuple[int, ...]]
+    shown: dict[str, Tensor]
+    reads: str
     n_outputs: int
     output_shape: tuple[int, ...]
     numbers_per_pass: int  # held by autograd for one sample, an estimate
     rounding: float  # what it may leave in an output, by the size of the layers' outputs
+    eps: float
 
     def all_general(self, reason: str) -> Survey:
         """The same with no structured parameter."""
-        names = (*self.structured, *self.general)
-        return replace(self, sites=(), structured=(), general=dict.fromkeys(names, reason))
+        return self.with_general(self.structured, reason)
+
+    def with_general(self, names: Collection[str], reason: str) -> Survey:
+        """The same with fewer structured parameters."""
+        general = {**self.general, **dict.fromkeys(names, reason)}
+        kept = [(place, site.without(names)) for place, site in enumerate(self.sites)]
+        kept = [(place, site) for place, site in kept if site.operations]
+        return replace(
+            self,
+            sites=tuple(site for _, site in kept),
+            structured=tuple(n for n in self.structured if n not in general),
+            general={name: general[name] for name in self.shapes if name in general},
+            clone=frozenset(i for i, (place, _) in enumerate(kept) if place in self.clone),
+        )
 
     def uses(self, name: str) -> list[Site]:
         return [site for site in self.sites if name in site.operations]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of the gradient that is held of a structured parameter."""
+        return (len(self.shown[name]),) if name in self.shown else self.shapes[name]
+
+    def size(self, name: str) -> int:
+        return math.prod(self.shape(name))
 
 
 def survey(subject: Subject, inputs: Inputs) -> Survey:
@@ -55,53 +91,136 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
     """
     few = distinct(inputs)
     pair, triple = (probe(subject, take(inputs, few[:n]), inputs) for n in (2, 3))
+    fixed = _fixed(pair, triple)
+    if fixed:
+        pair, triple = (probe(subject, take(inputs, few[:n]), inputs, fixed) for n in (2, 3))
+    _require_digits(triple, subject.dtype)
     floor = _rounding(triple)
     require_deterministic(subject, triple.output, take(inputs, few), floor)
     if len(inputs[0]) > 1:
         together = dict(zip(few, triple.output.detach(), strict=True))
         alone = {i: outputs_alone(subject, take(inputs, [i])) for i in together}
         require_own_outputs(subject, together, alone, floor + half_of_digits(triple.output))
-    used = {n for call in triple.calls for n in call.operations} | set(triple.unknown)
-    reason = _unsteady(pair, triple)
-    sites, general = ([], dict.fromkeys(used, reason)) if reason else _sites(pair, triple)
+    sites, clone, general = _sites(pair, triple)
+    used = {n for call in triple.calls for n in call.operations} | {*general}
     everything = tuple(subject.parameters)
-    shape = tuple(triple.output.shape)
+    structured = tuple(n for n in everything if n in used and n not in general)
+    sites, shown = _of_shown_entries(sites, structured)
+    output = tuple(triple.output.shape)
     return Survey(
         sites=tuple(sites),
-        structured=tuple(n for n in everything if n in used and n not in general),
+        structured=structured,
         general={n: general[n] for n in everything if n in general},
         unused=tuple(n for n in everything if n not in used),
-        clone=frozenset(pair.changed_in_place() | triple.changed_in_place()),
-        n_outputs=shape[1],
-        output_shape=shape[1:],
+        clone=clone,
+        fixed=fixed,
+        shapes={name: tuple(p.shape) for name, p in subject.parameters.items()},
+        shown=shown,
+        reads=triple.depends_on_data or pair.depends_on_data,
+        n_outputs=output[1],
+        output_shape=output[1:],
         numbers_per_pass=_pass_size(triple),
         rounding=floor,
+        eps=_eps(triple),
     )
 
 
-def _unsteady(pair: Trace, triple: Trace) -> str:
-    """Why a pass may be another one on other samples, or nothing."""
-    if triple.depends_on_data or pair.depends_on_data:
-        return f"the pass reads values ({triple.depends_on_data or pair.depends_on_data})"
-    if [c.signature() for c in pair.calls] != [c.signature() for c in triple.calls]:
-        return "the pass differs from batch to batch"
-    return ""
+def _fixed(pair: Trace, triple: Trace) -> Fixed:
+    """The gathers whose indices the samples do not change."""
+    return frozenset(
+        (name, k)
+        for name, gathers in triple.gathers.items()
+        for k, (ours, theirs) in enumerate(zip(gathers, pair.gathers.get(name, []), strict=False))
+        if ours.same(theirs)
+    )
 
 
-def _sites(pair: Trace, triple: Trace) -> tuple[list[Site], dict[str, str]]:
-    """The structured calls, and why the other parameters are general."""
-    general = dict(triple.unknown)
-    found: list[Site] = []
-    output, shape = get_gradient_edge(triple.output), tuple(triple.output.shape)
-    for index, (two, three) in enumerate(zip(pair.calls, triple.calls, strict=True)):
+def _common(pair: Trace, triple: Trace) -> tuple[list[tuple[Call, Call]], dict[str, str]]:
+    """The calls that both passes made alike, and why the other parameters are general."""
+    general = pair.unknown | triple.unknown
+    ours, theirs = (_by_name(trace.calls) for trace in (triple, pair))
+    differing = {n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)}
+    for name in differing:
+        general.setdefault(name, "the pass differs from batch to batch")
+    alike = [
+        [c for c in trace.calls if not differing & set(c.operations)] for trace in (pair, triple)
+    ]
+    signatures = [[call.signature() for call in calls] for calls in alike]
+    if signatures[0] == signatures[1]:
+        return list(zip(*alike, strict=True)), general
+    for name in ours:
+        general.setdefault(name, "the pass differs from batch to batch")
+    return [], general
+
+
+def _by_name(calls: Sequence[Call]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for call in calls:
+        for name in call.operations:
+            found.setdefault(name, []).append(call.signature())
+    return found
+
+
+def _sites(pair: Trace, triple: Trace) -> tuple[list[Site], frozenset[int], dict[str, str]]:
+    """The structured calls, those whose inputs are written over, and why other parameters are general."""
+    calls, general = _common(pair, triple)
+    found: list[tuple[Site, bool]] = []
+    made = triple.output
+    output, shape = get_gradient_edge(made) if made.requires_grad else None, tuple(made.shape)
+    for index, (two, three) in enumerate(calls):
         site = site_of(index, two, three, output, shape)
         if isinstance(site, Site):
-            found.append(site)
+            found.append((site, two.changed or three.changed))
             continue
         for name in three.operations:
             general.setdefault(name, site)
-    kept = [site.without(general) for site in found]
-    return [site for site in kept if site.operations], general
+    kept = [(site.without(general), changed) for site, changed in found]
+    kept = [(site, changed) for site, changed in kept if site.operations]
+    clone = frozenset(place for place, (_, changed) in enumerate(kept) if changed)
+    return [site for site, _ in kept], clone, general
+
+
+def _of_shown_entries(
+    sites: list[Site], structured: Sequence[str]
+) -> tuple[list[Site], dict[str, Tensor]]:
+    """The sites with gradients of the entries alone that the pass shows, and these entries."""
+    shown: dict[str, Tensor] = {}
+    for name in structured:
+        found = touched([s.operations[name] for s in sites if name in s.operations])
+        if found is not None:
+            shown[name] = found
+    fewer = [
+        replace(
+            site,
+            operations={
+                n: among(op, shown[n]) if n in shown else op for n, op in site.operations.items()
+            },
+        )
+        for site in sites
+    ]
+    return fewer, shown
+
+
+def _require_digits(trace: Trace, dtype: torch.dtype) -> None:
+    """Raises ValueError for half precision inside; warns of float32 in float64."""
+    if trace.coarse is None:
+        return
+    kind, module = trace.coarse
+    where = f"{module or 'the forward pass'} rounds to {kind} inside a model of {dtype}"
+    if kind != torch.float32:
+        raise ValueError(
+            f"{where}, which cannot carry a spectrum; switch that off (an autocast, a cast)"
+        )
+    warnings.warn(
+        f"{where}: gradients carry the digits of float32, and eigenvalues below 1e-7 of the trace "
+        "are noise",
+        stacklevel=2,
+    )
+
+
+def _eps(trace: Trace) -> float:
+    kind = trace.coarse[0] if trace.coarse else trace.output.dtype
+    return float(torch.finfo(kind).eps)
 
 
 def _rounding(trace: Trace) -> float:
@@ -111,7 +230,7 @@ def _rounding(trace: Trace) -> float:
     """
     made = [c.out.detach() for c in trace.calls if c.out.numel()]
     sizes = [float(t.abs().max()) * (t.numel() / len(trace.output)) ** 0.5 for t in made]
-    return 8.0 * torch.finfo(trace.output.dtype).eps * max(sizes, default=0.0)
+    return 8.0 * _eps(trace) * max(sizes, default=0.0)
 
 
 def _pass_size(trace: Trace) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.module.reading.layers.layer import Operation
@@ -13,7 +15,9 @@ from ntkscope.kernels.module.reading.layers.layer import Operation
 VIEWS = {
     torch.reshape, Tensor.reshape, Tensor.view, Tensor.__getitem__, torch.unsqueeze, Tensor.unsqueeze,
     torch.squeeze, Tensor.squeeze, torch.flatten, Tensor.flatten, torch.narrow, Tensor.narrow,
-    torch.select, Tensor.select, Tensor.unflatten,
+    torch.select, Tensor.select, Tensor.unflatten, torch.permute, Tensor.permute, torch.transpose,
+    Tensor.transpose, torch.movedim, Tensor.movedim, Tensor.contiguous, torch.chunk, Tensor.chunk,
+    torch.split, Tensor.split, torch.unbind, Tensor.unbind,
 }  # fmt: skip
 
 
@@ -32,16 +36,64 @@ class Entries:
 
     def seen(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
-    ) -> Entries | None:
-        """Those of ``func`` of the view; None where it is no view by shapes alone."""
-        if func not in VIEWS or not isinstance(out, Tensor) or not args:
-            return None
+    ) -> list[tuple[Tensor, Entries]]:
+        """The results of ``func`` of the view, each with its entries; none where it is no view by shapes alone."""
         rest = (*args[1:], *kwargs.values())
         # an index that may come from the samples; a view of the bits
-        if any(_holds_tensor(value) or isinstance(value, torch.dtype) for value in rest):
-            return None
-        numbers = func(self.numbers, *args[1:], **kwargs)
-        return replace(self, numbers=numbers) if numbers.shape == out.shape else None
+        if func not in VIEWS or any(_holds_tensor(v) or isinstance(v, torch.dtype) for v in rest):
+            return []
+        return self._paired(func(self.numbers, *args[1:], **kwargs), out)
+
+    def gathered(self, gather: Gather, out: Any) -> list[tuple[Tensor, Entries]]:
+        return self._paired(self.numbers[gather.index], out)
+
+    def _paired(self, numbers: Any, out: Any) -> list[tuple[Tensor, Entries]]:
+        several = isinstance(out, (tuple, list))
+        parts = list(zip(out, numbers, strict=True)) if several else [(out, numbers)]
+        if any(made.shape != held.shape for made, held in parts):
+            return []
+        return [(made, replace(self, numbers=held)) for made, held in parts]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A call that takes entries of a ``table`` by an index, which may or may not come from the samples."""
+
+    table: Tensor
+    index: Any
+
+    @classmethod
+    def of(cls, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Gather | None:
+        if func is F.embedding:
+            given = {**dict(zip(_EMBEDDING, args, strict=False)), **kwargs}
+            rows, table = given["input"], given["weight"]
+            changed = given.get("padding_idx") is not None or given.get("max_norm") is not None
+            plain = not changed and not given.get("scale_grad_by_freq")
+            return cls(table, rows) if plain else None
+        if func is Tensor.__getitem__ and len(args) == 2 and _holds_tensor(args[1]):
+            return cls(*args)
+        if func in (torch.index_select, Tensor.index_select) and len(args) == 3:
+            dim = args[1] % args[0].ndim
+            return cls(args[0], (*(slice(None),) * dim, args[2]))
+        return None
+
+    def same(self, other: Gather) -> bool:
+        """Whether both take the same entries of one parameter, whatever the samples were."""
+        ours, theirs = (
+            g.index if isinstance(g.index, tuple) else (g.index,) for g in (self, other)
+        )
+        return len(ours) == len(theirs) and all(map(_equal, ours, theirs))
+
+
+_EMBEDDING = (
+    "input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse",
+)  # fmt: skip
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return type(a) is type(b) and not isinstance(a, Tensor) and bool(a == b)
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -70,11 +122,24 @@ class Viewed(Operation):
 def through_view(operation: Operation, entries: Entries | None, alone: bool) -> Operation | None:
     """``operation`` for the parameter behind a view; ``alone``: without a heavy one beside it.
 
-    None where it has a large gradient, or the view shows less than half of the parameter: then the
-    gradient would be mostly zeros.
+    None where it has a large gradient.
     """
     if entries is None:
         return operation
-    if operation.heavy or not alone or entries.size > 2 * entries.numbers.numel():
+    return None if operation.heavy or not alone else Viewed(operation, entries)
+
+
+def touched(operations: Sequence[Operation]) -> Tensor | None:
+    """The numbers of the entries that the views of one parameter show; None for all of them."""
+    views = [op.entries for op in operations if isinstance(op, Viewed)]
+    if len(views) < len(operations):
         return None
-    return Viewed(operation, entries)
+    shown = torch.unique(torch.cat([entries.numbers.flatten() for entries in views]))
+    return shown if len(shown) < views[0].size else None
+
+
+def among(operation: Operation, shown: Tensor) -> Operation:
+    """The same for the parameter's entries ``shown``, in ascending order, as all that there are."""
+    assert isinstance(operation, Viewed)
+    numbers = torch.searchsorted(shown, operation.entries.numbers)
+    return replace(operation, entries=Entries(len(shown), numbers))

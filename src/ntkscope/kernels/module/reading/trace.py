@@ -1,0 +1,96 @@
+"""What one forward pass showed: the layers at work, and every use of a parameter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from ntkscope.kernels.module.reading.layers.layer import Operation
+from ntkscope.kernels.module.reading.views import Entries, Gather
+
+# gathers by the parameter's name and their number among its own
+Fixed = frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A parameter, its transpose, or a view of some of its ``entries``."""
+
+    name: str
+    transposed: bool
+    tensor: Tensor
+    entries: Entries | None = None
+
+
+@dataclass
+class Call:
+    """One layer at work: inputs x, outputs (by their place in the graph), operation by parameter.
+
+    ``out`` shares storage with what the model goes on to compute, so its values are only good for
+    comparing two passes; ``edge`` stays right when the output is changed in place.
+    """
+
+    x: Tensor | None
+    version: int
+    out: Tensor
+    edge: GradientEdge | None
+    operations: dict[str, Operation]
+    function: str
+
+    def signature(self) -> tuple[Any, ...]:
+        return (self.function, tuple(self.operations.items()))
+
+    @property
+    def changed(self) -> bool:
+        """Whether its input was written over after the call."""
+        return self.x is not None and self.x._version != self.version
+
+
+@dataclass
+class Trace:
+    """What one forward pass showed.
+
+    gathers: each time that a parameter's entries were taken by an index. coarse: the narrowest precision
+    that a value with a gradient was rounded to, and the module that did.
+    """
+
+    output: Any = None
+    calls: list[Call] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+    depends_on_data: str = ""
+    gathers: dict[str, list[Gather]] = field(default_factory=dict)
+    coarse: tuple[torch.dtype, str] | None = None
+    near_kinks: int = 0
+    handles: dict[int, Handle] = field(default_factory=dict)
+    uses: Counter[int] = field(default_factory=Counter)
+
+    def require_complete(self) -> None:
+        """Add parameters that the autograd graph reaches by more edges than were seen."""
+        output = self.output
+        if not isinstance(output, Tensor) or output.grad_fn is None:
+            return
+        edges = _edges_into(output.grad_fn)
+        for key, handle in self.handles.items():
+            edge = get_gradient_edge(handle.tensor) if handle.tensor.requires_grad else None
+            if edge is not None and edges[edge.node, edge.output_nr] > self.uses[key]:
+                self.unknown.setdefault(handle.name, "a use that torch's functions do not show")
+
+
+def _edges_into(root: Any) -> Counter[tuple[Any, int]]:
+    """For each output of each node of the graph below ``root``, the number of edges that lead to it."""
+    edges: Counter[tuple[Any, int]] = Counter()
+    stack, seen = [root], {root}
+    while stack:
+        for node, number in stack.pop().next_functions:
+            if node is None:
+                continue
+            edges[node, number] += 1
+            if node not in seen:
+                seen.add(node)
+                stack.append(node)
+    return edges
