@@ -86,11 +86,18 @@ from ntkscope.statements.registry import load_plugin as load_plugin, statements 
 from ntkscope.statements.statement import Statement as Statement
 from ntkscope.statements.verdict import Verdict as Verdict
 from ntkscope.training.checkpoints import load_model as load_model, save_model as save_model
+from ntkscope.training.covariances import Linearized as Linearized
 from ntkscope.training.curvature import hessian_norms as hessian_norms
 from ntkscope.training.dynamics import Recipe as Recipe, train as train
+from ntkscope.training.influence import Influence as Influence, influence as influence
+from ntkscope.training.leave_one_out import (
+    LeaveOneOut as LeaveOneOut,
+    leave_one_out as leave_one_out,
+)
 from ntkscope.training.linearized import LinearizedTraining as LinearizedTraining
 from ntkscope.training.memorization import Memorization as Memorization, memorize as memorize
 from ntkscope.training.outcome import Training as Training
+from ntkscope.training.posterior import KernelPosterior as KernelPosterior
 from ntkscope.training.regression import NTKRegressor as NTKRegressor
 from ntkscope.training.sharpness import Sharpness as Sharpness, sharpness as sharpness
 from ntkscope.training.tracker import Tracker as Tracker
