@@ -7,6 +7,10 @@ from ntkscope.activations.hermite import hermite_coefficients as hermite_coeffic
 from ntkscope.experiments.figures.reproduce import reproduce as reproduce
 from ntkscope.experiments.sweep import Sweep as Sweep
 from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain
+from ntkscope.inspection.comparison import (
+    KernelComparison as KernelComparison,
+    compare_kernels as compare_kernels,
+)
 from ntkscope.inspection.convergence import (
     Convergence as Convergence,
     width_convergence as width_convergence,

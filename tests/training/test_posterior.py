@@ -79,7 +79,8 @@ def test_rounding_holds_what_exact_arithmetic_shows(scale, ridge):
     found = ntk.leave_one_out(ntk.KernelPosterior(K, y, ridge))
     exact = left_out_exactly(K, y, ridge)
     off = [
-        abs(float(Fraction(float(r)) - e)) for r, e in zip(found.residuals[:, 0], exact, strict=True)
+        abs(float(Fraction(float(r)) - e))
+        for r, e in zip(found.residuals[:, 0], exact, strict=True)
     ]
     assert all(o <= float(b) for o, b in zip(off, found.rounding[:, 0], strict=True))
     assert max(off) > 0  # there is rounding to bound

@@ -134,4 +134,3 @@ def targets_of(X: Any, y: Any) -> tuple[Any, Any]:
     if y is None:
         raise ValueError("y is missing: give it, or samples that come with labels")
     return samples.inputs, y
-

@@ -88,7 +88,9 @@ class Influence(Record):
                     )  # fmt: skip
                     lines.append("  ".join(f"{c:>12}" for c in cells))
         if M > 3 or C > 3:
-            lines.append("(the first predictions and outputs; .most(test, count, output) has others)")
+            lines.append(
+                "(the first predictions and outputs; .most(test, count, output) has others)"
+            )
         return "\n".join(lines)
 
     def plot(self, test: int = 0, output: int = 0, count: int = 10, ax: Any = None) -> Any:
@@ -151,9 +153,7 @@ def influence(posterior: KernelPosterior, cross: Any) -> Influence:
     targets = posterior.as_outputs(posterior.residual)
     in_sample = posterior.ridge * posterior.as_outputs(posterior.solution)
     w, dw, terms = weights.abs(), lost, left.residuals.abs()
-    error = (
-        _applied(w, left.rounding, B) + _applied(dw, terms, B) + _applied(dw, left.rounding, B)
-    )
+    error = _applied(w, left.rounding, B) + _applied(dw, terms, B) + _applied(dw, left.rounding, B)
     error = error * (1 + 1e-6) + gamma(B + 3) * _applied(w, terms, B)
     return Influence(
         -_applied(weights, left.residuals, B), error,

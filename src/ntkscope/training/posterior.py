@@ -58,7 +58,7 @@ class KernelPosterior:
         values = _columns(targets, "targets")
         self.targets, (self.n_samples, self.n_outputs) = values.to(kernel.device), values.shape
         paired = len(kernel.labels) > 1
-        if R != (values.numel() if paired else self.n_samples):
+        if (values.numel() if paired else self.n_samples) != R:
             raise ValueError(
                 f"targets of shape {tuple(values.shape)} do not fit a kernel of {R} rows"
                 + (", one for each sample and output" if paired else ", one for each sample")
@@ -201,9 +201,7 @@ class KernelPosterior:
         moved = entries * (own.clamp_min(0) * self.kernel_trace * m).sqrt()
         inner = self.backward_error * m * explained
         sums = gamma(2 * n + 8) * (own.abs() + explained)
-        return (
-            1.01 * (inner + 2 * moved * explained.sqrt() + moved**2) + entries * own.abs() + sums
-        )
+        return 1.01 * (inner + 2 * moved * explained.sqrt() + moved**2) + entries * own.abs() + sums
 
     def require_resolved(self) -> None:
         """Raise ValueError where rounding hides the inverse of K + ridge."""

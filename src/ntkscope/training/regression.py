@@ -22,6 +22,7 @@ with needs("data"):
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
     from sklearn.utils.validation import check_is_fitted, validate_data
 
+
 class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ignore[misc]
     """Ridge regression or a Gaussian process with a network's kernel.
 
@@ -154,7 +155,11 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         for rows in posterior.panels(cross, chunk_size):
             W = torch.cholesky_solve(cross.tile(rows, columns).T, posterior.factor).T
             near = between.tile(rows, columns)
-            parts = [own[rows], torch.linalg.vecdot(W @ inner, W), -2 * torch.linalg.vecdot(W, near)]
+            parts = [
+                own[rows],
+                torch.linalg.vecdot(W @ inner, W),
+                -2 * torch.linalg.vecdot(W, near),
+            ]
             total = torch.stack(parts)
             length = torch.linalg.vector_norm(W, dim=1)
             moved = 2 * length * (size * length + torch.linalg.vector_norm(near, dim=1))
