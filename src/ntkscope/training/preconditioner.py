@@ -21,7 +21,7 @@ class Preconditioner:
     Attributes
     ----------
     rate: η. threshold: 2(1 + μ)/(1 − d) for SGD with momentum μ and dampening d, 2(1 + μ)/(1 + 2μ) in
-        Nesterov's form, (2 + 2β₁)/(1 − β₁) for Adam (Cohen et al. 2021, App. B; 2022, eq. 2).
+        Nesterov's form, (2 + 2β₁)/(1 − β₁) for Adam (Cohen et al. 2021; 2022).
     scale: P at each parameter by its name; None where it is 1.
     """
 
