@@ -7,6 +7,10 @@ from ntkscope.activations.hermite import hermite_coefficients as hermite_coeffic
 from ntkscope.experiments.figures.reproduce import reproduce as reproduce
 from ntkscope.experiments.sweep import Sweep as Sweep
 from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain
+from ntkscope.inspection.comparison import (
+    KernelComparison as KernelComparison,
+    compare_kernels as compare_kernels,
+)
 from ntkscope.inspection.convergence import (
     Convergence as Convergence,
     width_convergence as width_convergence,
@@ -86,11 +90,18 @@ from ntkscope.statements.registry import load_plugin as load_plugin, statements 
 from ntkscope.statements.statement import Statement as Statement
 from ntkscope.statements.verdict import Verdict as Verdict
 from ntkscope.training.checkpoints import load_model as load_model, save_model as save_model
+from ntkscope.training.covariances import Linearized as Linearized
 from ntkscope.training.curvature import hessian_norms as hessian_norms
 from ntkscope.training.dynamics import Recipe as Recipe, train as train
+from ntkscope.training.influence import Influence as Influence, influence as influence
+from ntkscope.training.leave_one_out import (
+    LeaveOneOut as LeaveOneOut,
+    leave_one_out as leave_one_out,
+)
 from ntkscope.training.linearized import LinearizedTraining as LinearizedTraining
 from ntkscope.training.memorization import Memorization as Memorization, memorize as memorize
 from ntkscope.training.outcome import Training as Training
+from ntkscope.training.posterior import KernelPosterior as KernelPosterior
 from ntkscope.training.regression import NTKRegressor as NTKRegressor
 from ntkscope.training.sharpness import Sharpness as Sharpness, sharpness as sharpness
 from ntkscope.training.tracker import Tracker as Tracker

@@ -214,7 +214,7 @@ def inspect(
     extra = {}
     if width_limit:
         clock.step("infinite width", 0.95)
-        extra["width_limit"] = _width_limit(seen)
+        extra["width_limit"] = _width_limit(seen, output)
     return replace(
         found, extra=extra, loss=curvature, seconds=clock.done(), peak_memory=memory.peak()
     )
@@ -276,7 +276,7 @@ def _outputs(seen: Examined, clock: Clock) -> list[OutputSpectrum]:
     return inspect_outputs(seen.prepared.beside("diagonal"), clock.within("outputs", 0.8, 0.9))
 
 
-def _width_limit(seen: Examined) -> dict[str, Any]:
+def _width_limit(seen: Examined, output: Output) -> dict[str, Any]:
     from ntkscope.inspection.width_limit import width_limit as compare
     from ntkscope.report.width_limit import section
 
@@ -287,4 +287,5 @@ def _width_limit(seen: Examined) -> dict[str, Any]:
         raise ValueError(
             "the infinite-width limit needs a Network or an nn.Module; leave width_limit out"
         )
-    return section(compare(model, seen.X, reduce=seen.reduce).to_dict())
+    found = compare(model, seen.X, reduce=seen.reduce, output=output)
+    return section(found.to_dict())

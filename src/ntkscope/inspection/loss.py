@@ -35,20 +35,22 @@ class LossCurvature(Record):
     Attributes
     ----------
     loss, value: its name, L at the model.
-    rows: N·r, the eigenvalues of G that need not be 0; directions: r, of a sample.
+    rows: the eigenvalues of G that need not be 0; directions: r, of a ``unit``, a sample or a token.
     smallest: the least of them, None above 1000 rows. largest: λ_max(G).
     trace, trace_error: tr G and a bound on its error.
     spectrum: (rows,) in ascending order, None above 3000 rows.
     effective_dimension: Σ λ/(λ + λ_max/100), None without the spectrum.
     largest_stable_step: 2 over the upper end of λ_max(G), for gradient descent on the linearised model;
         2/λ_max is at most ``largest_stable_step_error`` above it.
-    any_batch_step: 2 over N times the largest curvature of one sample's share of L. Below it no step on
-        any batch, of the same mean (or sum) over its samples, expands the linearised model's error.
+    any_batch_step: 2 over n times the largest curvature of one unit's share of L, n the units that count.
+        Below it no step on any batch, of the same mean (or sum) over its units, expands the linearised
+        model's error.
     sharpness: λ_max of the Hessian itself, where the model has one.
     """
 
     loss: str
     value: float
+    unit: str
     rows: int
     directions: int
     smallest: Eigenvalue | None
@@ -93,10 +95,11 @@ def inspect_loss(
         dimension = density.effective_dimension(max(_SHARE * largest.value, math.ulp(0.0)))
     stable = down_to(2.0 / largest.upper) if largest.upper > 0 else math.inf
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
-    steepest = len(at.roots) * float(torch.linalg.matrix_norm(K.sample_blocks, ord=2).max())
+    steepest = len(at.roots) * float(torch.linalg.matrix_norm(K.own_blocks, ord=2).max())
     return LossCurvature(
         loss=at.title,
         value=at.value,
+        unit=at.unit,
         rows=rows,
         directions=K.directions,
         smallest=smallest,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ntkscope._base.extras import needs
-from ntkscope.report.numbers import interval, number
+from ntkscope.report.numbers import interval, number, with_error
 from ntkscope.report.palette import BLUE, GREY
 from ntkscope.report.plots import style
 
@@ -44,7 +44,11 @@ def lines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     limit, found = record["limiting"], record["convergence"]
     rows = [
         ("limiting λ_min", f"{interval(limit['lower'], limit['value'], limit['upper'])}   {limit['status']}"),
-        ("‖K̄ − K‖₂", f"{number(record['distance'], 6)}, {100 * record['relative']:.3g}% of ‖K̄‖₂"),
+        (
+            "‖K̄ − K‖₂",
+            f"{with_error(record['distance'], record['distance_error'])}, "
+            f"{100 * record['relative']:.3g}% of ‖K̄‖₂",
+        ),
     ]  # fmt: skip
     if found is not None:
         rows.append(

@@ -1,7 +1,8 @@
-"""Sharpness: the largest eigenvalue of the Hessian of the loss in the parameters."""
+"""Sharpness: the largest eigenvalue of the Hessian of the loss in the parameters, as an optimizer sees it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Options
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
+from ntkscope.training.preconditioner import Preconditioner, preconditioner
 
 
 @dataclass(frozen=True)
 class Sharpness(Record, also=("edge_step",)):
-    """λ_max(∇²_θ L), from below.
+    """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
 
     value: a Ritz value, at most λ_max but for rounding. residual: ‖Hv − value·v‖: an eigenvalue lies that
     near. products: with the Hessian. converged: whether the residual is below the tolerance.
+    threshold: of η·λ_max, above which steps are unstable: 2 for gradient descent.
     """
 
     value: float
@@ -37,11 +40,12 @@ class Sharpness(Record, also=("edge_step",)):
     products: int
     converged: bool
     seconds: float
+    threshold: float = 2.0
 
     @property
     def edge_step(self) -> float:
-        """2/λ_max: above it gradient descent leaves the quadratic at θ; infinite where λ_max ≤ 0."""
-        return 2.0 / self.value if self.value > 0 else float("inf")
+        """threshold/λ_max: above it steps leave the quadratic at θ; infinite where λ_max ≤ 0."""
+        return self.threshold / self.value if self.value > 0 else math.inf
 
 
 def sharpness(
@@ -50,6 +54,8 @@ def sharpness(
     targets: Any = None,
     *,
     loss: LossLike = "cross_entropy",
+    optimizer: torch.optim.Optimizer | None = None,
+    gauss_newton: bool = False,
     params: Any = None,
     chunk_size: int | None = None,
     output: Output = None,
@@ -58,16 +64,28 @@ def sharpness(
     seed: int = 0,
 ) -> Sharpness:
     """The sharpness of ``loss`` at ``model``, which full-batch gradient descent with step η brings to 2/η
-    (Cohen et al., ICLR 2021, "edge of stability").
+    (Cohen et al., ICLR 2021, "edge of stability"), and Adam, preconditioned, to (2 + 2β₁)/((1 − β₁)η), 38/η
+    at β₁ = 0.9 (Cohen et al. 2022, "Adaptive gradient methods at the edge of stability").
 
-    By Lanczos on products with the Hessian, two backward passes each. tol: the residual, relative, at
-    which it stops; seed: of its start. The others as in :func:`gauss_newton_kernel`, and so the errors.
+    By Lanczos on products with the Hessian, two backward passes each.
+
+    Parameters
+    ----------
+    optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, and for Adam its
+        preconditioner P. Of gradient descent without momentum where none is given.
+    gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's.
+    tol: the residual, relative, at which it stops. seed: of its start.
+    model, X, targets, loss, params, chunk_size, output: as in :func:`gauss_newton_kernel`.
+
+    Raises what :func:`gauss_newton_kernel` raises; TypeError or ValueError for an optimizer of another
+    kind, without a step behind it, or that does not hold the parameters.
     """
     samples = as_samples(X)
     options = Options(params, None, chunk_size, output=output)
+    steps = None if optimizer is None else preconditioner(optimizer, model)
     prepared = PreparedModule(model, samples, options)
     at = loss_of(prepared, loss, samples.targets if targets is None else targets)
-    return sharpness_of(prepared, at, tol, max_products, seed)
+    return sharpness_of(prepared, at, tol, max_products, seed, steps, gauss_newton)
 
 
 @with_gradients
@@ -77,47 +95,71 @@ def sharpness_of(
     tol: float = 1e-3,
     max_products: int = 100,
     seed: int = 0,
+    steps: Preconditioner | None = None,
+    gauss_newton: bool = False,
 ) -> Sharpness:
     """The same for a model read before."""
     begin, subject = time.perf_counter(), prepared.subject
-    steps = min(max_products, subject.n_parameters)
+    most = min(max_products, subject.n_parameters)
     memory.require(
-        8.0 * subject.n_parameters * (steps + 4), "Lanczos on the Hessian of the loss",
+        8.0 * subject.n_parameters * (most + 4), "Lanczos on the Hessian of the loss",
         "pass params= for some of the parameters, or fewer max_products",
     )  # fmt: skip
-    product = _Product(prepared, at)
+    product = _Product(prepared, at, _roots_of(steps, prepared), gauss_newton)
     start = random_block(subject.n_parameters, 1, subject.device, seed)
 
     def done(values: Tensor, residuals: Tensor) -> bool:
         return bool(residuals[0] <= tol * values[0].abs())
 
-    found = block_lanczos(product, start, done, keep=1, max_columns=steps)
+    found = block_lanczos(product, start, done, keep=1, max_columns=most)
     return Sharpness(
         float(found.values[0]), float(found.residuals[0]), found.products, found.converged,
-        time.perf_counter() - begin,
+        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold,
     )  # fmt: skip
 
 
-class _Product:
-    """V ↦ ∇²L V by differentiating, chunk by chunk, Σ_i ⟨g_i, f_i⟩ + ½‖R_iᵀ(f_i − f_i(θ_0))‖².
+def _roots_of(steps: Preconditioner | None, prepared: PreparedModule) -> Tensor | None:
+    """P^-½ in the order of the subject's parameters, None for the identity."""
+    if steps is None or steps.scale is None:
+        return None
+    parameters = prepared.subject.parameters
+    missing = [name for name in parameters if name not in steps.scale]
+    if missing:
+        raise ValueError(
+            f"the optimizer does not hold {', '.join(missing)}; pass params= for the parameters that "
+            "it trains"
+        )
+    return torch.cat([steps.scale[name].reshape(-1) for name in parameters]).rsqrt()
 
-    At θ_0 that has the Hessian of L: g and R R ᵀ are L's derivatives in the outputs.
+
+class _Product:
+    """V ↦ S ∇²L S V by differentiating, chunk by chunk, Σ_b ⟨g_b, f_b⟩ + ½‖R_bᵀ(f_b − f_b(θ_0))‖².
+
+    At θ_0 that has the Hessian of L: g and R Rᵀ are L's derivatives in the outputs. Without its first
+    part it has the Gauss-Newton matrix.
     """
 
-    def __init__(self, prepared: PreparedModule, at: AtOutputs) -> None:
-        self._prepared, self._at = prepared, at
+    def __init__(
+        self, prepared: PreparedModule, at: AtOutputs, S: Tensor | None, gauss_newton: bool
+    ) -> None:
+        self._prepared, self._S = prepared, S
         self._n, self._chunk = len(prepared.rows[0]), prepared.chunk
+        self._roots = at.all_roots()
+        self._gradient = torch.zeros_like(at.gradient) if gauss_newton else at.gradient
+        self._each = len(at.gradient) // self._n  # blocks of a sample
 
     def __call__(self, V: Tensor) -> Tensor:
         subject = self._prepared.subject
-        directions = V.to(subject.dtype)
+        S = None if self._S is None else self._S[:, None].to(V)
+        directions = (V if S is None else S * V).to(subject.dtype)
         total = torch.zeros_like(directions)
         # fused attention has no second derivative
         with subject.autograd() as (leaves, run), sdpa_kernel(SDPBackend.MATH):
             for rows in self._spans():
                 outputs = run(take(self._prepared.rows, rows))
                 total += self._of_chunk(outputs, list(leaves.values()), rows, directions)
-        return total.to(V.dtype)
+        found = total.to(V.dtype)
+        return found if S is None else S * found
 
     def _spans(self) -> Iterator[slice]:
         for i in range(0, self._n, self._chunk):
@@ -126,8 +168,10 @@ class _Product:
     def _of_chunk(
         self, outputs: Tensor, leaves: list[Tensor], rows: slice, directions: Tensor
     ) -> Tensor:
-        moved = (outputs - outputs.detach())[:, None] @ self._at.roots[rows]
-        surrogate = (self._at.gradient[rows] * outputs).sum() + 0.5 * moved.square().sum()
+        blocks = slice(rows.start * self._each, rows.stop * self._each)
+        outputs = outputs.reshape(blocks.stop - blocks.start, -1)
+        moved = (outputs - outputs.detach())[:, None] @ self._roots[blocks]
+        surrogate = (self._gradient[blocks] * outputs).sum() + 0.5 * moved.square().sum()
         slopes = torch.autograd.grad(surrogate, leaves, create_graph=True, allow_unused=True)
         used = [g for g in slopes if g is not None and g.requires_grad]
         if not used:

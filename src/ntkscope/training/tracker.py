@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 import warnings
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, AdamW
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope._base.extras import needs
@@ -26,20 +26,12 @@ from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Prepared
 from ntkscope.spectra.extremes import largest_eigenvalue
 from ntkscope.training.callbacks import TrackerCallback
+from ntkscope.training.outlets import Outlet, Rows, Scalars, TakesScalars, write_rows
+from ntkscope.training.preconditioner import Preconditioner, preconditioner
 from ntkscope.training.probes import extremes
 from ntkscope.training.sharpness import sharpness_of
 
 Modes = list[tuple[nn.Module, bool]]
-
-
-def write_rows(path: Path, rows: list[dict[str, float]], anew: bool) -> Path:
-    """Add ``rows`` to a CSV file, or begin it with their names."""
-    with path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        if anew:
-            writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def _set_modes(modes: Modes) -> None:
@@ -62,8 +54,10 @@ class Tracker:
 
     ``history`` holds one dict a measurement: step, loss (NaN where the optimizer is followed),
     lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F, seconds; with ``loss=``
-    curvature, the largest eigenvalue of the loss's Gauss-Newton matrix, sharpness, that of its
-    Hessian, and edge = 2/η of the optimizer, which both meet at the edge of stability.
+    probe_loss, that loss on the probe, curvature, the largest eigenvalue of its Gauss-Newton matrix,
+    sharpness, that of its Hessian, and edge, the value at which the optimizer's steps turn unstable: 2/η
+    of gradient descent, of momentum and of Adam as in :func:`sharpness`, whose preconditioner is then in
+    curvature and sharpness (NaN before its first step). The edge of other optimizers is NaN.
 
     Parameters
     ----------
@@ -77,6 +71,8 @@ class Tracker:
     share: of the time spent training that measuring may take, such as 0.05; measurements that would
         exceed it are left out, and counted in ``skipped``.
     csv: a file that each measurement is added to, a row at a time.
+    writer: told each finite number by ``add_scalar(tag, value, step)``, as
+        ``torch.utils.tensorboard.SummaryWriter`` is; tags are "ntk/lambda_min" and the like.
     params, max_memory, chunk_size, self_check, general, output: as in ``empirical_ntk``.
 
     Raises
@@ -97,6 +93,7 @@ class Tracker:
         targets: Any = None,
         share: float | None = None,
         csv: str | Path | None = None,
+        writer: TakesScalars | None = None,
         params: Any = None,
         max_memory: float | int | None = None,
         chunk_size: int | None = None,
@@ -116,7 +113,9 @@ class Tracker:
         samples = as_samples(X_probe, "X_probe")
         self._X, self.every, self._optimizer = samples.inputs, every, optimizer
         self._loss, self._targets = loss, samples.targets if targets is None else targets
-        self._share, self._csv = share, None if csv is None else Path(csv)
+        self._share = share
+        self._outlets: list[Outlet] = [] if csv is None else [Rows(Path(csv))]
+        self._outlets += [] if writer is None else [Scalars(writer)]
         self._hook: RemovableHandle | None = None
         self.steps_seen = self.skipped = 0
         self.history: list[dict[str, float]] = []
@@ -202,22 +201,37 @@ class Tracker:
     def _curvature(self, prepared: Prepared) -> dict[str, float]:
         assert self._loss is not None
         at = loss_of(prepared, self._loss, self._targets)
-        matrix = GaussNewtonKernel(prepared.beside("full"), at)
-        if not isinstance(prepared, PreparedModule):
-            prepared = PreparedModule(self._model, self._X, self._options)
-        rate = math.nan if self._optimizer is None else float(self._optimizer.param_groups[0]["lr"])
-        return {
-            "curvature": largest_eigenvalue(matrix).value,
-            "sharpness": sharpness_of(prepared, at).value,
-            "edge": 2.0 / rate if rate else math.inf,
-        }
+        found, steps = {"probe_loss": at.value}, self._stepping()
+        if steps is None and isinstance(self._optimizer, (Adam, AdamW)):
+            return found | dict.fromkeys(("curvature", "sharpness", "edge"), math.nan)
+        module = prepared
+        if not isinstance(module, PreparedModule):
+            module = PreparedModule(self._model, self._X, self._options)
+        found["curvature"] = (
+            largest_eigenvalue(GaussNewtonKernel(prepared.beside("full"), at)).value
+            if steps is None or steps.scale is None
+            else sharpness_of(module, at, steps=steps, gauss_newton=True).value
+        )
+        found["sharpness"] = sharpness_of(module, at, steps=steps).value
+        return found | {"edge": math.nan if steps is None else steps.edge}
+
+    def _stepping(self) -> Preconditioner | None:
+        """How the optimizer steps, where that is known; ``errors`` says why it is not."""
+        optimizer = self._optimizer
+        if optimizer is None or (isinstance(optimizer, (Adam, AdamW)) and not self.steps_seen):
+            return None
+        try:
+            return preconditioner(optimizer, self._model)
+        except (TypeError, ValueError) as error:
+            self.errors[self.steps_seen] = f"no edge: {error}"
+            return None
 
     def _add(self, row: dict[str, float]) -> None:
         self.history.append(row)
-        if self._csv is not None:
+        for outlet in self._outlets:
             try:
-                write_rows(self._csv, [row], anew=len(self.history) == 1)
-            except OSError as error:
+                outlet.add(row)
+            except Exception as error:  # a full disk must not end the run either
                 if len(self.history) == 1:
                     raise
                 self.errors[self.steps_seen] = f"{type(error).__name__}: {error}"

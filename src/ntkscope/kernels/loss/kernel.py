@@ -27,21 +27,21 @@ class GaussNewtonKernel(Kernel):
     JMLR 21, 2020, §9): with the symmetric root it is H^½ K H^½, and another root turns it by an orthogonal
     matrix in each sample. Directions without curvature in any sample are left out: of a softmax one of C.
 
-    ``pairs``: K, (N·C, N·C). ``at``: the loss at the model's outputs. Of (N·r) rows, those of a sample
-    follow one another.
+    ``pairs``: K of all B blocks of outputs, (B·C, B·C). ``at``: the loss at the model's outputs. The rows
+    are r for each of the b blocks that count, samples or tokens, those of a block one after another.
     """
 
-    labels = ("sample", "direction")
     covers = "Rᵀ K R of the held factors and of the Hessians as they are computed"
 
     def __init__(self, pairs: Kernel, at: AtOutputs) -> None:
-        if not pairs.symmetric or len(pairs) != at.roots.shape[0] * at.roots.shape[1]:
+        if not pairs.symmetric or len(pairs) != at.gradient.numel():
             raise ValueError(
                 f"the kernel of all pairs of outputs has {pairs.shape} entries, and the loss "
-                f"{at.roots.shape[0]} samples with {at.roots.shape[1]} outputs"
+                f"{at.gradient.shape[0]} {at.unit}s with {at.gradient.shape[1]} outputs"
             )
         self.pairs, self.at = pairs, at
-        self.roots = at.roots.to(pairs.device, pairs.dtype)
+        self.roots, self._kept = at.roots.to(pairs.device, pairs.dtype), at.kept.to(pairs.device)
+        self.labels = (at.unit, "direction")
         self.name, self.near_kinks = pairs.name, pairs.near_kinks
         self.n_parameters = pairs.n_parameters
 
@@ -51,17 +51,18 @@ class GaussNewtonKernel(Kernel):
         return self.at.title
 
     @property
-    def n_samples(self) -> int:
+    def n_blocks(self) -> int:
+        """b, the samples or tokens that count."""
         return int(self.roots.shape[0])
 
     @property
     def directions(self) -> int:
-        """r, the rows of one sample."""
+        """r, the rows of one block."""
         return int(self.roots.shape[2])
 
     @property
     def shape(self) -> tuple[int, int]:
-        rows = self.n_samples * self.directions
+        rows = self.n_blocks * self.directions
         return rows, rows
 
     @property
@@ -99,56 +100,77 @@ class GaussNewtonKernel(Kernel):
         (left, at_row), (right, at_col) = (
             samples_of(place(i, len(self), self.device), self.directions) for i in (rows, cols)
         )
-        numbers = torch.arange(self.n_samples, device=self.device)
+        numbers = torch.arange(self.n_blocks, device=self.device)
         made = self._between(numbers[left], numbers[right])
         return made[at_row][:, at_col].contiguous()
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
+        tile = self.pairs.tile(self._rows_of(left), self._rows_of(right))
+        return _turned(tile, self.roots[left], self.roots[right])
+
+    def _rows_of(self, blocks: Tensor) -> Tensor:
+        """Their rows of the kernel of pairs."""
         C = self.roots.shape[1]
         offsets = torch.arange(C, device=self.device)
-        rows, cols = ((s[:, None] * C + offsets).flatten() for s in (left, right))
-        return _turned(self.pairs.tile(rows, cols), self.roots[left], self.roots[right])
+        return (self._kept[blocks][:, None] * C + offsets).flatten()
+
+    @cached_property
+    def _rows(self) -> Tensor | None:
+        """The rows of pairs that count, None where all do."""
+        if len(self._kept) == len(self.at.gradient):
+            return None
+        return self._rows_of(torch.arange(self.n_blocks, device=self.device))
+
+    def _counted(self, values: Tensor) -> Tensor:
+        return values if self._rows is None else values[self._rows]
 
     def _require_memory(self) -> None:
         if self.device.type == "cpu":
             memory.require(
-                self.nbytes_dense + 2 * self.pairs.nbytes_dense,
-                f"the Gauss-Newton matrix of {self.n_samples} samples", "use K @ v, or fewer samples",
+                self.nbytes_dense + (2 if self._rows is None else 3) * self.pairs.nbytes_dense,
+                f"the Gauss-Newton matrix of {self.n_blocks} {self.at.unit}s", "use K @ v, or fewer samples",
             )  # fmt: skip
 
     def _fill(self, out: Tensor) -> None:
-        out.copy_(_turned(self.pairs.dense(), self.roots, self.roots))
+        pairs = self.pairs.dense()
+        if self._rows is not None:
+            pairs = pairs[self._rows[:, None], self._rows]
+        out.copy_(_turned(pairs, self.roots, self.roots))
         mirror(out)
 
     def matmul(self, V: Tensor) -> Tensor:
-        N, C, r = self.roots.shape
-        inner = self.roots @ V.reshape(N, r, -1)
-        product = self.pairs @ inner.reshape(N * C, -1)
-        return (self.roots.mT @ product.reshape(N, C, -1)).reshape(N * r, -1)
+        b, C, r = self.roots.shape
+        inner = (self.roots @ V.reshape(b, r, -1)).reshape(b * C, -1)
+        if self._rows is not None:
+            whole = inner.new_zeros(len(self.pairs), inner.shape[1])
+            whole[self._rows] = inner
+            inner = whole
+        product = self._counted(self.pairs @ inner)
+        return (self.roots.mT @ product.reshape(b, C, -1)).reshape(b * r, -1)
 
     @cached_property
-    def sample_blocks(self) -> Float[Tensor, "N r r"]:
-        """R_iᵀ K_ii R_i: each sample's own."""
-        N, C, _ = self.roots.shape
+    def own_blocks(self) -> Float[Tensor, "b r r"]:
+        """R_iᵀ K_ii R_i: each block's own."""
+        b, C, _ = self.roots.shape
         step = max(1, int(_ENTRIES**0.5) // C)
         found = []
-        for i in range(0, N, step):
-            n = min(step, N - i)
-            span = slice(i * C, (i + n) * C)
-            tile = self.pairs.tile(span, span).reshape(n, C, n, C)
+        for i in range(0, b, step):
+            numbers = torch.arange(i, min(i + step, b), device=self.device)
+            n, rows = len(numbers), self._rows_of(numbers)
+            tile = self.pairs.tile(rows, rows).reshape(n, C, n, C)
             own = torch.stack([tile[k, :, k] for k in range(n)])
-            roots = self.roots[i : i + n]
+            roots = self.roots[numbers]
             found.append(roots.mT @ own @ roots)
         return torch.cat(found)
 
     def _diagonal(self) -> Tensor:
-        return self.sample_blocks.diagonal(dim1=1, dim2=2).flatten().clone()
+        return self.own_blocks.diagonal(dim1=1, dim2=2).flatten().clone()
 
     @cached_property
     def _magnitudes(self) -> Tensor:
         """w with |R|ᵀ |K| |R| ≤ w wᵀ: w_ia = Σ_c |R_ica| √K_ic,ic."""
-        N, C, _ = self.roots.shape
-        sizes = self.pairs.diagonal().clamp_min(0).sqrt().reshape(N, C)
+        b, C, _ = self.roots.shape
+        sizes = self._counted(self.pairs.diagonal()).clamp_min(0).sqrt().reshape(b, C)
         return torch.einsum("nca,nc->na", self.roots.abs(), sizes).flatten()
 
     def _rounding(self) -> float:

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ntkscope._base import memory
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.loss.targets import class_targets, free_targets, real_targets
+from ntkscope.kernels.loss.targets import IGNORED, class_targets, free_targets, real_targets
 
 LossLike = str | Callable[..., Any]
 NAMED = ("cross_entropy", "mse")
@@ -20,24 +21,38 @@ NAMED = ("cross_entropy", "mse")
 
 @dataclass(frozen=True, eq=False)
 class AtOutputs:
-    """A loss at the outputs F of N samples, and its second-order part there.
+    """A loss at the outputs F of N samples, and its second-order part there: block by block.
 
-    value: L(F). roots: R with R_i R_iᵀ = ∇²_{f_i} L, (N, C, r); r is C less the directions in which no
-    sample's Hessian has any curvature. gradient: ∂L/∂F, (N, C).
+    A block is a sample's outputs, or a token's where the loss is a sum over the tokens of a sample.
+
+    value: L(F). roots: R with R_b R_bᵀ = ∇²_{f_b} L, (b, C, r), of the blocks ``kept``; r is C less the
+    directions in which no block's Hessian has any curvature. kept: the numbers of the blocks that count
+    in L, of B in all. gradient: ∂L/∂F, (B, C). unit: "sample" or "token".
     """
 
     title: str
     value: float
-    roots: Float[Tensor, "N C r"]
-    gradient: Float[Tensor, "N C"]
+    roots: Float[Tensor, "b C r"]
+    gradient: Float[Tensor, "B C"]
+    kept: Int[Tensor, b]
+    unit: str = "sample"
+
+    def all_roots(self) -> Float[Tensor, "B C r"]:
+        """With zeros for the blocks that do not count."""
+        if len(self.kept) == len(self.gradient):
+            return self.roots
+        held = self.roots.new_zeros(len(self.gradient), *self.roots.shape[1:])
+        held[self.kept] = self.roots
+        return held
 
 
 def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> AtOutputs:
     """``loss`` at the outputs of a model on its samples.
 
-    ``"cross_entropy"`` (targets: classes, or probabilities) and ``"mse"`` are torch's, means over the
-    samples and over samples and outputs; a function of (outputs, targets) returns one number that is a
-    sum over the samples, weighted or not.
+    ``"cross_entropy"`` (targets: classes, or probabilities; of outputs (N, T, C) one for each token) and
+    ``"mse"`` are torch's, means over the samples or tokens and over samples and outputs; a class of −100
+    does not count. A function of (outputs, targets) returns one number that is a sum over the samples,
+    weighted or not.
 
     Raises ValueError for targets that do not fit, a loss that mixes samples or is not convex in the
     outputs, TypeError for what is no loss.
@@ -56,21 +71,31 @@ def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> 
 
 
 def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
-    """R = (diag √p − p √pᵀ) Q/√N with Q ⟂ √p: R Rᵀ = (diag p − p pᵀ)/N, and no null direction."""
+    """R = (diag √p − p √pᵀ) Q/√n with Q ⟂ √p: R Rᵀ = (diag p − p pᵀ)/n, and no null direction."""
     labels = class_targets(targets, outputs)
-    N = len(outputs)
-    p = torch.softmax(outputs, dim=1)
-    others = p @ (
-        1 - torch.eye(p.shape[1], dtype=p.dtype, device=p.device)
-    )  # 1 − p, no cancellation
+    flat = outputs.flatten(0, -2)
+    counts = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
+    if not labels.is_floating_point():
+        counts = labels != IGNORED
+    kept = torch.nonzero(counts)[:, 0]
+    n, C = len(kept), flat.shape[1]
+    memory.require(
+        3.0 * n * C * (C - 1) * flat.element_size(),
+        f"the Hessians of the cross-entropy of {C} classes at {n} places", "use fewer samples",
+    )  # fmt: skip
+    p = torch.softmax(flat, dim=1)
+    wanted = labels if labels.is_floating_point() else F.one_hot(labels.clamp_min(0), C).to(p)
+    gradient = torch.where(counts[:, None], p - wanted, 0.0) / n
+    p = p[kept]
+    others = p @ (1 - torch.eye(C, dtype=p.dtype, device=p.device))  # 1 − p, no cancellation
     u = p.sqrt()
     full = -p[:, :, None] * u[:, None, :]
     full.diagonal(dim1=1, dim2=2).copy_(u * others)
     # a Householder reflection takes √p to the first unit vector: the other columns are Q's
     turned = full[:, :, 1:] - full[:, :, :1] * (u[:, 1:] / (1 + u[:, :1]))[:, None, :]
-    value = F.cross_entropy(outputs, labels)
-    wanted = labels if labels.is_floating_point() else F.one_hot(labels, p.shape[1]).to(p)
-    return AtOutputs("cross-entropy", float(value), turned / N**0.5, (p - wanted) / N)
+    value = float(F.cross_entropy(flat, labels, ignore_index=IGNORED))
+    unit = "sample" if outputs.ndim == 2 else "token"
+    return AtOutputs("cross-entropy", value, turned / n**0.5, gradient, kept, unit)
 
 
 def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
@@ -79,7 +104,11 @@ def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
     root = (2.0 / (N * C)) ** 0.5 * torch.eye(C, dtype=outputs.dtype, device=outputs.device)
     value = F.mse_loss(outputs, Y)
     gradient = 2 * (outputs - Y) / (N * C)
-    return AtOutputs("MSE", float(value), root.expand(N, C, C), gradient)
+    return AtOutputs("MSE", float(value), root.expand(N, C, C), gradient, _all(outputs))
+
+
+def _all(outputs: Tensor) -> Tensor:
+    return torch.arange(len(outputs), device=outputs.device)
 
 
 def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtOutputs:
@@ -101,7 +130,8 @@ def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtO
             )
         gradient = torch.autograd.grad(value.sum(), leaf, create_graph=True)[0].flatten(1)
         blocks = _hessian_blocks(title, gradient, leaf)
-    return AtOutputs(title, float(value.detach()), _roots(title, blocks), gradient.detach())
+    roots, slope = _roots(title, blocks), gradient.detach()
+    return AtOutputs(title, float(value.detach()), roots, slope, _all(outputs))
 
 
 def _hessian_blocks(title: str, gradient: Tensor, leaf: Tensor) -> Tensor:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
+from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
+from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Options, Prepared
 
 
@@ -23,7 +28,18 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
             "targets are missing: give them by targets=, or samples that come with labels (a dataset "
             "of pairs, a dict with labels)"
         )
-    return loss_at(loss, prepared.outputs(), targets)
+    outputs = prepared.outputs()
+    return loss_at(loss, outputs.reshape(len(outputs), *_output_shape(prepared, outputs)), targets)
+
+
+def _output_shape(prepared: Prepared, outputs: Tensor) -> tuple[int, ...]:
+    """Of one sample's outputs as the model returns them; the kernel's are flat."""
+    if not isinstance(prepared, PreparedModule):
+        return tuple(outputs.shape[1:])
+    subject = prepared.subject
+    few = take(prepared.rows, slice(0, min(2, len(outputs))))  # some models refuse a batch of one
+    with torch.no_grad(), subject.runs.own(False) as (_, run):
+        return tuple(subject.interface.pick(run(few)).shape[1:])
 
 
 def gauss_newton_kernel(
@@ -44,14 +60,16 @@ def gauss_newton_kernel(
     Parameters
     ----------
     targets: the labels of X in its order; those that come with X where none are given.
-    loss: ``"cross_entropy"`` (mean over samples), ``"mse"`` (mean over samples and outputs), or a
-        function of (outputs, targets) that returns one number, a sum over the samples, convex in them.
+    loss: ``"cross_entropy"`` (mean over samples; of scores (N, T, C) with classes (N, T), as language models
+        have them, over tokens, where a class of −100 does not count), ``"mse"`` (mean over samples and
+        outputs), or a function of (outputs, targets) that returns one number, a sum over the samples,
+        convex in them.
     X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
 
     Returns
     -------
-    GaussNewtonKernel: N·r rows, r = C − 1 for the cross-entropy, whose eigenvalues are those of
-    Jᵀ (∇²L) J but for zeros. Gradient descent on L, linearised, is stable below 2/λ_max.
+    GaussNewtonKernel: r rows for each sample or token, r = C − 1 for the cross-entropy, whose eigenvalues
+    are those of Jᵀ (∇²L) J but for zeros. Gradient descent on L, linearised, is stable below 2/λ_max.
 
     Raises what :func:`empirical_ntk` raises, and ValueError for targets that do not fit the loss.
     """

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+IGNORED = -100  # the class that does not count, as in torch and in the labels of language models
+
 
 def _array(targets: Any, n: int) -> Tensor:
     """Numbers, one row a sample."""
@@ -27,34 +29,38 @@ def _array(targets: Any, n: int) -> Tensor:
 
 
 def class_targets(targets: Any, outputs: Tensor) -> Tensor:
-    """Classes (N,) as integers, or probabilities (N, C), for outputs (N, C).
+    """Classes (B,) as integers, or probabilities (B, C), for scores (N, C) or (N, …, C), B = N·….
 
     Raises ValueError for classes that the model has no output for, for fractions, and for outputs that
     are no scores of classes.
     """
-    N, C = len(outputs), outputs[0].numel()
-    if outputs.ndim != 2:
-        raise ValueError(
-            f"cross_entropy here takes one score a class, (N, C), and the model returns "
-            f"{tuple(outputs.shape)}; pick a position with output=, or pass a function as loss"
-        )
-    if C == 1:
+    C, places = outputs.shape[-1], tuple(outputs.shape[:-1])
+    if outputs.ndim == 1 or C == 1:
         raise ValueError(
             "cross_entropy of one output is constant; for one logit pass loss="
             "torch.nn.functional.binary_cross_entropy_with_logits"
         )
-    made = _array(targets, N)
+    made = _array(targets, len(outputs))
     if made.shape == outputs.shape and made.is_floating_point():
-        off = (made.sum(dim=1) - 1).abs().max()
+        off = (made.sum(dim=-1) - 1).abs().max()
         if bool((made < 0).any()) or float(off) > 1e-6:
-            raise ValueError("targets of two axes are probabilities: at least 0, each row's sum 1")
-        return made.to(outputs)
-    if made.ndim == 2 and made.shape[1] == 1:
-        made = made[:, 0]
-    if made.ndim != 1:
+            raise ValueError(
+                "targets of scores' shape are probabilities: at least 0, each row's sum 1"
+            )
+        return made.to(outputs).flatten(0, -2)
+    if made.shape == (*places, 1):
+        made = made[..., 0]
+    if made.shape != places:
+        hint = ""
+        if len(places) > 1:
+            hint = (
+                "; the model returns scores of shape "
+                f"{tuple(outputs.shape)}, classes last: pick a position with output=, or move the classes' "
+                "axis there (output=lambda out: out.movedim(1, -1))"
+            )
         raise ValueError(
-            f"targets of cross_entropy are {N} classes or ({N}, {C}) probabilities, got shape "
-            f"{tuple(made.shape)}"
+            f"targets of cross_entropy are {_shape(places)} classes or {_shape((*places, C))} "
+            f"probabilities, got shape {tuple(made.shape)}{hint}"
         )
     classes = made.to(torch.long)
     if made.is_floating_point() and not bool((made == classes).all()):
@@ -62,14 +68,21 @@ def class_targets(targets: Any, outputs: Tensor) -> Tensor:
             "targets of cross_entropy are classes 0, 1, …, and these hold fractions; for real numbers "
             'take loss="mse"'
         )
-    low, high = int(classes.min()), int(classes.max())
+    counted = classes[classes != IGNORED]
+    if not len(counted):
+        raise ValueError(f"every target is {IGNORED}, which does not count: there is no loss")
+    low, high = int(counted.min()), int(counted.max())
     if low < 0 or high >= C:
         wrong = low if low < 0 else high
         raise ValueError(
             f"targets hold class {wrong}, and the model has {C} outputs (classes 0 … {C - 1}); number "
-            "the classes from 0, and leave samples without a class out"
+            f"the classes from 0, and give those without a class {IGNORED}"
         )
-    return classes.to(outputs.device)
+    return classes.to(outputs.device).flatten()
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return str(shape[0]) if len(shape) == 1 else str(shape).replace(",)", ")")
 
 
 def real_targets(targets: Any, outputs: Tensor) -> Tensor:

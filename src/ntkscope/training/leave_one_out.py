@@ -1,0 +1,137 @@
+"""Leave-one-out predictions of a kernel regression in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ntkscope._base.extras import needs
+from ntkscope._base.records import Record
+from ntkscope.report.numbers import number
+from ntkscope.training.posterior import KernelPosterior, gamma, nonnegative
+
+
+@dataclass(frozen=True, eq=False)
+class LeaveOneOut(Record, also=("rmse",)):
+    """What the regression predicts at each training sample from all the others.
+
+    Attributes
+    ----------
+    predictions: f₋ᵢ(xᵢ). residuals: yᵢ − f₋ᵢ(xᵢ). std: of f₋ᵢ(xᵢ), without the noise. (N, C) each.
+    rounding: (N, C), how far rounding, and the kernel's own error, may have moved a residual.
+    """
+
+    predictions: Float[Tensor, "N C"]
+    residuals: Float[Tensor, "N C"]
+    std: Float[Tensor, "N C"]
+    rounding: Float[Tensor, "N C"]
+
+    @property
+    def rmse(self) -> float:
+        """√ of the mean of the squared residuals."""
+        return float(self.residuals.square().mean().sqrt())
+
+    @property
+    def r2(self) -> float:
+        """1 − Σ residuals² / Σ (y − ȳ)², over all outputs."""
+        targets = self.predictions + self.residuals
+        spread = float((targets - targets.mean(dim=0)).square().sum())
+        return 1 - float(self.residuals.square().sum()) / spread if spread else float("nan")
+
+    def worst(self, count: int = 5) -> list[int]:
+        """The samples that the others predict worst, by ‖residual‖, the worst first."""
+        return self.residuals.norm(dim=1).argsort(descending=True)[:count].tolist()
+
+    def __repr__(self) -> str:
+        N, C = self.residuals.shape
+        return f"LeaveOneOut({N} samples, {C} output{'s' * (C > 1)}, RMSE {self.rmse:.4g})"
+
+    def __str__(self) -> str:
+        lines = [f"{self!r}", f"{'sample':>8}  {'|residual|':>12}  {'std':>10}  {'rounding':>9}"]
+        for i in self.worst():
+            row = (
+                float(self.residuals[i].norm()),
+                float(self.std[i].max()),
+                float(self.rounding[i].max()),
+            )
+            lines.append(
+                f"{i:>8}  {number(row[0], 6):>12}  {number(row[1]):>10}  {number(row[2], 2):>9}"
+            )
+        return "\n".join(lines)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Predictions with their deviations over the targets, on a matplotlib axes."""
+        if ax is None:
+            with needs("report"):
+                from matplotlib.figure import Figure
+            ax = Figure(figsize=(4.5, 4), layout="constrained").subplots()
+        targets = (self.predictions + self.residuals).cpu()
+        for c in range(targets.shape[1]):
+            ax.errorbar(
+                targets[:, c], self.predictions[:, c].cpu(), yerr=self.std[:, c].cpu(), fmt=".",
+                label=f"output {c}" if targets.shape[1] > 1 else None,
+            )  # fmt: skip
+        ends = [float(targets.min()), float(targets.max())]
+        ax.plot(ends, ends, color="0.5", lw=1)
+        ax.set(xlabel="target", ylabel="predicted from the others")
+        if targets.shape[1] > 1:
+            ax.legend(frameon=False)
+        return ax
+
+
+def leave_one_out(posterior: KernelPosterior) -> LeaveOneOut:
+    """yᵢ − f₋ᵢ(xᵢ) = (Mᵢᵢ)⁻¹ aᵢ with M = (K + ridge)⁻¹ and a = M (y − prior), blocks of a sample's outputs
+    (Rasmussen and Williams 2006, eqs. 5.10–5.12).
+
+    A kernel must not depend on which samples are there, and the ridge stays. Raises ValueError where
+    rounding hides M.
+    """
+    left = left_out(posterior)
+    covariance = torch.linalg.inv(left.blocks)
+    spread = covariance.diagonal(dim1=1, dim2=2)
+    size = torch.linalg.matrix_norm(covariance, ord=2)
+    noise = size[:, None] ** 2 * left.block_error[:, None] + gamma(8 * posterior.block) * spread
+    std = nonnegative(spread - posterior.ridge, noise).sqrt()
+    predictions = posterior.targets - left.residuals
+    return LeaveOneOut(
+        predictions, left.residuals, std.expand_as(predictions).contiguous(), left.rounding
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Residuals of left-out samples, with the blocks of M that gave them.
+
+    blocks: Mᵢᵢ, (N, B, B). block_error: of each in the 2-norm. residuals, rounding: (N, C).
+    """
+
+    blocks: Float[Tensor, "N B B"]
+    block_error: Float[Tensor, N]
+    residuals: Float[Tensor, "N C"]
+    rounding: Float[Tensor, "N C"]
+
+
+def left_out(posterior: KernelPosterior) -> LeftOut:
+    """Both from one inverse. |M̂_jk − M_jk| ≤ ‖M e_j‖ ε ‖M̂ e_k‖, and likewise of a."""
+    posterior.require_resolved()
+    B, N = posterior.block, posterior.n_samples
+    M = posterior.inverse
+    blocks = torch.stack([M[i * B : (i + 1) * B, i * B : (i + 1) * B] for i in range(N)])
+    blocks = 0.5 * (blocks + blocks.mT)
+    a = posterior.solution.reshape(N, B, -1)
+    found = torch.linalg.solve(blocks, a)
+    eps, norms = posterior.backward_error, posterior.column_norms.reshape(N, B)
+    least = torch.linalg.eigvalsh(blocks)[:, 0]
+    # the small system is solved with a backward error of its own
+    own = gamma(8 * B * B) * torch.linalg.matrix_norm(blocks)
+    block_error = eps * norms.square().sum(dim=1) + own
+    a_error = eps * norms.norm(dim=1)[:, None] * posterior.solution.norm(dim=0)
+    safe = least - block_error
+    rounding = (a_error + block_error[:, None] * found.norm(dim=1)) / safe.clamp_min(0)[:, None]
+    rounding = rounding * (1 + 1e-6) + gamma(4) * found.norm(dim=1)
+    residuals = posterior.as_outputs(found)
+    return LeftOut(blocks, block_error, residuals, rounding.expand_as(residuals).contiguous())

@@ -1,0 +1,165 @@
+"""Sharpness as an optimizer sees it, against dense matrices, a hand-written Adam and its own steps."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import ntkscope as ntk
+from ntkscope.training.preconditioner import preconditioner
+from oracles.gauss_newton import gauss_newton, hessian
+
+N, C = 7, 3
+CLASSES = torch.arange(N) % C
+EPS = 1e-3
+
+
+def setting():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, C)).double()
+        return model, torch.randn(N, 4, dtype=torch.float64)
+
+
+def trained(model, X, optimizer, steps=4):
+    """The gradients that the optimizer saw, flat."""
+    seen = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), CLASSES).backward()
+        seen.append(torch.cat([p.grad.flatten() for p in model.parameters()]).clone())
+        optimizer.step()
+    return seen
+
+
+def scale_by_hand(gradients, betas, eps, amsgrad=False):
+    """P of Adam after these gradients, from its definition."""
+    v, most = torch.zeros_like(gradients[0]), torch.zeros_like(gradients[0])
+    for g in gradients:
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        most = torch.maximum(most, v)
+    t = len(gradients)
+    held = most if amsgrad else v
+    return (1 - betas[0] ** t) * ((held / (1 - betas[1] ** t)).sqrt() + eps)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("part", ["hessian", "gauss_newton"])
+def test_it_is_the_top_of_the_preconditioned_matrix(kind, amsgrad, part):
+    model, X = setting()
+    optimizer = kind(model.parameters(), lr=0.02, betas=(0.8, 0.95), eps=EPS, amsgrad=amsgrad)
+    P = scale_by_hand(trained(model, X, optimizer), (0.8, 0.95), EPS, amsgrad)
+    dense = {"hessian": hessian, "gauss_newton": gauss_newton}[part]
+    H = dense(model, (X,), CLASSES, F.cross_entropy)
+    top = torch.linalg.eigvalsh(P.rsqrt()[:, None] * H * P.rsqrt())[-1]
+    found = ntk.sharpness(
+        model, X, CLASSES, optimizer=optimizer, gauss_newton=part == "gauss_newton", tol=1e-7
+    )
+    assert found.converged
+    assert found.value == pytest.approx(float(top), rel=1e-6)
+    assert found.threshold == pytest.approx(3.6 / 0.2)
+    assert found.edge_step == found.threshold / found.value
+    plain = torch.linalg.eigvalsh(H)[-1]
+    assert abs(float(top) - float(plain)) > 0.1 * float(plain)  # P matters here
+
+
+def test_adams_threshold_is_38_over_the_rate():
+    model, X = setting()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    trained(model, X, optimizer, 1)
+    assert preconditioner(optimizer, model).edge == pytest.approx(3800)
+
+
+def test_groups_of_several_rates_and_parts_of_the_parameters():
+    model, X = setting()
+    groups = [{"params": model[0].parameters(), "lr": 0.01}, {"params": model[2].parameters()}]
+    optimizer = torch.optim.Adam(groups, lr=0.05, eps=EPS)
+    P = scale_by_hand(trained(model, X, optimizer), (0.9, 0.999), EPS)
+    rates = torch.cat([torch.full((25,), 0.01), torch.full((18,), 0.05)]).double()
+    H = hessian(model, (X,), CLASSES, F.cross_entropy)
+    S = (rates / P).sqrt()
+    top = torch.linalg.eigvalsh(S[:, None] * H * S)[-1]  # η included: compared with 38
+    steps = preconditioner(optimizer, model)
+    found = ntk.sharpness(model, X, CLASSES, optimizer=optimizer, tol=1e-7)
+    assert found.value / steps.edge == pytest.approx(float(top) / 38, rel=1e-6)
+    head = torch.optim.Adam(model[2].parameters(), lr=0.05, eps=EPS)
+    trained(model, X, head)
+    part = ntk.sharpness(model, X, CLASSES, optimizer=head, params="2.*", tol=1e-7)
+    assert part.value > 0
+    with pytest.raises(ValueError, match=r"does not hold 0\.weight, 0\.bias; pass params="):
+        ntk.sharpness(model, X, CLASSES, optimizer=head)
+
+
+SGD = {
+    "plain": ({}, 2.0),
+    "momentum": ({"momentum": 0.9}, 3.8),
+    "averaged": ({"momentum": 0.9, "dampening": 0.9}, 38.0),
+    "nesterov": ({"momentum": 0.9, "nesterov": True}, 3.8 / 2.8),
+    "dampening without momentum": ({"dampening": 0.5}, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", [*SGD, "adam"])
+def test_steps_contract_below_the_threshold_and_not_above(name):
+    """On a quadratic, by the optimizer itself; of Adam with its P frozen."""
+    torch.manual_seed(0)
+    X, Y = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    start = nn.Linear(3, 2, bias=False).double()
+
+    def sgd(rate, count=1500):
+        model = nn.Linear(3, 2, bias=False).double()
+        model.load_state_dict(start.state_dict())
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate, **SGD[name][0])
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(X), Y)
+            loss.backward()
+            optimizer.step()
+        return float(F.mse_loss(model(X), Y).detach()) - best
+
+    def adam(rate, count=1500):
+        theta, m = start.weight.detach().clone(), torch.zeros(2, 3, dtype=torch.float64)
+        for _ in range(count):
+            g = X.T @ (X @ theta.T - Y) * 2 / Y.numel()
+            m = 0.9 * m + 0.1 * g.T
+            theta = theta - rate * m / P
+        return float(F.mse_loss(X @ theta.T, Y)) - best
+
+    best = float(F.mse_loss(X @ torch.linalg.lstsq(X, Y).solution, Y))
+    if name == "adam":
+        optimizer = torch.optim.Adam(start.parameters(), lr=1e-3, eps=EPS)
+        F.mse_loss(start(X), Y).backward()
+        optimizer.step()
+        P = preconditioner(optimizer, start).scale["weight"]
+    else:
+        optimizer = torch.optim.SGD(start.parameters(), lr=1.0, **SGD[name][0])
+        assert preconditioner(optimizer, start).threshold == pytest.approx(SGD[name][1])
+    found = ntk.sharpness(start, X, Y, loss="mse", optimizer=optimizer, tol=1e-9)
+    run = adam if name == "adam" else sgd
+    with torch.no_grad() if name == "adam" else torch.enable_grad():
+        assert run(0.98 * found.edge_step) < 1e-6
+        assert not run(1.02 * found.edge_step, 300) < 1e-6
+
+
+def test_optimizers_that_say_nothing():
+    model, X = setting()
+    fresh = torch.optim.Adam(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="has not taken a step"):
+        ntk.sharpness(model, X, CLASSES, optimizer=fresh)
+    with pytest.raises(TypeError, match="SGD, Adam and AdamW, got RMSprop"):
+        ntk.sharpness(model, X, CLASSES, optimizer=torch.optim.RMSprop(model.parameters()))
+    groups = [
+        {"params": model[0].parameters(), "momentum": 0.5}, {"params": model[2].parameters()}
+    ]  # fmt: skip
+    for bad, words in [
+        (torch.optim.SGD(groups, lr=0.1), "differ in momentum"),
+        (torch.optim.SGD(model.parameters(), lr=0.0), "must be positive"),
+        (torch.optim.SGD(model.parameters(), lr=0.1, maximize=True), "maximizes"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            preconditioner(bad, model)
+    with pytest.raises(TypeError, match="a module's"):
+        preconditioner(fresh, math.sin)
