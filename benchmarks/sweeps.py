@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from benchmarks._common import record
+from ntkscope.engines.clusters import connected
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.figures.gallery import figure
-from ntkscope.experiments.running.clusters import connected
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.units import execute, units
 from ntkscope.experiments.sweep import Sweep
 

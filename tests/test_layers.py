@@ -11,7 +11,7 @@ SRC = Path(__file__).parent.parent / "src" / "ntkscope"
 # from the ground up; a module may import its own floor and those below
 FLOORS = [
     ("_base",),
-    ("activations", "data", "report"),
+    ("activations", "data", "engines", "report"),
     ("networks",),
     ("kernels", "lipschitz"),
     ("spectra",),

@@ -4,6 +4,7 @@ from ntkscope import activations as activations, data as data
 from ntkscope._base.version import __version__ as __version__
 from ntkscope.activations.activation import Activation as Activation
 from ntkscope.activations.hermite import hermite_coefficients as hermite_coefficients
+from ntkscope.engines.engine import Engine as Engine, Tls as Tls
 from ntkscope.experiments.figures.reproduce import reproduce as reproduce
 from ntkscope.experiments.sweep import Sweep as Sweep
 from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain

@@ -10,11 +10,11 @@ import pytest
 from markupsafe import escape
 
 from ntkscope.cli.main import main
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.figures.gallery import figure, figures
 from ntkscope.experiments.figures.reproduce import render, reproduce
 from ntkscope.experiments.reading.drawing import heat_map, make_axes
 from ntkscope.experiments.reading.table import Table, read_csv
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 
 TOML = """

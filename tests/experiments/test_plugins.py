@@ -2,8 +2,8 @@
 
 import pytest
 
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.measures.quantities import quantity, quantity_names
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 
 PLUGIN = """

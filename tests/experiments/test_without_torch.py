@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ntkscope.experiments.running.engine import Engine
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 
 SETTINGS = {

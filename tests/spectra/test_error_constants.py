@@ -146,7 +146,10 @@ def test_adding_the_deflation_is_within_its_error():
         panels.fill(shifted.block, stage("forming"))
         true = Fraction(2.0**-60) + sum(x * x for x in fractions(X[0]))
         # what torch's product gives, and what the loop gives that the bound also allows
-        bound, loop = shifted.rounding(panels), textbook.dot(X[0].tolist(), X[0].tolist())
+        bound, loop = (
+            shifted.rounding(panels.frobenius()),
+            textbook.dot(X[0].tolist(), X[0].tolist()),
+        )
         for made in (float(panels.diagonal()[0]), loop + 2.0**-60):
             assert abs(Fraction(made) - true) <= Fraction(bound)
             worst = max(worst, abs(Fraction(made) - true) / Fraction(bound))
@@ -163,14 +166,14 @@ def test_the_deflation_s_error_counts_the_matrix_and_its_shift():
     shifted = Shifted(as_source(K), shift, 1.0, (X, sigma))
     panels = Panels.empty(3)
     panels.fill(shifted.block, stage("forming"))
-    bound = shifted.rounding(panels)
+    bound = shifted.rounding(panels.frobenius())
     assert bound >= 2 * 2.0**-53 * float(torch.linalg.matrix_norm(K))
     assert bound >= 2 * 2.0**-53 * shift * math.sqrt(3)
     n = 260  # panels of 64 columns: most of the entries stand below the diagonal alone
     ones, nothing = torch.ones(n, n, dtype=torch.float64), torch.zeros(n, 1, dtype=torch.float64)
     shifted, panels = Shifted(as_source(ones), 0.0, 1.0, (nothing, 1.0)), Panels.empty(n)
     panels.fill(shifted.block, stage("forming"))
-    assert shifted.rounding(panels) >= 2 * 2.0**-53 * n
+    assert shifted.rounding(panels.frobenius()) >= 2 * 2.0**-53 * n
 
 
 def test_a_factor_s_error_is_bounded_where_its_residual_rounds_away():
@@ -376,7 +379,9 @@ def test_a_completed_factorisation_proves_no_more_than_it_may():
         proved = cholesky_bound(shifted, panels, stage)
         filled = Panels.empty(1)
         filled.fill(shifted.block, stage("again"))
-        taken = Fraction(shortfall(filled.diagonal())) + Fraction(shifted.rounding(filled))
+        taken = Fraction(shortfall(filled.diagonal())) + Fraction(
+            shifted.rounding(filled.frobenius())
+        )
         assert Fraction(0.5) - taken * (1 + 16 * U) - U <= Fraction(proved) <= Fraction(0.5) - taken
 
 

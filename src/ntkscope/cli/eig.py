@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkscope.cli import running
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -25,25 +27,42 @@ def run(
     ] = False,
     condition: Annotated[bool, typer.Option(help="The condition number as well.")] = False,
     certify: Annotated[bool, typer.Option(help="Prove a lower bound.")] = True,
-    method: Annotated[str, typer.Option(help="auto, dense, in place, disk or products.")] = "auto",
+    method: Annotated[
+        str, typer.Option(help="auto, dense, in place, disk, tiled or products.")
+    ] = "auto",
+    workers: running.Workers = None,
+    cluster: running.Cluster = None,
+    tls_files: running.TlsFiles = None,
+    folder: Annotated[
+        str | None,
+        typer.Option(help="Where the factor's tiles lie; a killed run goes on there (tiled)."),
+    ] = None,
     plan: Annotated[bool, typer.Option(help="Say what would be done, and stop.")] = False,
     density: Annotated[
         bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok."""
+    """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok.
+
+    --workers, --cluster and --folder factor it tile by tile.
+    """
     from ntkscope.data.loaders import load_array
     from ntkscope.kernels.stored import load_kernel
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
-    _check_options(k, singular, k > 1 or condition or plan or density or method != "auto")
+    place = _place(workers, cluster, tls_files, folder, method)
+    _check_options(
+        k, singular, k > 1 or condition or plan or density or method != "auto" or bool(place)
+    )
+    if place and (k > 1 or condition):
+        raise ValueError("tiles give λ_min alone: leave out --k and --condition, or the workers")
     matrix = load_kernel(file) if Path(file).is_dir() else load_array(file)
     if plan:
-        typer.echo(plan_of(matrix, certify=certify, method=method))
+        typer.echo(plan_of(matrix, certify=certify, method=method, **place))
         return
-    record, ok = _measure(matrix, k, singular, condition, certify, method, density)
+    record, ok = _measure(matrix, k, singular, condition, certify, method, density, place)
     if json:
         typer.echo(to_json(record), nl=False)
     else:
@@ -52,18 +71,40 @@ def run(
         raise typer.Exit(1)
 
 
+def _place(
+    workers: int | None, cluster: str | None, tls_files: str | None, folder: str | None, method: str
+) -> dict[str, Any]:
+    """The engine and the folder of a factorisation by tiles; nothing for the other ways."""
+    if workers is None and cluster is None and tls_files is None and folder is None:
+        return {}
+    if method not in ("auto", "tiled"):
+        raise ValueError(
+            f"--workers, --cluster and --folder go with --method tiled, got {method!r}"
+        )
+    here = workers is None and cluster is None
+    engine = running.make_engine(0 if here else workers, cluster, tls_files)
+    return {"engine": engine, "folder": folder}
+
+
 def _check_options(k: int, singular: bool, others: bool) -> None:
     if k < 1:
         raise ValueError(f"--k must be at least 1, got {k}")
     if singular and others:
         raise ValueError(
             "--singular finds the smallest singular value alone; leave out --k, --condition, "
-            "--plan, --density and --method"
+            "--plan, --density, --method and what goes with tiles"
         )
 
 
 def _measure(
-    matrix: Any, k: int, singular: bool, condition: bool, certify: bool, method: str, density: bool
+    matrix: Any,
+    k: int,
+    singular: bool,
+    condition: bool,
+    certify: bool,
+    method: str,
+    density: bool,
+    place: dict[str, Any],
 ) -> tuple[dict[str, Any], bool]:
     """What was asked for, as plain values, and whether λ_min or σ_min can be trusted."""
     from ntkscope.report.terminal import ProgressBar
@@ -86,7 +127,9 @@ def _measure(
             first = ends.smallest[0]
             record = ends.to_dict()
         else:
-            first = smallest_eigenvalue(matrix, certify=certify, method=method, progress=report)
+            first = smallest_eigenvalue(
+                matrix, certify=certify, method=method, progress=report, **place
+            )
             record = {"smallest": [first.to_dict()]}
         if condition:
             ratio = ConditionNumber.of(first, ends.largest[0])

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ntkscope.experiments.running.engine import Engine
+    from ntkscope.engines.engine import Engine
     from ntkscope.experiments.running.watch import SweepProgress
 
 Workers = Annotated[
@@ -34,7 +34,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress line.")]
 
 def make_engine(workers: int | None, cluster: str | None, tls_files: str | None) -> Engine:
     """The engine that the options describe. Raises ValueError for options that exclude each other."""
-    from ntkscope.experiments.running.engine import Engine, Tls
+    from ntkscope.engines.engine import Engine, Tls
 
     if cluster is not None and workers is not None:
         raise ValueError("--workers counts local processes; leave it out with --cluster")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.reading.claims import SweptStatement, judge
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.networks.network import Network

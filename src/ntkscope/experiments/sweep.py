@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ntkscope._base import memory
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.design.expansion import expand
 from ntkscope.experiments.design.settings import SweepSettings, read_settings
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.measures import registry
 from ntkscope.experiments.reading.table import Table, make_table
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.execution import orderly_end, run_units
 from ntkscope.experiments.running.order import interleave
 from ntkscope.experiments.running.rows import row_of

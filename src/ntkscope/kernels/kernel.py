@@ -39,6 +39,8 @@ class Kernel(ABC):
     near_kinks: pre-activations so close to a kink of the activation that rounding may decide on
         which side they lie.
     semidefinite: whether a symmetric K is known to have no negative eigenvalue.
+    kept: whether every reading of an entry gives the same bits, wherever it is read.
+    grain: rows that are read at once, however few are asked for.
     """
 
     name: str = ""
@@ -46,6 +48,8 @@ class Kernel(ABC):
     labels: tuple[str, ...] = ("sample",)
     n_parameters: int | None = None
     near_kinks: int = 0
+    kept: bool = False
+    grain: int = 1
 
     # -- what a kind says ------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ not at all, so an interrupted store goes on where it was; a flipped bit is found
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
@@ -35,8 +36,12 @@ class StoredKernel(Kernel):
     them.
     """
 
+    kept = True
+
     def __init__(self, path: Path, array: Any, about: dict[str, Any]) -> None:
+        self.grain = int(array.chunks[0])
         self.path, self._array, self._about = path, array, about
+        self._dtype = torch.float64 if array.dtype == np.float64 else torch.float32
         self.name, self.covers = about["name"], about["covers"]
         self.labels = tuple(about["labels"])
         self.n_parameters, self.near_kinks = about["n_parameters"], about["near_kinks"]
@@ -48,7 +53,7 @@ class StoredKernel(Kernel):
 
     @property
     def dtype(self) -> torch.dtype:
-        return torch.float64 if self._array.dtype == np.float64 else torch.float32
+        return self._dtype
 
     @property
     def device(self) -> torch.device:
@@ -81,6 +86,31 @@ class StoredKernel(Kernel):
                 _put(out, at, to, self._chunk(i, j)[left][:, right])
         return out
 
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Kernel:
+        longer = dtype == torch.float64 and self._dtype == torch.float32
+        if not longer or torch.device(device or "cpu").type != "cpu":
+            return super().to(dtype, device)
+        made = copy.copy(self)  # what is stored, in products that round less
+        made._dtype = torch.float64
+        return made
+
+    def matmul(self, V: Tensor) -> Tensor:
+        """K V, every stored tile read once."""
+        (N, M), (n, m) = self.shape, self._array.chunks
+        out = torch.zeros(N, V.shape[1], dtype=self.dtype)
+        for i in range(0, N, n):
+            for j in range(0, i + 1 if self.symmetric else M, m):
+                chunk = self._chunk(i, j)
+                out[i : i + n] += chunk @ V[j : j + m]
+                if self.symmetric and j < i:
+                    out[j : j + m] += chunk.T @ V[i : i + n]
+        return out
+
+    def _diagonal(self) -> Tensor:
+        return torch.cat([self._chunk(i, i).diagonal() for i in range(0, len(self), self.grain)])
+
     def _chunk(self, i: int, j: int) -> Tensor:
         """The chunk from row i and column j on, as it is in the matrix."""
         if self.symmetric and j > i:
@@ -94,7 +124,7 @@ class StoredKernel(Kernel):
                 f"chunk {_chunk_file(self.path, i // n, j // m)} and store the kernel again: the other "
                 "tiles are kept"
             ) from error
-        made = torch.from_numpy(read)
+        made = torch.from_numpy(read).to(self._dtype)
         if not self.symmetric or i != j:
             return made
         return torch.tril(made) + torch.tril(made, -1).T

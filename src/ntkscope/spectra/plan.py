@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ntkscope._base.memory import NotEnoughMemoryError, available, human
 from ntkscope._base.specs import unknown
+from ntkscope.engines.engine import Engine
 from ntkscope.spectra.storage.panels import Panels, panel_width
 from ntkscope.spectra.storage.source import Source, as_source
+from ntkscope.spectra.tiled.simulation import measured_rates, simulate
+from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 
 
 class Method(StrEnum):
@@ -26,6 +30,7 @@ class Method(StrEnum):
     PACKED = "packed"
     FLOAT32 = "float32"
     DISK = "disk"
+    TILED = "tiled"
     PRODUCTS = "products"
 
     @property
@@ -40,6 +45,7 @@ _WHAT = {
     Method.PACKED: "only the factor's triangle in memory, K formed again when needed",
     Method.FLOAT32: "a float32 Cholesky factor preconditions float64 products with K",
     Method.DISK: "the factor's triangle in an unnamed temporary file, K formed again when needed",
+    Method.TILED: "tiles of the factor in files, made by the engine's workers; a killed run goes on",
     Method.PRODUCTS: "products with K alone",
 }
 _BASIS = 120  # columns of a Krylov basis, as a rule
@@ -47,6 +53,39 @@ _SOLVES = 70
 _UNKNOWN_INNER = 500  # flops of an entry of a kernel without factors, about a limiting one's
 _BANDWIDTH = 8e9  # bytes a second of a solve, cautious
 _DISK_BANDWIDTH = 4e8
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tiled way works: the engine of its workers, and the folder of its tiles."""
+
+    engine: Engine | None = None
+    folder: str | Path | None = None
+
+    @property
+    def asked(self) -> bool:
+        return self.engine is not None or self.folder is not None
+
+    @property
+    def workers(self) -> Engine:
+        """The engine; this process where none was given."""
+        return Engine(workers=0) if self.engine is None else self.engine
+
+    @property
+    def disk(self) -> Path:
+        """The folder, or the nearest one above it that exists."""
+        wanted = Path(tempfile.gettempdir() if self.folder is None else self.folder).absolute()
+        return next(p for p in (wanted, *wanted.parents) if p.is_dir())
+
+
+@dataclass(frozen=True)
+class _OfSize:
+    """A kernel of which only N is known: its tiles are stored."""
+
+    n: int
+    matrix: None = None
+    operator: bool = False
+    repeatable: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +100,8 @@ class Plan:
     seconds: expected wall time on this machine, within a factor of about two.
     certified: whether the result will be an interval (else an upper bound and an estimate).
     reason: why not a method further up the list.
+    workers, flops, nbytes_moved: of the tiled way: how many, what the factorisations compute, and what
+        they read and write.
     """
 
     method: Method
@@ -70,6 +111,9 @@ class Plan:
     seconds: float
     certified: bool
     reason: str = ""
+    workers: int = 0
+    flops: float = 0.0
+    nbytes_moved: float = 0.0
 
     def __str__(self) -> str:
         lines = [
@@ -80,6 +124,11 @@ class Plan:
             "  result   "
             + ("certified interval" if self.certified else "upper bound and estimate"),
         ]
+        if self.workers:
+            lines.append(
+                f"  workers  {self.workers}; {self.flops:.2g} operations, {human(self.nbytes_moved)} "
+                "read and written"
+            )
         return "\n".join([*lines, f"  because  {self.reason}"] if self.reason else lines)
 
 
@@ -90,22 +139,47 @@ def plan(
     in_place: bool = False,
     method: str = "auto",
     memory: float | None = None,
+    engine: Engine | None = None,
+    folder: str | Path | None = None,
 ) -> Plan:
     """How :func:`smallest_eigenvalue` will go about ``K``; takes the same arguments.
 
-    ``memory`` is the number of bytes that may be taken, by default nine tenths of what is free.
+    ``K`` may be a number N, for a stored kernel that is not there yet. ``memory`` is the number of bytes
+    that may be taken, by default nine tenths of what is free. The workers of an engine are taken to be
+    as fast as one core of this machine.
 
     Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError where
     a method that was asked for does not fit.
     """
-    return plan_for(as_source(K), certify, in_place, method, memory)
+    source: Source | _OfSize
+    if isinstance(K, int) and not isinstance(K, bool):
+        if K < 1:
+            raise ValueError(f"N must be at least 1, got {K}")
+        source = _OfSize(K)
+    else:
+        source = as_source(K)
+    return plan_for(source, certify, in_place, method, memory, Place(engine, folder))
 
 
 def plan_for(
-    source: Source, certify: bool, in_place: bool, method: str, memory: float | None
+    source: Source | _OfSize,
+    certify: bool,
+    in_place: bool,
+    method: str,
+    memory: float | None,
+    place: Place | None = None,
 ) -> Plan:
-    if method not in ("auto", *_WHAT):
-        raise ValueError(unknown("method", method, ("auto", *_WHAT)))
+    """The plan; without a ``place`` there are no tiles."""
+    known = [m for m in _WHAT if place is not None or m is not Method.TILED]
+    if method not in ("auto", *known):
+        raise ValueError(unknown("method", method, ("auto", *known)))
+    place = place or Place()
+    if place.asked and (in_place or method not in ("auto", Method.TILED)):
+        raise ValueError(
+            "engine and folder are of the tiled way: leave out in_place, and method unless it is "
+            f"'tiled', got {'in_place' if in_place else repr(method)}"
+        )
+    method = Method.TILED if place.asked else method
     budget = 0.9 * available() if memory is None else float(memory)
     applicable = _applicable(source)
     if in_place or method != "auto":
@@ -115,35 +189,37 @@ def plan_for(
                 f"method {wanted.value!r} does not apply to this input; "
                 f"it can be done by {', '.join(applicable)}"
             )
-        made = _made(source, wanted, certify, "asked for")
-        _require(made, budget)
+        made = _made(source, wanted, certify, "asked for", place)
+        if not isinstance(source, _OfSize):
+            _require(made, budget, place)
         return made
     reason = ""
     for name in applicable:
-        if name is Method.IN_PLACE:
-            continue  # it writes into the caller's matrix: only when asked for
-        made = _made(source, name, certify, reason)
-        if made.nbytes <= budget and made.nbytes_disk <= 0.9 * _disk_free():
+        if name in (Method.IN_PLACE, Method.TILED):
+            continue  # the one writes into the caller's matrix, the other keeps files: when asked for
+        made = _made(source, name, certify, reason, place)
+        if made.nbytes <= budget and made.nbytes_disk <= 0.9 * _disk_free(place):
             return made
         need = f"{human(made.nbytes)} of {human(budget)}"
         if made.nbytes_disk:
             need += f" and {human(made.nbytes_disk)} on disk"
         reason = f"{name} needs {need}"
-    _require(made, budget)
+    if not isinstance(source, _OfSize):
+        _require(made, budget, place)
     return made
 
 
-def _require(made: Plan, budget: float) -> None:
+def _require(made: Plan, budget: float, place: Place) -> None:
     if made.nbytes > budget:
         raise NotEnoughMemoryError(
             f"λ_min of an N = {made.n} matrix by {made.method.value!r} needs "
             f"{human(made.nbytes)} beyond what is held, and {human(budget)} may be "
             "taken; " + _remedy(made.method)
         )
-    if made.nbytes_disk > _disk_free():
+    if made.nbytes_disk > _disk_free(place):
         raise NotEnoughMemoryError(
-            f"{human(made.nbytes_disk)} are needed in {tempfile.gettempdir()}, and "
-            f"{human(_disk_free())} are free; set TMPDIR to a larger disk"
+            f"{human(made.nbytes_disk)} are needed in {place.disk}, and "
+            f"{human(_disk_free(place))} are free; set TMPDIR to a larger disk, or give a folder on one"
         )
 
 
@@ -156,17 +232,21 @@ def _remedy(method: Method) -> str:
     return "use fewer samples, or method='disk' or 'products'"
 
 
-def _applicable(source: Source) -> tuple[Method, ...]:
+def _applicable(source: Source | _OfSize) -> tuple[Method, ...]:
     if source.operator:
         return (Method.PRODUCTS,)
     if source.matrix is not None:
-        return (Method.DENSE, Method.IN_PLACE, Method.DISK, Method.PRODUCTS)
+        return (Method.DENSE, Method.IN_PLACE, Method.DISK, Method.TILED, Method.PRODUCTS)
     if not source.repeatable:
         return (Method.DENSE, Method.PRODUCTS)
-    return (Method.DENSE, Method.PACKED, Method.FLOAT32, Method.DISK, Method.PRODUCTS)
+    return tuple(m for m in Method if m is not Method.IN_PLACE)
 
 
-def _made(source: Source, method: Method, certify: bool, reason: str) -> Plan:
+def _made(
+    source: Source | _OfSize, method: Method, certify: bool, reason: str, place: Place
+) -> Plan:
+    if method is Method.TILED:
+        return _tiled(source, certify, reason, place)
     n = source.n
     inner = _inner(source)
     # a Krylov basis, its product, and row blocks
@@ -191,8 +271,35 @@ def _made(source: Source, method: Method, certify: bool, reason: str) -> Plan:
     )
 
 
-def _inner(source: Source) -> int:
+def _tiled(source: Source | _OfSize, certify: bool, reason: str, place: Place) -> Plan:
+    """Two factorisations on the schedule's own clock, and solves that read the factor."""
+    n, width, engine = source.n, tile_width(source.n), place.workers
+    workers = max(1, engine.n_workers(n))
+    disk = Tiles.nbytes(n)
+    here = engine.workers == 0
+    rates = measured_rates(str(place.disk), threads=torch.get_num_threads() if here else 1)
+    rates = replace(
+        rates, entry=_inner(source) / rates.flops, overhead=0.0 if here else rates.overhead
+    )
+    if engine.local and disk > available():  # the files do not stay in the system's memory
+        rates = replace(rates, read=_DISK_BANDWIDTH / workers, write=_DISK_BANDWIDTH / workers)
+    one, factorings = simulate(n, workers, rates), 2 if certify else 1
+    readers = 1 if engine.local else workers
+    waiting = 0.0 if engine.local else 2 * (n / width) * rates.overhead
+    solving = _SOLVES / 4 * (2 * disk / (rates.read * readers) + waiting)
+    proving = 8 * n * n * (2 / rates.read + 16 / rates.flops)
+    return Plan(
+        method=Method.TILED, n=n, nbytes=8 * n * (_BASIS + 40) + 4 * 8 * width**2 * workers,
+        nbytes_disk=disk, seconds=factorings * one.seconds + solving + proving, certified=certify,
+        reason=reason, workers=workers, flops=factorings * one.flops,
+        nbytes_moved=factorings * (one.read + one.written) + _SOLVES / 4 * 2 * disk,
+    )  # fmt: skip
+
+
+def _inner(source: Source | _OfSize) -> int:
     """Multiplications behind an entry that has to be formed, as far as the terms say."""
+    if isinstance(source, _OfSize):
+        return 0
     if source.matrix is not None or source.operator:
         return 0
     return sum(getattr(t, "inner", _UNKNOWN_INNER) for t in source.kernel.terms)
@@ -230,11 +337,13 @@ def _gemm_rate() -> float:
     return 2 * 768**3 / best
 
 
-def _disk_free() -> int:
-    return shutil.disk_usage(tempfile.gettempdir()).free
+def _disk_free(place: Place) -> int:
+    return shutil.disk_usage(place.disk).free
 
 
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return "a second"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 10800 else f"{seconds / 3600:.1f} h"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from ntkscope.engines.engine import Engine
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.plan import Method, Plan, plan_for
+from ntkscope.spectra.plan import Method, Place, Plan, plan_for
 from ntkscope.spectra.progress import Callback
+from ntkscope.spectra.solvers import dense
 from ntkscope.spectra.solvers.davidson import lowest_by_products
-from ntkscope.spectra.solvers.dense import Ends, Engine
+from ntkscope.spectra.solvers.dense import Ends
 from ntkscope.spectra.storage.panels import Panels
 from ntkscope.spectra.storage.source import LentSource, Source, as_source
+from ntkscope.spectra.tiled.run import lowest_by_tiles
 
 
 def smallest_eigenvalue(
@@ -25,6 +29,8 @@ def smallest_eigenvalue(
     in_place: bool = False,
     tolerance: float = 1e-6,
     memory: float | None = None,
+    engine: Engine | None = None,
+    folder: str | Path | None = None,
     progress: Callback | None = None,
 ) -> Eigenvalue:
     """λ_min of a symmetric matrix, with an interval that contains it and a unit eigenvector.
@@ -39,6 +45,9 @@ def smallest_eigenvalue(
     tolerance: relative, of the methods that iterate with products ("float32", "products"); a
         factorisation always goes to rounding.
     memory: bytes that may be taken, by default nine tenths of what is free.
+    engine: factor tile by tile on local processes, a Dask cluster or SLURM: ``Engine(workers=2)``.
+    folder: where the tiles of a factor lie, on a disk that every worker sees; a run that was killed
+        goes on there. ``engine`` and ``folder`` choose ``method="tiled"``.
     progress: called with a :class:`Progress` now and then.
 
     Returns
@@ -47,16 +56,18 @@ def smallest_eigenvalue(
     a status, not an exception.
 
     Raises TypeError for what is no matrix, ValueError for a matrix that is not square, symmetric and
-    finite, NotEnoughMemoryError where nothing fits.
+    finite, NotEnoughMemoryError where nothing fits, OSError for a damaged tile, a full disk or a cluster
+    that is gone.
     """
     begin = time.perf_counter()
     source = as_source(K)
     require_scale(source)
-    steps = plan_for(source, certify, in_place, method, memory)
+    place = Place(engine, folder)
+    steps = plan_for(source, certify, in_place, method, memory, place)
     if source.matrix is not None and source.error == 0 and not bool(source.matrix.any()):
         return _of_zero(source, time.perf_counter() - begin)
     exact_zero = source.semidefinite and source.max_rank is not None and source.n > source.max_rank
-    ends = _run(source, steps, certify and not exact_zero, tolerance, progress)
+    ends = _run(source, steps, place, certify and not exact_zero, tolerance, progress)
     seconds = time.perf_counter() - begin
     found = as_eigenvalue(source, ends, 0, certify, seconds)
     if not exact_zero:
@@ -68,19 +79,28 @@ def smallest_eigenvalue(
 
 
 def _run(
-    source: Source, steps: Plan, certify: bool, tolerance: float, progress: Callback | None
+    source: Source,
+    steps: Plan,
+    place: Place,
+    certify: bool,
+    tolerance: float,
+    progress: Callback | None,
 ) -> Ends:
+    if steps.method is Method.TILED:
+        return lowest_by_tiles(
+            source, place.workers, place.folder, certify=certify, callback=progress
+        )
     if steps.method.by_products:
         return lowest_by_products(
             source, 1, single=steps.method is Method.FLOAT32, tolerance=tolerance, callback=progress
         )
     source, panels, restore = workspace(source, steps)
     try:
-        engine = Engine(source, panels, progress, afterwards=source.device.type != "cpu")
+        solver = dense.Engine(source, panels, progress, afterwards=source.device.type != "cpu")
         ends = (
-            engine.quick(1) if certify and steps.method in (Method.DENSE, Method.IN_PLACE) else None
+            solver.quick(1) if certify and steps.method in (Method.DENSE, Method.IN_PLACE) else None
         )
-        return ends if ends is not None else engine.enclose(engine.pairs(1), 1, certify=certify)
+        return ends if ends is not None else solver.enclose(solver.pairs(1), 1, certify=certify)
     finally:
         if restore is not None:
             restore.restore()

@@ -8,11 +8,11 @@ import pytest
 from ntkscope import Network
 from ntkscope.cli.main import main
 from ntkscope.data import Gaussian
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.growing import check_sweep, sweep_settings
 from ntkscope.experiments.measures.statement_measure import MEASURED, ORDER, PREDICTED, labelled
 from ntkscope.experiments.reading.claims import judge
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.kinds import Constant

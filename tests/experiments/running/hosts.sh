@@ -23,7 +23,7 @@ sleep 8
 $python - "$out" <<'P'
 import sys
 from experiments.trial_functions import settings
-from ntkscope.experiments.running.engine import Engine
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 values = settings("slow_normal", seeds=10, scales=4, seconds=0.5)
 ended = Sweep(values).run(sys.argv[1] + "/sweep", Engine(cluster="tcp://10.9.0.1:8786"))

@@ -16,8 +16,9 @@ import pytest
 
 from experiments.trial_functions import settings
 from ntkscope._base import memory
-from ntkscope.experiments.running import clusters, dispatch
-from ntkscope.experiments.running.engine import Engine, Tls
+from ntkscope.engines import clusters
+from ntkscope.engines.engine import Engine, Tls
+from ntkscope.experiments.running import dispatch
 from ntkscope.experiments.running.store import Store, StoreBusyError
 from ntkscope.experiments.sweep import Sweep
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from experiments.trial_functions import settings
-from ntkscope.experiments.running import clusters
-from ntkscope.experiments.running.engine import Engine
+from ntkscope.engines import clusters
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.sweep import Sweep
 
 NOBODY = 65534

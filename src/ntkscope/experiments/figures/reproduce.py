@@ -15,11 +15,11 @@ import torch
 
 from ntkscope._base.extras import needs
 from ntkscope._base.version import __version__
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.running.engine import Engine
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.sweep import Sweep
 from ntkscope.report.files import to_json, write_all

@@ -7,9 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from ntkscope.experiments.running.engine import Engine
+from ntkscope._base import memory
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.running.rows import Row
 from ntkscope.experiments.running.units import Unit, execute
+
+_CLUSTERS_MOST = 3  # sets of local processes, should all of one be lost
 
 
 def run_units(work: Sequence[Unit], engine: Engine, sink: Callable[[Sequence[Row]], None]) -> None:
@@ -25,9 +28,29 @@ def run_units(work: Sequence[Unit], engine: Engine, sink: Callable[[Sequence[Row
         for unit in work:
             sink(execute((unit,)))
         return
-    from ntkscope.experiments.running.clusters import run_on_cluster
+    _run_on_cluster(work, engine, workers, sink)
 
-    run_on_cluster(work, engine, workers, sink)
+
+def _run_on_cluster(
+    work: Sequence[Unit], engine: Engine, workers: int, sink: Callable[[Sequence[Row]], None]
+) -> None:
+    """Run every unit on the engine's cluster; local processes that are lost for good are replaced.
+
+    Raises ConnectionError when a cluster is gone.
+    """
+    from ntkscope.engines.clusters import cleared_threads, connected
+    from ntkscope.experiments.running.dispatch import Dispatcher, WorkersGoneError
+
+    for attempt in range(_CLUSTERS_MOST):
+        try:
+            with cleared_threads(), connected(engine, workers) as (client, slots):
+                budget = 0.9 * memory.available() if engine.local else float("inf")
+                Dispatcher(client, work, sink, slots, budget).run()
+            return
+        except WorkersGoneError as gone:
+            if attempt == _CLUSTERS_MOST - 1:
+                raise
+            work = gone.left
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ spectrum is the same code.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from ntkscope.spectra.rounding import (
     up,
     up_to,
 )
-from ntkscope.spectra.storage.panels import Panels, shortfall
+from ntkscope.spectra.storage.panels import Factored, shortfall
 from ntkscope.spectra.storage.source import Source
 
 Array = npt.NDArray[np.float64]
@@ -68,7 +69,7 @@ def rayleigh(source: Source, X: Tensor, sign: float = 1.0) -> Rayleigh | None:
     None where the columns are too far from orthonormal to say anything.
     """
     n, k = X.shape
-    made = accurate_product(lambda i, j: sign * source.block(i, j, 0, n), n, X)
+    made = accurate_product(lambda i, j: sign * source.rows(i, j), n, X)
     gram = _matrix(k, lambda i, j: exact_dot(X[:, i], X[:, j]))
     inner = _matrix(k, lambda i, j: exact_dot(X[:, i], made.high[:, j], made.low[:, j]))
     skew = up(float(np.linalg.norm(gram - np.eye(k))) + 4 * k * U)
@@ -166,20 +167,28 @@ class Shifted:
             diagonal.copy_(torch.nextafter(diagonal - self.shift, minus))
         return made
 
-    def rounding(self, panels: Panels) -> float:
-        """A bound on the 2-norm of what adding σXXᵀ in floating point did to the filled panels."""
+    def digest(self) -> str:
+        """What tells this matrix from another: every bit of what was added to K, and K's own."""
+        seen = hashlib.sha256(f"{self.source.digest} {self.shift!r} {self.sign}".encode())
+        if self.deflation is not None:
+            X, sigma = self.deflation
+            seen.update(repr(sigma).encode())
+            seen.update(X.cpu().contiguous().numpy().tobytes())
+        return seen.hexdigest()
+
+    def rounding(self, filled: float) -> float:
+        """A bound on the 2-norm of what adding σXXᵀ in floating point did, ``filled`` ≥ ‖A‖_F."""
         if self.deflation is None:
             return 0.0
         X, sigma = self.deflation
-        squares = sum(2 * float(torch.linalg.vector_norm(p)) ** 2 for _, p in panels)
-        frobenius = math.sqrt(squares) + abs(self.shift) * math.sqrt(panels.n)
+        frobenius = filled + abs(self.shift) * math.sqrt(len(X))
         mass = float(torch.linalg.vector_norm(X)) ** 2
         return up(2 * U * frobenius + gamma(X.shape[1] + 4) * sigma * mass * 1.001 + TINY)
 
 
 def cholesky_bound(
     shifted: Shifted,
-    panels: Panels,
+    panels: Factored,
     callback: Callable[[str], Stage],
     *,
     afterwards: bool = False,
@@ -189,17 +198,16 @@ def cholesky_bound(
     ``afterwards`` bounds the error of the factor from the factor itself (B) and not from the error
     analysis of the algorithm (A). Leaves the factor in ``panels``.
     """
-    panels.fill(shifted.block, callback("forming"))
-    added = shifted.rounding(panels)
-    slack = shortfall(panels.diagonal())
-    if not panels.factor(callback("Cholesky")):
+    taken = panels.decompose(shifted, callback)
+    if taken is None:
         return None
+    added, slack = shifted.rounding(taken.frobenius), shortfall(taken.diagonal)
     if afterwards:
         slack = factor_error(shifted, panels, callback("residual of the factor"))
     return down_to(shifted.shift - up(slack + added))
 
 
-def factor_error(shifted: Shifted, panels: Panels, stage: Stage) -> float:
+def factor_error(shifted: Shifted, panels: Factored, stage: Stage) -> float:
     """An upper bound on ‖A − LLᵀ‖_F, A read again and L in ``panels``.
 
     L is split into slices of so few bits that the leading products are exact in any order.
@@ -207,8 +215,7 @@ def factor_error(shifted: Shifted, panels: Panels, stage: Stage) -> float:
     n, b = panels.n, panels.width
     bits = slice_bits(n + 1)
     squares, done = 0.0, 0
-    blocks = list(panels)
-    for index, (i, _) in enumerate(blocks):
+    for index, i in enumerate(range(0, n, b)):
         rows = _split_rows(panels, index, bits)
         for other in range(index + 1):
             j = other * b
@@ -227,17 +234,9 @@ def factor_error(shifted: Shifted, panels: Panels, stage: Stage) -> float:
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def _split_rows(panels: Panels, index: int, bits: int) -> Split:
+def _split_rows(panels: Factored, index: int, bits: int) -> Split:
     """Rows of block ``index`` of L, columns up to its diagonal, in slices with row scales."""
-    b = panels.width
-    parts = []
-    for before, (_, panel) in enumerate(panels):
-        if before > index:
-            break
-        offset = (index - before) * b
-        rows = panel[offset : offset + b]
-        parts.append(torch.tril(rows) if before == index else rows)
-    return slices(torch.cat(parts, dim=1).to(torch.float64), bits, 1)
+    return slices(panels.rows(index).to(torch.float64), bits, 1)
 
 
 def _difference(A: Tensor, rows: Split, cols: Split, width: int, bits: int) -> tuple[Tensor, float]:

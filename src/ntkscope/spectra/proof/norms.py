@@ -28,7 +28,7 @@ def norm_bounds(source: Source) -> dict[str, float]:
         found["trace"] = up(max(trace, 0.0) + (n + 1) * source.error)
     squares = widest = 0.0
     for i in range(0, n, _ROWS):
-        rows = source.block(i, min(i + _ROWS, n), 0, n)
+        rows = source.rows(i, min(i + _ROWS, n))
         squares += float(torch.linalg.vector_norm(rows)) ** 2
         widest = max(widest, float(rows.abs().sum(1).max()))
     raised = 1 + (2 * n + _ROWS) * U

@@ -22,7 +22,7 @@ from ntkscope.spectra.proof.certify import (
 from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.spectra.solvers.krylov import Ritz, block_lanczos, norm_estimate, random_block
 from ntkscope.spectra.solvers.quick import finished, single_start
-from ntkscope.spectra.storage.panels import Panels, shortfall
+from ntkscope.spectra.storage.panels import Factored, Panels, shortfall
 from ntkscope.spectra.storage.source import Source
 
 SMALL = 256
@@ -78,7 +78,7 @@ class Engine:
     """
 
     source: Source
-    panels: Panels
+    panels: Factored
     callback: Callback | None = None
     afterwards: bool = False
     small: int = SMALL
@@ -218,7 +218,7 @@ class Engine:
 
     def quick(self, k: int) -> Ends | None:
         """The k smallest with bound C, from a float32 start; None where that is not enough."""
-        if self.source.n <= self.small or self.afterwards:
+        if self.source.n <= self.small or self.afterwards or not isinstance(self.panels, Panels):
             return None
         start = single_start(
             self.source, self.panels, k, self.slack + self.source.error, self.stage

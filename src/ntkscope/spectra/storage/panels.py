@@ -6,9 +6,12 @@ triangle of a given matrix (whose upper triangle then stays untouched), or lie o
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +28,40 @@ _CHUNK = 2048  # rows that a triangular solve copies at once
 def panel_width(n: int) -> int:
     """Columns of a panel: about an eighth of a small matrix, 512 of a large one."""
     return min(_WIDTH, max(64, -(-n // 8)))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a bound needs of a matrix that has been factored: its diagonal, and ≥ ‖A‖_F but for rounding."""
+
+    diagonal: Tensor
+    frobenius: float
+
+
+class Readable(Protocol):
+    """A symmetric matrix A to read block by block."""
+
+    def block(self, i: int, i2: int, j: int, j2: int) -> Tensor:
+        """A[i:i2, j:j2]."""
+
+    def digest(self) -> str:
+        """What tells it from another matrix."""
+
+
+class Factored(Protocol):
+    """A symmetric n × n matrix that is factored as LLᵀ in row blocks of ``width``, wherever they lie."""
+
+    n: int
+    width: int
+
+    def decompose(self, matrix: Readable, stages: Callable[[str], Stage]) -> Taken | None:
+        """Factor A; None where it is not positive definite."""
+
+    def rows(self, index: int) -> Tensor:
+        """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
+
+    def solve(self, B: Tensor) -> Tensor:
+        """A⁻¹B for an (n, k) right-hand side."""
 
 
 class Panels:
@@ -101,6 +138,25 @@ class Panels:
 
     def diagonal(self) -> Tensor:
         return torch.cat([panel.diagonal() for panel in self._panels])
+
+    def frobenius(self) -> float:
+        """‖A‖_F or more of the matrix that was filled in, each panel counted twice."""
+        return math.sqrt(sum(2 * float(torch.linalg.vector_norm(p)) ** 2 for p in self._panels))
+
+    def rows(self, index: int) -> Tensor:
+        """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
+        b = self.width
+        parts = [
+            panel[(index - before) * b : (index - before + 1) * b]
+            for before, panel in enumerate(self._panels[: index + 1])
+        ]
+        return torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+
+    def decompose(self, matrix: Readable, stages: Callable[[str], Stage]) -> Taken | None:
+        """Fill and factor; None where the matrix is not positive definite."""
+        self.fill(matrix.block, stages("forming"))
+        taken = Taken(self.diagonal(), self.frobenius())
+        return taken if self.factor(stages("Cholesky")) else None
 
     def factor(self, stage: Stage, least: float = 0.0) -> bool:
         """Overwrite with the Cholesky factor L; False where a pivot is not above ``least`` ≥ 0.

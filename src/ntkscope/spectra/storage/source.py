@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from ntkscope.spectra.rounding import U
 from ntkscope.spectra.storage.panels import Panels
 
 _ROWS = 256
+_PROBES, _PROBE = 4, 8  # blocks that tell one matrix from another, and their side
 _FORM_OPERATOR = 3000  # an operator up to this size is applied to the identity
 
 
@@ -46,6 +49,8 @@ class Source:
         self.operator = isinstance(kernel, OperatorKernel)
         self._unit = torch.finfo(kernel.dtype).eps / 2
         self._matrix: Tensor | None = None
+        self._panel: tuple[int, Tensor] | None = None
+        self._grain = kernel.grain
         self.kernel = kernel
         if isinstance(kernel, MatrixKernel):
             skew = kernel.asymmetry
@@ -56,7 +61,7 @@ class Source:
         else:
             self.kernel = kernel.to(torch.float64)
             self.error = self.kernel.forming_error()
-            self.repeatable = self.error > 0
+            self.repeatable = self.error > 0 or kernel.kept
         self.semidefinite = kernel.semidefinite
 
     @property
@@ -80,6 +85,39 @@ class Source:
         if self._matrix is None:
             return self.kernel.tile(slice(i, i2), slice(j, j2))
         return self._matrix[i:i2, j:j2].to(torch.float64)
+
+    def rows(self, i: int, i2: int) -> Tensor:
+        """K[i:i2, :] in float64, for a pass from the top down: what is read at once is read once."""
+        first = i // self._grain * self._grain
+        stop = min(first + self._grain, self.n)
+        if self._matrix is not None or self._grain == 1:
+            return self.block(i, i2, 0, self.n)
+        if i2 > stop:
+            return torch.cat([self.rows(i, stop), self.rows(stop, i2)])
+        if self._panel is None or self._panel[0] != first:
+            self._panel = None  # there need not be room for two
+            self._panel = first, self.block(first, stop, 0, self.n)
+        panel = self._panel[1][i - first : i2 - first]
+        if i2 == stop:
+            self._panel = None
+        return panel
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this matrix from another: its size, its diagonal, and a few blocks off it."""
+        seen = hashlib.sha256(f"{self.n} {self.covers}".encode())
+        seen.update(self.diagonal().cpu().numpy().tobytes())
+        side = min(_PROBE, self.n)
+        places = torch.randint(
+            self.n - side + 1, (_PROBES, 2), generator=torch.Generator().manual_seed(0)
+        )
+        for i, j in places.tolist():
+            block = self.block(i, i + side, j, j + side)
+            seen.update(block.cpu().contiguous().numpy().tobytes())
+        return seen.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_panel": None}
 
     def diagonal(self) -> Tensor:
         if self._matrix is None:

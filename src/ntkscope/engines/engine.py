@@ -1,4 +1,4 @@
-"""Where trials are to run: in this process, on local processes, on a Dask cluster, on SLURM."""
+"""Where work is to run: in this process, on local processes, on a Dask cluster, on SLURM."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Engine:
 
     @property
     def local(self) -> bool:
-        """Whether trials run on this machine's memory."""
+        """Whether the work runs on this machine's memory."""
         return self.cluster is None
 
     def n_workers(self, n_units: int) -> int:

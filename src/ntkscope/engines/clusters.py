@@ -10,25 +10,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ntkscope._base import memory
 from ntkscope._base.extras import needs
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
-from ntkscope.experiments.running.dispatch import Dispatcher, Sink, WorkersGoneError
-from ntkscope.experiments.running.engine import Engine
-from ntkscope.experiments.running.units import Unit
+from ntkscope.engines.engine import Engine
 
 with needs("sweep"):
     import dask
     import distributed
 
-_CLUSTERS_MOST = 3  # sets of local processes, should all of one be lost
 _SLURM = ("jobs", "cores", "processes", "memory", "queue", "walltime", "account", "interface")
 _CONFIG: dict[str, Any] = {
-    # the dispatcher itself tries again, alone, what was on a worker that died
+    # who submits tries again what was on a worker that died
     "distributed.scheduler.allowed-failures": 0,
     # it slows short torch trials by 15 to 40%
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
@@ -40,25 +36,8 @@ _CONFIG: dict[str, Any] = {
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def run_on_cluster(work: Sequence[Unit], engine: Engine, workers: int, sink: Sink) -> None:
-    """Run every unit on the engine's cluster; local processes that are lost for good are replaced.
-
-    Raises ConnectionError when a cluster is gone.
-    """
-    for attempt in range(_CLUSTERS_MOST):
-        try:
-            with _cleared_threads(), connected(engine, workers) as (client, slots):
-                budget = 0.9 * memory.available() if engine.local else float("inf")
-                Dispatcher(client, work, sink, slots, budget).run()
-            return
-        except WorkersGoneError as gone:
-            if attempt == _CLUSTERS_MOST - 1:
-                raise
-            work = gone.left
-
-
 @contextlib.contextmanager
-def _cleared_threads() -> Iterator[None]:
+def cleared_threads() -> Iterator[None]:
     """Nannies set the thread counts of BLAS in this process' environment too: put them back."""
     before = {name: os.environ.get(name) for name in _THREADS}
     try:
@@ -138,7 +117,7 @@ def local_cluster(workers: int) -> Any:
         **listen,
         "worker_class": Worker,
         "nthreads": 1,
-        "memory_limit": 0,  # trials are counted before they start; no worker is killed for size
+        "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
         "silence_logs": 50,
     }
     return distributed.SpecCluster(
@@ -157,7 +136,7 @@ def keys_of_this_run() -> Any:
 
 
 def _close_local(cluster: Any) -> None:
-    """End the workers at once: a trial in LAPACK answers no polite request."""
+    """End the workers at once: a task in LAPACK answers no polite request."""
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
         process = getattr(nanny, "process", None)

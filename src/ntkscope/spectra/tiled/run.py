@@ -1,0 +1,108 @@
+"""λ_min by tiles, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ntkscope.engines.engine import Engine
+from ntkscope.engines.pool import pool
+from ntkscope.spectra.progress import Callback
+from ntkscope.spectra.solvers import dense
+from ntkscope.spectra.solvers.dense import Ends, Pairs
+from ntkscope.spectra.storage.source import Source
+from ntkscope.spectra.tiled.tiles import Tiles
+
+_ABOUT, _PAIRS = "run.json", "pairs.npz"
+
+
+def lowest_by_tiles(
+    source: Source,
+    engine: Engine,
+    folder: str | Path | None,
+    *,
+    certify: bool,
+    callback: Callback | None,
+    width: int | None = None,
+) -> Ends:
+    """The smallest eigenvalue with bounds; the factors lie in ``folder``, else in a temporary one.
+
+    Raises
+    ------
+    ValueError
+        For a folder of another kernel, and a kernel that cannot be sent to workers.
+    OSError
+        For a damaged tile, a full disk, a cluster that is gone; what is finished stays in ``folder``.
+    """
+    with _place(folder, source) as root, pool(engine, source.n) as workers:
+        tiles = Tiles(source.n, root, workers, width)
+        steps = dense.Engine(source, tiles, callback, small=0)
+        pairs = _kept(root / _PAIRS)
+        if pairs is None:
+            pairs = steps.pairs(1)
+            _keep(root / _PAIRS, pairs)
+        return steps.enclose(pairs, 1, certify=certify)
+
+
+@contextlib.contextmanager
+def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
+    """The folder, for this kernel alone; emptied of what was put there when all went well."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="ntkscope-") as made:
+            yield Path(made)
+        return
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    about = root / _ABOUT
+    digest = source.digest
+    if about.exists() and json.loads(about.read_text()).get("digest") != digest:
+        raise ValueError(
+            f"{str(root)!r} holds the factor of another kernel; give another folder, or remove it"
+        )
+    if not about.exists() and any(root.iterdir()):
+        raise ValueError(f"{str(root)!r} is not empty and holds no factor; give another folder")
+    _write(about, json.dumps({"digest": digest, "n": source.n}).encode())
+    yield root
+    for factor in root.glob("factor-*"):
+        for file in factor.iterdir():
+            file.unlink()
+        factor.rmdir()
+    for name in (_PAIRS, _ABOUT):
+        (root / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        root.rmdir()
+
+
+def _write(file: Path, content: bytes) -> None:
+    partial = file.with_suffix(".part")
+    partial.write_bytes(content)
+    os.replace(partial, file)
+
+
+def _keep(file: Path, pairs: Pairs) -> None:
+    about = {**asdict(pairs), "vectors": None}
+    partial = file.with_name("partial-" + file.name)
+    np.savez(partial, vectors=pairs.vectors.numpy(), about=np.array(json.dumps(about)))
+    os.replace(partial, file)
+
+
+def _kept(file: Path) -> Pairs | None:
+    """The pairs of a run that ended after them; a damaged file is as none."""
+    if not file.exists():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            about = json.loads(str(found["about"]))
+            return Pairs(**{**about, "vectors": torch.from_numpy(found["vectors"])})
+    except (zipfile.BadZipFile, ValueError, KeyError, OSError):
+        file.unlink()
+        return None

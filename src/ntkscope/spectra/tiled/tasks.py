@@ -1,0 +1,108 @@
+"""What a worker does: a step of the factorisation of a matrix that it makes tile by tile."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ntkscope.spectra.storage.blas import transposed_product
+from ntkscope.spectra.storage.panels import Readable
+from ntkscope.spectra.tiled.files import FINISHED, Tile, read_tile, tile_file, write_tile
+from ntkscope.spectra.tiled.schedule import Step
+
+JOB = "job.pickle"
+
+
+@dataclass(frozen=True)
+class Job:
+    """The matrix to factor, of size n, in tiles of ``width``."""
+
+    matrix: Readable
+    n: int
+    width: int
+
+    def tile(self, i: int, j: int) -> Tensor:
+        b = self.width
+        values = self.matrix.block(i * b, min((i + 1) * b, self.n), j * b, min((j + 1) * b, self.n))
+        return values.to("cpu", torch.float64, copy=True)
+
+
+def run_step(folder: str, mark: str, step: Step) -> bool:
+    """Do a step and write what comes of it; False where a pivot is not positive.
+
+    ``mark`` names the job that ``folder`` holds. With one thread of BLAS, since every worker's thread
+    has a step of its own; the count belongs to the process, so that the client puts it back.
+    """
+    torch.set_num_threads(1)
+    return advance(_job(folder, mark), Path(folder), step)
+
+
+@lru_cache(maxsize=1)
+def _job(folder: str, mark: str) -> Job:  # noqa: ARG001  # another mark is another job
+    # written by the client of this run, which chooses what workers execute anyway
+    with open(Path(folder) / JOB, "rb") as file:
+        job = pickle.load(file)
+    assert isinstance(job, Job)
+    return job
+
+
+def advance(job: Job, folder: Path, step: Step) -> bool:
+    """Take products off a tile of ``job`` and, in its last step, finish it.
+
+    All arithmetic is float64 of ``addmm``, ``cholesky_ex`` and ``solve_triangular``, in any order of
+    summation: what the bound of ``shortfall`` allows. Putting a float64 tile aside rounds nothing.
+    """
+    result = tile_file(folder, step.i, step.j, FINISHED if step.last else step.stop)
+    if result.exists():
+        return True  # a worker that died had written it
+    try:
+        made = _made(job, folder, step)
+    except FileNotFoundError:
+        if result.exists():
+            return True  # written meanwhile by a worker that was taken for dead
+        raise
+    if made is None:
+        return False
+    write_tile(result, made)
+    if step.start > 0:
+        tile_file(folder, step.i, step.j, step.start).unlink(missing_ok=True)
+    return True
+
+
+def _made(job: Job, folder: Path, step: Step) -> Tile | None:
+    i, j = step.i, step.j
+    tile = _begun(job, i, j) if step.start == 0 else read_tile(tile_file(folder, i, j, step.start))
+    values = tile.values
+    for k in range(step.start, step.stop):
+        left = read_tile(tile_file(folder, i, k)).values
+        right = left if i == j else read_tile(tile_file(folder, j, k)).values
+        torch.addmm(values, left, right.T, alpha=-1.0, out=values)
+    if step.last and i == j:
+        values, info = torch.linalg.cholesky_ex(values)
+        pivots = values.diagonal().square()
+        if int(info) != 0 or not bool((pivots.isfinite() & (pivots > 0)).all()):
+            return None
+    elif step.last:
+        top = read_tile(tile_file(folder, j, j)).values
+        values = torch.linalg.solve_triangular(top.T, values, upper=True, left=False)
+    return Tile(values, tile.beside)
+
+
+def _begun(job: Job, i: int, j: int) -> Tile:
+    """Tile (i, j) of the matrix, with its norm and diagonal, which bounds need later."""
+    values = job.tile(i, j)
+    norm = torch.linalg.vector_norm(values).reshape(1)
+    return Tile(values, torch.cat([norm, values.diagonal()]) if i == j else norm)
+
+
+def products(
+    folder: str, places: tuple[tuple[int, int], ...], x: Tensor, transposed: bool
+) -> list[Tensor]:
+    """L_ij x, or L_ijᵀ x, of finished tiles."""
+    tiles = (read_tile(tile_file(Path(folder), i, j)).values for i, j in places)
+    return [transposed_product(L, x) if transposed else L @ x for L in tiles]

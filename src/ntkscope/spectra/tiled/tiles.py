@@ -1,0 +1,225 @@
+"""A Cholesky factor in tiles, made by whatever workers there are, and solves with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ntkscope._base import memory
+from ntkscope._base.memory import human
+from ntkscope.engines.pool import Pool
+from ntkscope.spectra.progress import Stage
+from ntkscope.spectra.storage.panels import Readable, Taken
+from ntkscope.spectra.tiled.files import FINISHED, found_in, read_tile, tile_file
+from ntkscope.spectra.tiled.schedule import Schedule, Step
+from ntkscope.spectra.tiled.tasks import JOB, Job, advance, products, run_step
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AHEAD = 1  # steps in flight beyond one a worker, which hide the way there and back
+
+
+def tile_width(n: int) -> int:
+    """Rows and columns of a tile: 64 to 1024 so that there are eight in a row, then 2048 and 4096."""
+    if n >= 32768:
+        return 2048 if n < 262144 else 4096
+    width = 64
+    while width < 1024 and 8 * width < n:
+        width *= 2
+    return width
+
+
+class Tiles:
+    """L of A = LLᵀ in the files of ``folder``, that every worker of ``pool`` sees.
+
+    A folder that holds tiles of the same matrix is gone on with.
+    """
+
+    def __init__(self, n: int, folder: Path, pool: Pool, width: int | None = None) -> None:
+        self.n, self.width = n, width or tile_width(n)
+        self.count = -(-n // self.width)
+        self._root, self._pool = folder, pool
+        self._folder = folder
+
+    @staticmethod
+    def nbytes(n: int, width: int | None = None) -> int:
+        """Bytes of the files of one factor."""
+        b = width or tile_width(n)
+        sides = [min(b, n - i) for i in range(0, n, b)]
+        return 8 * sum(s * sum(sides[: k + 1]) for k, s in enumerate(sides))
+
+    # -- factoring -------------------------------------------------------------------------------
+
+    def decompose(self, matrix: Readable, stages: Callable[[str], Stage]) -> Taken | None:
+        """Factor a matrix; None where it is not positive definite.
+
+        Raises OSError where a tile cannot be read or written; what is finished stays.
+        """
+        job = Job(matrix, self.n, self.width)
+        self._prepare(job)
+        schedule = self._gone_on()
+        threads = torch.get_num_threads()
+        try:
+            whole = self._work(job, schedule, stages("Cholesky"))
+        except OSError as error:
+            raise _explained(error, self._folder) from error
+        finally:
+            self._pool.drop()
+            torch.set_num_threads(threads)
+        return self._taken() if whole else None
+
+    def _prepare(self, job: Job) -> None:
+        """A folder of the matrix's own in the root; factors of other matrices go."""
+        self._mark = f"{job.matrix.digest()[:24]}-{self.width}"
+        self._folder = self._root / f"factor-{self._mark}"
+        for other in self._root.glob("factor-*"):
+            if other != self._folder:
+                shutil.rmtree(other)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._folder).free
+        held = sum(f.stat().st_size for f in self._folder.glob("*.tile"))
+        if (need := self.nbytes(self.n, self.width) - held) > free:
+            raise OSError(
+                errno.ENOSPC, f"the factor's tiles take {human(need)} more, and {human(free)} are "
+                "free; give a folder on another disk", str(self._root),
+            )  # fmt: skip
+        if self._pool.remote:
+            self._hand_over(job)
+
+    def _hand_over(self, job: Job) -> None:
+        """Write the matrix, or the recipe of its tiles, where workers read it."""
+        try:
+            content = pickle.dumps(job)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"this kernel cannot be sent to workers ({error}); save it with ntk.save_kernel and "
+                "pass ntk.load_kernel of that folder"
+            ) from error
+        memory.require(
+            len(content) * self._pool.copies, f"the kernel in each of {self._pool.copies} workers",
+            "save it with ntk.save_kernel and pass ntk.load_kernel of that folder",
+        )  # fmt: skip
+        (self._folder / JOB).write_bytes(content)
+
+    def _gone_on(self) -> Schedule:
+        """The schedule from the tiles that are there, without those whose own sources are not.
+
+        A tile that is made again may differ in its last bits, so what was made of it before goes too.
+        """
+        there = found_in(self._folder)
+        ready = [0] * self.count
+        for j in range(self.count):
+            for i in range(j, self.count):
+                solved = i == j or ready[j] == j + 1
+                if ready[i] == j and solved and FINISHED in there.get((i, j), ()):
+                    ready[i] = j + 1
+        put_aside = {}
+        for (i, j), states in there.items():
+            kept = FINISHED if j < ready[i] else max(
+                (s for s in states if 0 < s <= min(ready[i], ready[j])), default=0
+            )  # fmt: skip
+            if kept > 0:
+                put_aside[i, j] = kept
+            for state in states - {kept}:
+                tile_file(self._folder, i, j, state).unlink()
+        return Schedule(self.count, ready, put_aside)
+
+    def _work(self, job: Job, schedule: Schedule, stage: Stage) -> bool:
+        stage(schedule.share)
+        while not schedule.ended:
+            slots = self._pool.slots
+            while schedule.running < slots + (_AHEAD if self._pool.remote else 0):
+                step = schedule.next(ahead=self._pool.remote and schedule.running < slots)
+                if step is None:
+                    break
+                if self._pool.remote:
+                    self._pool.submit(step, run_step, str(self._folder), self._mark, step)
+                else:
+                    self._pool.submit(step, advance, job, self._folder, step)
+            done, positive = self._pool.next()
+            if not positive:
+                return False
+            assert isinstance(done, Step)
+            schedule.done(done)
+            stage(schedule.share)
+        return True
+
+    def _taken(self) -> Taken:
+        """The diagonal and the norm of what was factored, as its steps noted them."""
+        squares, diagonal = 0.0, []
+        for i in range(self.count):
+            for j in range(i + 1):
+                beside = read_tile(tile_file(self._folder, i, j)).beside
+                squares += (1 if i == j else 2) * float(beside[0]) ** 2
+                if i == j:
+                    diagonal.append(beside[1:])
+        # n² terms and the roots of them: their rounding, raised
+        return Taken(torch.cat(diagonal), squares**0.5 * (1 + (self.width**2 + 8) * 2.0**-52))
+
+    # -- reading the factor ----------------------------------------------------------------------
+
+    def _tile(self, i: int, j: int) -> Tensor:
+        return read_tile(tile_file(self._folder, i, j)).values
+
+    def rows(self, index: int) -> Tensor:
+        """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
+        parts = [self._tile(index, j) for j in range(index + 1)]
+        return torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+
+    def solve(self, B: Tensor) -> Tensor:
+        """L⁻ᵀL⁻¹B for an (n, k) right-hand side; on a cluster, the products by its workers."""
+        y = B.to(torch.float64).clone()
+        parts = y.split(self.width)
+        for j, part in enumerate(parts):
+            part.copy_(torch.linalg.solve_triangular(self._tile(j, j), part, upper=False))
+            self._spread([(i, j) for i in range(j + 1, self.count)], parts, j, False)
+        for i in reversed(range(self.count)):
+            part = parts[i]
+            part.copy_(torch.linalg.solve_triangular(self._tile(i, i).T, part, upper=True))
+            self._spread([(i, j) for j in range(i)], parts, i, True)
+        return y
+
+    def _spread(
+        self, places: list[tuple[int, int]], parts: tuple[Tensor, ...], known: int, transposed: bool
+    ) -> None:
+        """Take the products of these tiles with part ``known`` off the parts that they reach."""
+        # local processes read the same memory of the system as this one
+        far = self._pool.remote and self._pool.copies == 0
+        size = max(1, -(-len(places) // self._pool.slots) if far else len(places))
+        chunks = [tuple(places[k : k + size]) for k in range(0, len(places), size)]
+        for chunk in chunks:
+            work = str(self._folder), chunk, parts[known].contiguous(), transposed
+            if far:
+                self._pool.submit(chunk, products, *work)
+            else:
+                _take_off(chunk, products(*work), parts, transposed)
+        for _ in chunks if far else ():
+            _take_off(*self._pool.next(), parts, transposed)
+
+
+def _take_off(
+    places: Sequence[tuple[int, int]],
+    made: list[Tensor],
+    parts: tuple[Tensor, ...],
+    transposed: bool,
+) -> None:
+    for (i, j), product in zip(places, made, strict=True):
+        parts[j if transposed else i].sub_(product)
+
+
+def _explained(error: OSError, folder: Path) -> OSError:
+    if error.errno not in _FULL:
+        return error
+    free = human(shutil.disk_usage(folder).free) if os.path.isdir(folder) else "nothing"
+    return OSError(
+        error.errno,
+        f"{os.strerror(error.errno or 0)}: a tile could not be written ({free} free); what was "
+        "written is kept where a folder was given: make room and run the same again",
+        str(folder),
+    )
