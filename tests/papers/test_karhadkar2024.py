@@ -16,7 +16,7 @@ from ntkscope.statements.quantity import Quantity
 from ntkscope.statements.registry import statements
 
 IDS = {
-    "separation", "shallow", "uniform", "deep", "pair", "angle", "power-series", "floor", "rank-lifting",
+    "separation", "shallow", "uniform", "deep", "pair", "linear-rate", "angle", "power-series", "floor", "rank-lifting",
 }  # fmt: skip
 
 
@@ -204,3 +204,30 @@ def test_what_the_figure_measures(law):
         assert found["delta"] == pytest.approx(0.05, rel=1e-9)
     with pytest.raises(ValueError, match="did you mean 'pairs'"):
         measured.rows("pair", 4, 3, 0.1, 0)
+
+
+def test_the_linear_bound_is_under_rank_lifting_and_above_a_third_of_it():
+    a = lifting.coefficients(0, 1.0, 0.0)
+    for m, theta in ((50, 0.3), (1000, 0.1), (1000, 0.01 * math.pi)):
+        _, best = lifting.lifted(np.append(0.0, a[:-1]), m, math.cos(theta), 0.5)
+        found = lifting.linear_bound(Quantity(theta), m).value
+        assert best / 3 < found <= best
+
+
+def test_lambda_min_is_linear_in_the_distance_of_a_pair():
+    values = []
+    for size in (2.0**-6, 2.0**-9):
+        X = measured.rows("pairs", 20, 12, size, 0) * math.sqrt(12)
+        found = check("linear-rate", instance((12, 30, 1), X=X))
+        claim = only(found.conclusions, key="linear")
+        assert claim.holds
+        values.append(claim.left.value)
+    assert math.log(values[0] / values[1]) / math.log(8) == pytest.approx(1, abs=0.02)
+
+
+def test_antipodal_rows_cost_relu_nothing_until_there_are_more_than_d_pairs():
+    for pairs, expected in ((1, 1.0), (4, 0.0)):
+        x = ntk.data.sphere(pairs, 3, seed=2)
+        i = instance((3, 20, 1), X=torch.cat([x, -x]))
+        least = geometry.smallest(i, "limit")
+        assert least.value == pytest.approx(expected, abs=1e-12)

@@ -137,3 +137,38 @@ def _one_layer(i: Instance, found: Geometry) -> tuple[Quantity, Quantity]:
         error = (512.0 + 16.0 * i.d) * U * float(matrix.diagonal().sum())
         values.append(Quantity(least.value, least.error + error))
     return values[0], values[1]
+
+
+@PAPER.statement(
+    "linear-rate",
+    title="Linear in the angle",
+    section="rank lifting at q = 0, with constants",
+    sentence="λ_min of the shallow limit is at least (2π)^{-3/2} θ/√(2 log(2m) + θ²): linear in δ, as its ceiling is.",
+    latex=r"\lambda_{\min}(K^\infty)\ge\frac{\theta}{(2\pi)^{3/2}\sqrt{2\log(2m)+\theta^2}}",
+    needs=(needs.relu, needs.plain),
+    level2="the bound against λ_min of the limit, in dimension-free form; the theorem's δ² beside it",
+)
+def linear_rate(i: Instance, out: Findings) -> None:
+    found = require_separated(i, out)
+    if not i.relu:
+        raise NotComputable("the constant is that of ReLU")
+    _, kernel = _one_layer(i, found)
+    theta = rounded(2 * math.asin(min(1.0, found.separation / 2)), 4) + Quantity(
+        0.0, 4 * found.error
+    )
+    bound = linear_bound(theta, i.N)
+    out.conclude_at_least(
+        "λ_min of the limit ≥ (2π)^{-3/2} θ/√(2 log(2m) + θ²)", kernel, bound, key="linear"
+    )
+
+
+def linear_bound(theta: Quantity, m: int) -> Quantity:
+    """(2π)^{-3/2} θ/√(2 log(2m) + θ²) ≤ λ_min of the shallow ReLU limit on m rows at angles in [θ, π − θ].
+
+    At n = ⌈2 log(2m)/θ²⌉ cos^n θ ≤ e^{−nθ²/2} ≤ 1/2m, so that half of Σ_{k≥n} a′_{k−1} stays. For the step
+    function a′_{2i+1} = C(2i, i)/(4^i (2i+1) 2π) ≥ √(2/π)/2π · (2i+1)^{-3/2}, since
+    Γ(i+1)/Γ(i+½) ≤ √(i+½); the sum from the first odd number ≥ n − 1 on, at most n, is no less than the
+    integral √(2/π)/2π · n^{-1/2}, and n ≤ (2 log(2m) + θ²)/θ².
+    """
+    under = (theta * theta + Quantity(2 * math.log(2 * m), 4 * U * math.log(2 * m))).sqrt()
+    return theta / under * (2 * math.pi) ** -1.5
