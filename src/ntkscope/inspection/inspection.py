@@ -238,7 +238,7 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
     moves = descent(seen, smallest, largest)
     outputs = _outputs(seen, clock)
     clock.step("bounds", 0.9)
-    rungs, weak = ladder(K, layers, smallest), weakest(vector, data)
+    rungs, weak = ladder(K, layers, smallest, seen.floor()), weakest(vector, data)
     clock.step("prediction", 0.94)
     predicted = seen.predict(data)
     return Inspection(
