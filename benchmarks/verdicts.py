@@ -52,6 +52,18 @@ INSTANCES: dict[str, dict[str, str]] = {
             "--init banerjee2023"
         ),
     },
+    "karhadkar2024": {
+        "A": "--data sphere:N=60,d=5 --widths 5,800,1 --init he --parameterization ntk",
+        "B": "--data sphere:N=40,d=20 --widths 20,400,1 --init he --parameterization ntk",
+        "C": "--data sphere:N=40,d=10 --widths 10,800,200,1 --init he",
+        "outside": "--data gaussian:N=40,d=3 --widths 3,40,80,1 --init he",
+    },
+    "fanwang2020": {
+        "A": "--data sphere:N=200,d=150 --widths 150,300,1 --activation tanh --parameterization ntk --init 1,1",
+        "B": "--data gaussian:N=200,d=200 --widths 200,250,300,1 --activation tanh --init lecun",
+        "C": "--data sphere:N=150,d=50 --widths 50,40,30,1 --activation erf --parameterization ntk --init 1,1,1",
+        "outside": "--data sphere:N=150,d=150 --widths 150,200,150,1 --init he",
+    },
 }
 
 

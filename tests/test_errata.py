@@ -17,6 +17,10 @@ BOMBARI = "--activation tanh --init bombari2022"
 
 # statement and options → what the output must show, cells of a table separated by " | "
 QUICK = {
+    "karhadkar2024.shallow --data sphere:N=2,d=5 --widths 5,400,1 --seed 1": [
+        "outcome: needs constant", "λ_min(K) = Ω(λ) | 1.029", "λ_min(K) = Ω(λ as printed) | 1.029",
+        "| 4.197e+06 | 2.451e-07", "As printed it is 4.19702e+06 at δ = 1.37633",
+    ],
     f"nguyen2021.eq-27 {SMALL}": ["outcome: holds: K_11 = ‖∇f(x_1)‖² by autograd: 135.3 = 135.3"],
     f"nguyen2021.eq-8 {SMALL}": ["outcome: holds", *(f"μ_{r} = 0 | " for r in (3, 5, 7))],
     f"nguyen2021.theorem-3.2 {SMALL}": [

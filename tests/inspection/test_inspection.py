@@ -177,12 +177,25 @@ def test_infinite_widths_are_inspected_at_their_limit():
     assert sum(x.rayleigh for x in found.layers) == pytest.approx(found.smallest.value, rel=1e-8)
     assert found.prediction.prediction is not None
     assert "∞ parameters" in str(found)
+    floor = found.ladder[0]
+    assert (floor.name, floor.side) == ("correlations", "lower")
+    assert floor.value == ntk.streamed_bound(net, X).lower
+    assert 0.1 * found.smallest.value < floor.value < found.smallest.lower
     assert "∞" in found.to_html()
     files.to_json(found.to_dict())
     with pytest.raises(ValueError, match="limit already"):
         ntk.inspect(net, X, width_limit=True)
     with pytest.raises(ValueError, match="infinite"):
         ntk.inspect(net, X, params=["W_1"])
+
+
+def test_a_kernel_that_is_no_function_of_correlations_has_no_floor_of_them():
+    X = ntk.data.gaussian(30, 10, seed=0)
+    for net in (
+        ntk.Network([10, math.inf, 1], "tanh", parameterization="ntk"),
+        ntk.Network([10, 40, 1]),
+    ):
+        assert ntk.inspect(net, X).ladder[0].name == "best layer, Schur"
 
 
 def test_bounds_that_are_zero_for_every_layer_are_left_out():

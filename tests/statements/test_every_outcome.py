@@ -11,6 +11,8 @@ NETWORKS = {
     "nguyen2021": ("relu", "he", "standard", ntk.data.Gaussian),
     "bombari2022": ("tanh", "bombari2022", "standard", ntk.data.Gaussian),
     "banerjee2023": ("tanh", "banerjee2023", "ntk", ntk.data.Sphere),
+    "karhadkar2024": ("relu", "he", "ntk", ntk.data.Sphere),
+    "fanwang2020": ("tanh", "lecun", "ntk", ntk.data.Sphere),
 }
 # (d, widths, N, rows that repeat the first)
 EDGES = {

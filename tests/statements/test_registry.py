@@ -66,6 +66,9 @@ REFERENCE = [
     ("gaussian", 12, [20, 200, 60, 1], "relu", "he", "standard"),
     ("gaussian", 12, [20, 18, 16, 1], "tanh", "bombari2022", "standard"),
     ("sphere", 12, [20, 200, 200, 1], "tanh", "banerjee2023", "ntk"),
+    ("sphere", 12, [20, 200, 60, 1], "relu", "he", "standard"),
+    ("sphere", 12, [20, 200, 1], "relu", "he", "ntk"),
+    ("sphere", 12, [20, 18, 16, 1], "tanh", "lecun", "ntk"),
 ]
 
 

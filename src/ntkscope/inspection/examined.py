@@ -21,6 +21,7 @@ from ntkscope.kernels.prepared import Options, Prepared, Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.prediction.for_sample import SamplePrediction, predict_for_sample
+from ntkscope.spectra.streamed import streamed_bound
 
 Shape = tuple[int | float, ...]
 
@@ -87,6 +88,17 @@ class Examined:
             "device": str(K.device),
             "near_kinks": K.near_kinks,
         }
+
+    def floor(self) -> float | None:
+        """A proved floor of λ_min from the rows' correlations; None where the kernel is no limit or no
+        function of them."""
+        if not isinstance(self.model, Network) or self.n_outputs != 1:
+            return None
+        try:
+            found = streamed_bound(self.model, self.X)
+        except ValueError:  # rows of several norms, skip connections
+            return None
+        return found.lower if found.proved else None
 
     def predict(self, data: DataSummary | None) -> SamplePrediction:
         """λ_min from N, d, the norms and the widths alone, or why not."""

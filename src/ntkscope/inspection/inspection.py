@@ -242,7 +242,7 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
     moves = descent(seen, double, smallest, largest)
     outputs = _outputs(seen, clock)
     clock.step("bounds", 0.9)
-    rungs, weak = ladder(double, layers, smallest), weakest(vector, data)
+    rungs, weak = ladder(double, layers, smallest, seen.floor()), weakest(vector, data)
     clock.step("prediction", 0.94)
     predicted = seen.predict(data)
     return Inspection(

@@ -138,8 +138,17 @@ def _signals_min(term: Term) -> float:
     return least * max(0.0, 1.0 - (rows.shape[1] + 2) * u)
 
 
-def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
-    """Bounds on λ_min, from the loosest lower one to the loosest upper one."""
+def ladder(
+    K: Kernel, layers: list[Layer], smallest: Eigenvalue, floor: float | None = None
+) -> list[Rung]:
+    """Bounds on λ_min, from the loosest lower one to the loosest upper one.
+
+    ``floor``: of a limiting kernel, what the correlations of the rows alone give.
+    """
+    correlations = Rung(
+        "correlations", floor or 0.0, "lower", "Σ_k κ_k max(0, 1 − max_i Σ_{j≠i} |ρ_ij|^k)",
+        "Weyl and Gershgorin on the power series of Murray et al. 2023",
+    )  # fmt: skip
     diagonal = K.diagonal()
     trace = float(diagonal.sum())
     # an upper bound stays one when rounded; a kernel of zeros has nothing to round
@@ -147,6 +156,7 @@ def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
     schur = [layer.schur for layer in layers]
     own = [max(0.0, layer.smallest - layer.smallest_error) for layer in layers]
     return [
+        *([] if floor is None else [correlations]),
         Rung(
             "best layer, Schur", max(schur), "lower",
             "max_k λ_min(F_k F_kᵀ) · min_i ‖(B_{k+1})_i‖²",
@@ -163,7 +173,8 @@ def ladder(K: Kernel, layers: list[Layer], smallest: Eigenvalue) -> list[Rung]:
         Rung("λ_min", smallest.value, "value", "λ_min(K)", smallest.method.split(";")[0]),
         Rung(
             "closest pair of gradients", _pair_bound(K, diagonal, up - 1.0), "upper",
-            "min_{i<j} λ_min [K_ii K_ij; K_ij K_jj]", "Cauchy interlacing",
+            "min_{i<j} λ_min [K_ii K_ij; K_ij K_jj]",
+            "Cauchy interlacing; the pair of Karhadkar et al. 2024",
         ),
         Rung(
             "smallest gradient", float(diagonal.min()) * up, "upper", "min_i K_ii",
