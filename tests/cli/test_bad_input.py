@@ -107,3 +107,17 @@ def test_every_flipped_bit_of_a_checkpoint_is_found_or_changes_nothing(tmp_path)
             continue
         assert torch.equal(found["x"], content["x"])
         assert found["step"] == 7
+
+
+def test_what_is_said_of_bad_input_is_short_and_drives_no_terminal(capsys, files):
+    code, _, err = run(
+        capsys, "inspect", "--data", SAMPLES, "--widths", "4,8,1", "--weights", "a" * 100_000
+    )
+    assert code == 2
+    assert len(err) < 1100
+    assert err.startswith("ntkscope: unknown weights 'aaa")
+    assert "known" in err
+    code, _, err = run(capsys, "eig", files / "\x1b[31mred\u202e.npy")
+    assert code == 2
+    assert "\x1b" not in err
+    assert "\u202e" not in err

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 # typer carries click's classes under its own name in some versions; this one is in all of them
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_LONGEST_LINE = 1000
 _INTERRUPTED = "interrupted; nothing was left half-written"
 
 
@@ -126,5 +127,14 @@ def _version(wanted: bool) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"ntkscope: {' '.join(message.split())}", err=True)
+    typer.echo(f"ntkscope: {_readable(message)}", err=True)
     sys.exit(code)
+
+
+def _readable(message: str) -> str:
+    """One line that a terminal can show: what the user gave may be long, or drive the terminal."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2
+        line = f"{line[:half]} … {line[-half:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
