@@ -244,6 +244,10 @@ def zoo():
         "layer-norm-2d": (flat(nn.LayerNorm((3, 4)), nn.Tanh()), lambda n: normal(n, 2, 3, 4)),
         "group-norm": (flat(nn.GroupNorm(2, 4)), lambda n: normal(n, 4, 3)),
         "instance-norm": (flat(nn.InstanceNorm1d(3, affine=True)), lambda n: normal(n, 3, 5)),
+        "instance-norm-in-place": (
+            flat(nn.InstanceNorm2d(3, affine=True), nn.LeakyReLU(inplace=True)),
+            lambda n: normal(n, 3, 2, 3),
+        ),
         "rms-norm": (flat(nn.RMSNorm(5)), lambda n: normal(n, 3, 5)),
         "batch-norm": (_with_statistics(nn.BatchNorm2d(3)), lambda n: normal(n, 3, 2, 2)),
         "prelu": (flat(nn.Linear(4, 3), nn.PReLU(3), nn.PReLU()), lambda n: normal(n, 4)),

@@ -12,16 +12,18 @@ import torch
 @dataclass(frozen=True)
 class Case:
     """make: the model and its samples. output: as ``empirical_ntk`` takes it. refused: what is said
-    where the model has no kernel, a pattern; empty where its kernel is exact."""
+    where the model has no kernel, a pattern; empty where its kernel is exact. alone: whether torch
+    differentiates a batch of one rightly."""
 
     needs: tuple[str, ...]
     make: Callable[[], tuple[torch.nn.Module, Any]]
     output: Any = None
     refused: str = ""
+    alone: bool = True
 
 
-def images(n: int = 3, size: int = 32, channels: int = 3) -> torch.Tensor:
-    return torch.randn(n, channels, size, size)
+def images(n: int = 3, shape: tuple[int, ...] = (3, 32, 32)) -> torch.Tensor:
+    return torch.randn(n, *shape)
 
 
 def token_ids(n: int = 3, length: int = 6, words: int = 20) -> torch.Tensor:

@@ -48,7 +48,7 @@ def plain_tokens() -> dict[str, torch.Tensor]:
 
 
 def pictures() -> dict[str, torch.Tensor]:
-    return {"pixel_values": images(3, 16)}
+    return {"pixel_values": images(3, (3, 16, 16))}
 
 
 _BERT = {
@@ -177,6 +177,7 @@ _add(
     "MixtralConfig",
     plain_tokens,
     last,
+    "does not run",
     **_LLAMA,
     num_local_experts=3,
 )
@@ -231,6 +232,7 @@ _add(
     "MambaConfig",
     plain_tokens,
     last,
+    "one precision",
     vocab_size=_WORDS,
     hidden_size=8,
     num_hidden_layers=1,
@@ -267,7 +269,7 @@ _add(
     "Segformer",
     "SegformerForImageClassification",
     "SegformerConfig",
-    lambda: {"pixel_values": images(3, 32)},
+    lambda: {"pixel_values": images(3)},
     num_encoder_blocks=2,
     depths=[1, 1],
     sr_ratios=[2, 1],

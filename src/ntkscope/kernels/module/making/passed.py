@@ -52,7 +52,8 @@ def is_small(site: Site, operation: Operation, size: int) -> bool:
 
 def shares_signal(site: Site, name: str) -> bool:
     """Whether a bias has the signals of the weight beside it as its gradient."""
-    return name not in site.heavy and bool(site.heavy) and site.positions == 1
+    plain = name not in site.heavy and site.operations[name].whole
+    return plain and bool(site.heavy) and site.positions == 1
 
 
 def numbers_held(survey: Survey, n_outputs: int) -> int:

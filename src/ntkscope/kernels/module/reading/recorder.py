@@ -47,10 +47,10 @@ def record(
 
     ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied, and
     gathers in ``fixed`` are views, their indices being no samples'.
-    closely: notice readings of values below torch's functions too, which slows the pass.
-    Raises ValueError where the pass normalises over the batch or draws random numbers.
+    closely: notice readings of values below torch's functions too, which slows the pass, and raise
+    ValueError where it normalises over the batch. All ``parameters`` are to be watched then.
     """
-    watcher = _Watcher(parameters, clone, fixed)
+    watcher = _Watcher(parameters, clone, fixed, closely)
     below = reads.ValueReads()
     with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
@@ -62,11 +62,11 @@ def record(
 
 class _Watcher(TorchFunctionMode):
     def __init__(
-        self, parameters: Mapping[str, Tensor], clone: frozenset[int], fixed: Fixed
+        self, parameters: Mapping[str, Tensor], clone: frozenset[int], fixed: Fixed, closely: bool
     ) -> None:
         super().__init__()
         self.trace = Trace(handles={id(t): Handle(n, False, t) for n, t in parameters.items()})
-        self._clone, self._fixed = clone, fixed
+        self._clone, self._fixed, self._closely = clone, fixed, closely
         self._dtype = next(iter(parameters.values())).dtype if parameters else None
         self.near_kinks: list[Tensor] = []
 
@@ -91,9 +91,11 @@ class _Watcher(TorchFunctionMode):
         met = self._met([*args, *kwargs.values()])
         reader = READERS.get(func)
         bound = {} if reader is None else reader.bind(args, kwargs)
-        if func in REFUSALS and id(bound.get("input")) not in met:
+        if self._closely and func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
         out = func(*args, **kwargs)
+        if func is F.instance_norm:  # a view, of which an operation in place would rewrite the history
+            out = out.clone()
         if isinstance(out, Tensor) and out.dtype != self._dtype:
             self._note_rounding(out)
         # inside an autograd.Function gradients are off: its uses show in the graph alone
@@ -169,9 +171,8 @@ class _Watcher(TorchFunctionMode):
         for tensor, operation in used.items():
             handle = trace.handles[id(tensor)]
             trace.uses[id(tensor)] += 1
-            alone = not any(each.heavy for each in used.values())
             own = operation.on_transpose() if handle.transposed else operation
-            own = own and through_view(own, handle.entries, alone)
+            own = own and through_view(own, handle.entries)
             if own is None:
                 how = "transpose is used elementwise" if handle.transposed else "view is used"
                 trace.unknown.setdefault(handle.name, f"its {how}")

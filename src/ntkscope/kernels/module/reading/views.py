@@ -26,13 +26,14 @@ class Entries:
     """Which entries of a parameter of ``size`` a view holds, as numbers in the view's shape."""
 
     size: int
+    row: int  # of the parameter's last axis
     numbers: Tensor = field(compare=False)
 
     @classmethod
     def of(cls, tensor: Tensor) -> Entries:
         """All, in their places."""
         numbers = torch.arange(tensor.numel(), device=tensor.device).reshape(tensor.shape)
-        return cls(tensor.numel(), numbers)
+        return cls(tensor.numel(), tensor.shape[-1] if tensor.ndim else 1, numbers)
 
     def seen(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
@@ -108,6 +109,7 @@ class Viewed(Operation):
 
     operation: Operation
     entries: Entries
+    whole = False
 
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         made = self.operation.gradient(x, g, slice(None))
@@ -118,15 +120,24 @@ class Viewed(Operation):
         own = self.operation.for_samples(ndim, axis, folded)
         return own and replace(self, operation=own)
 
+    def beside(self, heavy: Operation) -> Operation:
+        return replace(self, operation=self.operation.beside(heavy))
 
-def through_view(operation: Operation, entries: Entries | None, alone: bool) -> Operation | None:
-    """``operation`` for the parameter behind a view; ``alone``: without a heavy one beside it.
 
-    None where it has a large gradient.
+def through_view(operation: Operation, entries: Entries | None) -> Operation | None:
+    """``operation`` for the parameter behind a view.
+
+    None where it has a large gradient, but for a matrix of which the view shows some rows.
     """
-    if entries is None:
-        return operation
-    return None if operation.heavy or not alone else Viewed(operation, entries)
+    if entries is None or not operation.heavy:
+        return operation if entries is None else Viewed(operation, entries)
+    numbers = entries.numbers
+    first, row = int(numbers.flatten()[0]) if numbers.numel() else 0, numbers.shape[-1]
+    there = torch.arange(first, first + numbers.numel(), device=numbers.device)
+    rows = numbers.ndim == 2 and first % row == 0 and entries.size % row == 0
+    if not rows or entries.row != row or not torch.equal(numbers.flatten(), there):
+        return None
+    return operation.on_rows(first // row, entries.size // row)
 
 
 def touched(operations: Sequence[Operation]) -> Tensor | None:
@@ -142,4 +153,4 @@ def among(operation: Operation, shown: Tensor) -> Operation:
     """The same for the parameter's entries ``shown``, in ascending order, as all that there are."""
     assert isinstance(operation, Viewed)
     numbers = torch.searchsorted(shown, operation.entries.numbers)
-    return replace(operation, entries=Entries(len(shown), numbers))
+    return replace(operation, entries=Entries(len(shown), 1, numbers))

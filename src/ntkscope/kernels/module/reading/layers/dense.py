@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,37 @@ class Dense(Operation):
     def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:
         return x[:-1] == out[:-1] and axis < len(out) - 1
 
-    def on_transpose(self) -> Dense:
+    def on_transpose(self) -> Operation | None:
         return Dense(not self.transposed)
+
+    def on_rows(self, start: int, total: int) -> Operation | None:
+        return None if self.transposed else DenseRows(False, start, total)
+
+
+@dataclass(frozen=True)
+class DenseRows(Dense):
+    """The same for some rows of a matrix of ``total``, those from ``start``: queries of a packed projection."""
+
+    start: int
+    total: int
+    is_outer = whole = False
+
+    def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
+        rows, end = range(self.total)[part], self.start + g.shape[3]
+        low, high = max(rows.start, self.start), min(rows.stop, end)
+        out = g.new_zeros(*g.shape[:2], len(rows), x.shape[2])
+        if low < high:
+            made = super().gradient(x, g, slice(low - self.start, high - self.start))
+            own = slice(low - rows.start, high - rows.start)
+            out[:, :, own] = made.unflatten(2, (high - low, -1))
+        return out.flatten(2)
+
+    def pair_flops(self, x: Tensor, g: Tensor) -> float:
+        del x, g
+        return math.inf  # used several times, as a rule
+
+    def on_transpose(self) -> Operation | None:
+        return None
 
 
 @reads(F.linear, names="input weight bias", bias=None)

@@ -27,13 +27,14 @@ class Operation(ABC):
     heavy: its gradient is larger than a vector, so that the layer's x and g are kept for it.
     is_outer: its gradient is the matrix Σ_t g_t a_tᵀ of :meth:`pairs`. unit_axis: of g, where it is
     outer, the layer's output units. by_vectors: a layer of one input vector a sample has the
-    Hadamard product of two Grams as its kernel.
+    Hadamard product of two Grams as its kernel. whole: it is of all the parameter's entries, in place.
     """
 
     heavy: bool = False
     is_outer: bool = False
     unit_axis: int = 3
     by_vectors: bool = False
+    whole: bool = True
 
     @abstractmethod
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
@@ -56,6 +57,11 @@ class Operation(ABC):
 
     def on_transpose(self) -> Operation | None:
         """The operation of W where the layer was given Wᵀ; None where it has none."""
+        return None
+
+    def on_rows(self, start: int, total: int) -> Operation | None:
+        """The operation of a matrix of ``total`` rows where the layer was given those from ``start``."""
+        del start, total
         return None
 
     def for_samples(self, ndim: int, axis: int, folded: bool) -> Operation | None:

@@ -24,6 +24,8 @@ def _read(
 
         used: Used = {}
         weight, bias = a["weight"], a["bias"]
+        if a.get("training"):  # of what is no batch
+            return None
         if watched(weight):
             used[weight] = Scale(shape(weight))
         if watched(bias):
