@@ -130,6 +130,23 @@ def test_the_kernels_own_error_is_in(seed):
         assert float(bound.max()) < 0.1 * float(seen.abs().max())
 
 
+def test_the_cross_kernels_own_error_is_in_where_its_size_is_known():
+    X, at, y = data(1)
+    K, cross, own = (
+        full(module(1), X, X),
+        full(module(1), at, X),
+        full(module(1), at, at).diagonal(),
+    )
+    posterior, gamma = ntk.KernelPosterior(K, y, 0.5), 1e-5
+    size = own.sqrt()[:, None] * K.diagonal().sqrt()
+    signs = torch.where(torch.arange(N) % 2 == 0, 1.0, -1.0).double()
+    held = ntk.MatrixKernel(cross + gamma * signs * size, entry_error=gamma)
+    meant, found = ntk.influence(posterior, cross), ntk.influence(posterior, held, own)
+    off = (meant.change - found.change).abs()
+    assert bool((off <= found.error).all())
+    assert float(off.max()) > float(ntk.influence(posterior, held).error.max())
+
+
 def test_correlated_outputs_are_left_out_together():
     X, at, y = data()
     model = module()
