@@ -115,10 +115,11 @@ def test_the_kernels_own_errors_are_in(seed):
     sides = 2 * torch.rand(8, 8, generator=generator, dtype=torch.float64).round() - 1
     size = A.diagonal().sqrt()
     held = A + gamma / (1 + gamma) * (sides.triu() + sides.triu(1).T) * size[:, None] * size
-    meant = dense(A, B)
-    found = ntk.compare_kernels(ntk.MatrixKernel(held, entry_error=gamma), B).whole
-    for measured, expected in zip(numbers(found), meant, strict=True):
-        assert 0 < abs(measured.value - expected) <= measured.error < 0.05
+    given = ntk.MatrixKernel(held, entry_error=gamma)
+    for pair, meant in (((given, B), (A, B)), ((B, given), (B, A))):
+        found = ntk.compare_kernels(*pair).whole
+        for measured, expected in zip(numbers(found), dense(*meant), strict=True):
+            assert 0 < abs(measured.value - expected) <= measured.error < 0.05
 
 
 def test_models_of_different_shapes_compare_as_wholes():

@@ -87,6 +87,66 @@ def test_rounding_holds_what_exact_arithmetic_shows(scale, ridge):
     assert float(found.rounding.max()) < 1e-2 * float(found.residuals.abs().max())
 
 
+def test_the_backward_error_holds_what_the_factor_leaves():
+    """‖(K + ridge) x̂ − b‖ ≤ ε ‖x̂‖, the residual without rounding; the ridge's rounding alone is too little."""
+    generator = torch.Generator().manual_seed(0)
+    F = torch.randn(60, 5, generator=generator, dtype=torch.float64)
+    K = 1 + 0.01 * F @ F.T  # ‖K‖ is about the trace
+    K = K.triu() + K.triu(1).T
+    y = torch.ones(60, dtype=torch.float64)
+    posterior = ntk.KernelPosterior(K, y, 0.25)
+    x = [Fraction(v) for v in posterior.solution[:, 0].tolist()]
+    rows = [[Fraction(v) for v in row] for row in K.tolist()]
+    left = [
+        sum(a * b for a, b in zip(row, x, strict=True)) + Fraction(1, 4) * x[i] - 1
+        for i, row in enumerate(rows)
+    ]
+    size = float(posterior.solution.norm())
+    residual = float(sum(v**2 for v in left)) ** 0.5
+    assert 2.0**-53 * float(K.diagonal().max() + 0.25) * size < residual
+    assert residual <= posterior.backward_error * size
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_kernels_own_error_is_in(seed):
+    """A matrix within γ√(K_ii K_jj) of the kernel that is meant: its numbers lie within the bounds."""
+    X, at, y = data(1)
+    K, cross, ridge = full(module(1), X, X), full(module(1), at, X), 0.5
+    K = (K + K.T) / 2
+    gamma = 1e-6
+    generator = torch.Generator().manual_seed(seed)
+    signs = 2 * torch.rand(N, N, generator=generator, dtype=torch.float64).round() - 1
+    size = K.diagonal().sqrt()
+    held = K + gamma / (1 + gamma) * (signs.triu() + signs.triu(1).T) * size[:, None] * size
+    given = ntk.MatrixKernel(held, entry_error=gamma, semidefinite=True)
+    meant, found = (ntk.KernelPosterior(k, y, ridge) for k in (K, given))
+    for true, seen, bound in (
+        (ntk.leave_one_out(meant).residuals, *(getattr(ntk.leave_one_out(found), n) for n in ("residuals", "rounding"))),
+        (ntk.influence(meant, cross).change, *(getattr(ntk.influence(found, cross), n) for n in ("change", "error"))),
+    ):  # fmt: skip
+        off = (true - seen).abs()
+        assert float(off.max()) > 1e-8
+        assert bool((off <= bound).all())
+        assert float(bound.max()) < 0.1 * float(seen.abs().max())
+
+
+def test_the_cross_kernels_own_error_is_in_where_its_size_is_known():
+    X, at, y = data(1)
+    K, cross, own = (
+        full(module(1), X, X),
+        full(module(1), at, X),
+        full(module(1), at, at).diagonal(),
+    )
+    posterior, gamma = ntk.KernelPosterior(K, y, 0.5), 1e-5
+    size = own.sqrt()[:, None] * K.diagonal().sqrt()
+    signs = torch.where(torch.arange(N) % 2 == 0, 1.0, -1.0).double()
+    held = ntk.MatrixKernel(cross + gamma * signs * size, entry_error=gamma)
+    meant, found = ntk.influence(posterior, cross), ntk.influence(posterior, held, own)
+    off = (meant.change - found.change).abs()
+    assert bool((off <= found.error).all())
+    assert float(off.max()) > float(ntk.influence(posterior, held).error.max())
+
+
 def test_correlated_outputs_are_left_out_together():
     X, at, y = data()
     model = module()

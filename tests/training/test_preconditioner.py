@@ -66,6 +66,21 @@ def test_it_is_the_top_of_the_preconditioned_matrix(kind, amsgrad, part):
     assert abs(float(top) - float(plain)) > 0.1 * float(plain)  # P matters here
 
 
+def test_an_inspection_says_the_optimizers_step():
+    model, X = setting()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, eps=EPS)
+    trained(model, X, optimizer)
+    found = ntk.inspect(model, X, loss="cross_entropy", targets=CLASSES, optimizer=optimizer)
+    expected = ntk.sharpness(model, X, CLASSES, optimizer=optimizer, gauss_newton=True)
+    loss = found.loss
+    assert (loss.optimizer, loss.preconditioned.value) == ("AdamW", expected.value)
+    assert "AdamW step" in str(found)
+    assert "curvature that AdamW sees" in found.to_html()
+    assert found.to_dict()["loss"]["preconditioned"]["edge_step"] == expected.edge_step
+    with pytest.raises(ValueError, match="steps on a loss"):
+        ntk.inspect(model, X, optimizer=optimizer)
+
+
 def test_adams_threshold_is_38_over_the_rate():
     model, X = setting()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

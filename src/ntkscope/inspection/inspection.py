@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ntkscope._base import memory
 from ntkscope._base.samples import Samples, as_samples
@@ -164,6 +165,7 @@ def inspect(
     reduce: Reduce = "trace",
     loss: LossLike | None = None,
     targets: Any = None,
+    optimizer: Optimizer | None = None,
     width_limit: bool = False,
     params: Any = None,
     max_memory: float | int | None = None,
@@ -187,6 +189,7 @@ def inspect(
         ("trace" or an output index).
     loss, targets: measure what trains the model too, as in :func:`gauss_newton_kernel`: the Gauss-Newton
         matrix, stable steps and sharpness of that loss. Samples may bring their labels.
+    optimizer: that trains the model, with its state, as in :func:`sharpness`: its stable step too.
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
@@ -203,6 +206,10 @@ def inspect(
     options = Options(params, max_memory, chunk_size, self_check, general, output)
     if loss is None and targets is not None:
         raise ValueError('targets belong to a loss: pass loss="cross_entropy", "mse" or a function')
+    if loss is None and optimizer is not None:
+        raise ValueError(
+            'an optimizer steps on a loss: pass loss="cross_entropy", "mse" or a function'
+        )
     samples = Samples(None) if X is None else as_samples(X)
     seen = examine(model, samples.inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)
@@ -210,7 +217,7 @@ def inspect(
     if loss is not None:
         clock.step("loss", 0.9)
         given = samples.targets if targets is None else targets
-        curvature = inspect_loss(seen, loss, given, options)
+        curvature = inspect_loss(seen, loss, given, options, optimizer=optimizer)
     extra = {}
     if width_limit:
         clock.step("infinite width", 0.95)

@@ -21,6 +21,7 @@ from ntkscope.spectra.density import Density, Estimate, spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import extreme_eigenvalues, largest_of_trace
 from ntkscope.spectra.rounding import down_to, up, up_to
+from ntkscope.training.preconditioner import preconditioner
 from ntkscope.training.sharpness import Sharpness, sharpness_of
 
 _ALL_ENDS = 1000  # rows up to which λ_min is computed
@@ -46,6 +47,8 @@ class LossCurvature(Record):
         Below it no step on any batch, of the same mean (or sum) over its units, expands the linearised
         model's error.
     sharpness: λ_max of the Hessian itself, where the model has one.
+    optimizer, preconditioned: the optimizer's name, and λ_max(P^-½ G P^-½) as its steps see G, whose
+        ``edge_step`` is the step at which the linearised model turns unstable; "" and None without one.
     """
 
     loss: str
@@ -63,10 +66,17 @@ class LossCurvature(Record):
     largest_stable_step_error: float
     any_batch_step: float
     sharpness: Sharpness | None
+    optimizer: str = ""
+    preconditioned: Sharpness | None = None
 
 
 def inspect_loss(
-    seen: Examined, loss: LossLike, targets: Any, options: Options, curvature: bool = True
+    seen: Examined,
+    loss: LossLike,
+    targets: Any,
+    options: Options,
+    curvature: bool = True,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> LossCurvature:
     """Measure the loss at the model; ``curvature``: its sharpness too.
 
@@ -76,6 +86,7 @@ def inspect_loss(
         raise ValueError(
             "a loss is taken at a model's outputs; a kernel by itself and a limiting kernel have none"
         )
+    steps = None if optimizer is None else preconditioner(optimizer, seen.model)
     at = loss_of(seen.prepared, loss, targets)
     rows = at.roots.shape[0] * at.roots.shape[2]
     small = rows <= _ALL_EIGENVALUES
@@ -111,12 +122,15 @@ def inspect_loss(
         largest_stable_step=stable,
         largest_stable_step_error=up_to(limit - stable),
         any_batch_step=down_to(2.0 / (steepest * (1 + 1e-9))) if steepest > 0 else math.inf,
-        sharpness=_sharpness(seen, at, options) if curvature else None,
+        sharpness=sharpness_of(_as_module(seen, options), at) if curvature else None,
+        optimizer="" if optimizer is None else type(optimizer).__name__,
+        preconditioned=None
+        if steps is None
+        else sharpness_of(_as_module(seen, options), at, steps=steps, gauss_newton=True),
     )
 
 
-def _sharpness(seen: Examined, at: Any, options: Options) -> Sharpness:
-    prepared = seen.prepared
-    if not isinstance(prepared, PreparedModule):
-        prepared = PreparedModule(seen.model, seen.X, options)
-    return sharpness_of(prepared, at)
+def _as_module(seen: Examined, options: Options) -> PreparedModule:
+    if isinstance(seen.prepared, PreparedModule):
+        return seen.prepared
+    return PreparedModule(seen.model, seen.X, options)

@@ -225,6 +225,11 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
         table.add_row(
             "sharpness", f"{text}: at the edge of stability η = {number(sharp['edge_step'])}"
         )
+    own = loss["preconditioned"]
+    if own is not None:
+        text = f"unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
+        seen = f"{number(own['value'])} that it sees (residual {number(own['residual'], 2)})"
+        table.add_row(f"{loss['optimizer']} step", f"{text} {seen}")
 
 
 class ProgressBar:

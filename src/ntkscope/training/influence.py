@@ -45,8 +45,8 @@ class Influence(Record):
     Attributes
     ----------
     change: f₋ᵢ(x) − f(x) = −wᵢ (yᵢ − f₋ᵢ(xᵢ)), exactly what leaving sample i out does.
-    error: a bound on what rounding, and K's own error, may have moved a change; the entries k(X, x) are
-        taken as they are.
+    error: a bound on what rounding and the kernels' own errors may have moved a change; without k(x, x)
+        given, the entries k(X, x) are taken as they are.
     first_order: −wᵢ (yᵢ − f(xᵢ)), −∂f(x)/∂qᵢ of the weight qᵢ = 1 of the sample's squared error (the
         influence function of Koh and Liang 2017); small where the fit goes through the sample, as with a
         small ridge, however much the sample matters.
@@ -72,7 +72,8 @@ class Influence(Record):
 
     def __repr__(self) -> str:
         M, N, C = self.change.shape
-        return f"Influence({M} predictions of {C} output{'s' * (C > 1)}, {N} training samples)"
+        counts = f"{M} prediction{'s' * (M > 1)} of {C} output{'s' * (C > 1)}"
+        return f"Influence({counts}, {N} training samples)"
 
     def __str__(self) -> str:
         M, _, C = self.change.shape
@@ -112,7 +113,7 @@ class Influence(Record):
         return ax
 
 
-def influence(posterior: KernelPosterior, cross: Any) -> Influence:
+def influence(posterior: KernelPosterior, cross: Any, own: Tensor | None = None) -> Influence:
     """The influence of each training sample on predictions at M test samples.
 
     Parameters
@@ -120,6 +121,7 @@ def influence(posterior: KernelPosterior, cross: Any) -> Influence:
     posterior: the regression, such as ``regressor.posterior_``.
     cross: the kernel of the test samples with the training samples, (M, N); of pairs of outputs where
         the regression's is.
+    own: k(x, x) of its rows, which the error of its entries is relative to.
 
     Returns
     -------
@@ -146,10 +148,12 @@ def influence(posterior: KernelPosterior, cross: Any) -> Influence:
     left = left_out(posterior)
     cols = kernel.dense().to(posterior.factor).T
     weights = torch.cholesky_solve(cols, posterior.factor)
-    # |ŵ_j − w_j| ≤ ‖M e_j‖ ε ‖ŵ‖
-    lost = posterior.column_norms[:, None] * (
-        posterior.backward_error * torch.linalg.vector_norm(weights, dim=0)
-    )
+    # |ŵ_j − w_j| ≤ ‖M e_j‖ (ε ‖ŵ‖ + ‖Δk‖), ‖Δk‖ ≤ γ √(k(x, x) tr K)
+    moved = posterior.backward_error * torch.linalg.vector_norm(weights, dim=0)
+    if own is not None:
+        sizes = (own.to(moved).clamp_min(0) * posterior.kernel_trace).sqrt()
+        moved = moved + kernel.entry_error() * sizes * (1 + 1e-6)
+    lost = posterior.column_norms[:, None] * moved
     targets = posterior.as_outputs(posterior.residual)
     in_sample = posterior.ridge * posterior.as_outputs(posterior.solution)
     w, dw, terms = weights.abs(), lost, left.residuals.abs()

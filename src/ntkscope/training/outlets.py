@@ -5,23 +5,17 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Row = dict[str, float]
 
 
+@runtime_checkable
 class Outlet(Protocol):
     """Takes measurements in their order."""
 
     def add(self, row: Row) -> None:
         """One more."""
-
-
-class TakesScalars(Protocol):
-    """A writer of TensorBoard, or one with its method."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
-        """One number of one step."""
 
 
 def write_rows(path: Path, rows: list[Row], anew: bool) -> Path:
@@ -47,12 +41,12 @@ class Rows:
 
 
 class Scalars:
-    """A writer with ``add_scalar``; numbers that are not finite are left out.
+    """A writer with ``add_scalar(tag, value, step)``; numbers that are not finite are left out.
 
     Raises TypeError for a writer without that method.
     """
 
-    def __init__(self, writer: TakesScalars) -> None:
+    def __init__(self, writer: Any) -> None:
         if not callable(getattr(writer, "add_scalar", None)):
             raise TypeError(
                 "writer needs add_scalar(tag, value, step), as torch.utils.tensorboard.SummaryWriter "

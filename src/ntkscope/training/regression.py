@@ -128,7 +128,8 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     def influence(self, X: Any) -> Influence:
         """Which training samples the predictions at X rest on."""
         inputs = self._inputs(X)
-        return influence(self.posterior_, self.covariance_.between(inputs, self.X_fit_))
+        cross = self.covariance_.between(inputs, self.X_fit_)
+        return influence(self.posterior_, cross, self.covariance_.own(inputs)[0])
 
     def _inputs(self, X: Any) -> Any:
         check_is_fitted(self)

@@ -26,7 +26,7 @@ from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Prepared
 from ntkscope.spectra.extremes import largest_eigenvalue
 from ntkscope.training.callbacks import TrackerCallback
-from ntkscope.training.outlets import Outlet, Rows, Scalars, TakesScalars, write_rows
+from ntkscope.training.outlets import Outlet, Rows, Scalars, write_rows
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
 from ntkscope.training.probes import extremes
 from ntkscope.training.sharpness import sharpness_of
@@ -93,7 +93,7 @@ class Tracker:
         targets: Any = None,
         share: float | None = None,
         csv: str | Path | None = None,
-        writer: TakesScalars | None = None,
+        writer: Any = None,
         params: Any = None,
         max_memory: float | int | None = None,
         chunk_size: int | None = None,
