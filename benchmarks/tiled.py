@@ -88,13 +88,10 @@ def _by_dask(store: Path, n: int) -> dict[str, Any]:
 
 
 SCALAPACK = """
-import sys, time, ctypes, glob, os, numpy as np
+import sys, time, ctypes, numpy as np
 from mpi4py import MPI
 from scalapack4py import ScaLAPACK4py
-root = os.path.join(sys.prefix, "lib")
-lib = ctypes.CDLL(glob.glob(root + "/libmkl_rt.so*")[0], mode=ctypes.RTLD_GLOBAL)
-for name in ("libmpi", "libmkl_blacs_intelmpi_lp64", "libmkl_scalapack_lp64"):
-    lib = ctypes.CDLL(glob.glob(f"{root}/{name}.so.[0-9]*")[0], mode=ctypes.RTLD_GLOBAL)
+lib = ctypes.CDLL(None)
 sl = ScaLAPACK4py(lib)
 n, b = int(sys.argv[1]), int(sys.argv[2])
 ctx = sl.make_blacs_context(sl.get_default_system_context(), MPI.COMM_WORLD.size, 1)
@@ -105,7 +102,9 @@ rows = [(k // b) * b * MPI.COMM_WORLD.size + MPI.COMM_WORLD.rank * b + k % b for
 a[range(desc.locrow), rows] += n
 MPI.COMM_WORLD.Barrier()
 begin = time.perf_counter()
-info = sl.ppotrf("L", n, a, 1, 1, desc)
+info = ctypes.c_int(0)
+sl.pdpotrf("L", n, a, 1, 1, desc, info)
+assert info.value == 0, info
 MPI.COMM_WORLD.Barrier()
 if MPI.COMM_WORLD.rank == 0:
     print("SECONDS", time.perf_counter() - begin)
@@ -117,8 +116,15 @@ def _by_scalapack(n: int) -> dict[str, Any] | None:
     if python is None:
         return None
     mpirun = Path(python).with_name("mpiexec")
+    # MKL's libraries need one another in a circle
+    names = (
+        "mkl_core", "mkl_intel_lp64", "mkl_sequential", "mpi", "mkl_blacs_intelmpi_lp64",
+        "mkl_scalapack_lp64",
+    )  # fmt: skip
+    libraries = [next((mpirun.parents[1] / "lib").glob(f"lib{x}.so.[0-9]*")) for x in names]
+    preload = ["-genv", "LD_PRELOAD", ":".join(map(str, libraries))]
     found = subprocess.run(
-        [str(mpirun), "-n", "2", python, "-c", SCALAPACK, str(n), "128"],
+        [str(mpirun), *preload, "-n", "2", python, "-c", SCALAPACK, str(n), "128"],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     lines = [line for line in found.stdout.splitlines() if line.startswith("SECONDS")]

@@ -80,6 +80,7 @@ from ntkscope.spectra.plan import Plan as Plan, plan as plan
 from ntkscope.spectra.progress import Progress as Progress
 from ntkscope.spectra.singular import smallest_singular_value as smallest_singular_value
 from ntkscope.spectra.smallest import smallest_eigenvalue as smallest_eigenvalue
+from ntkscope.spectra.solve import Solution as Solution, solve as solve
 from ntkscope.spectra.streamed import (
     StreamedBound as StreamedBound,
     streamed_bound as streamed_bound,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -18,8 +17,8 @@ from ntkscope._base.specs import unknown
 from ntkscope.engines.engine import Engine
 from ntkscope.spectra.storage.panels import Panels, panel_width
 from ntkscope.spectra.storage.source import Source, as_source
-from ntkscope.spectra.tiled.simulation import measured_rates, simulate
-from ntkscope.spectra.tiled.tiles import Tiles, tile_width
+from ntkscope.spectra.tiled.cost import tiled_cost
+from ntkscope.spectra.tiled.place import Place
 
 
 class Method(StrEnum):
@@ -53,29 +52,7 @@ _SOLVES = 70
 _UNKNOWN_INNER = 500  # flops of an entry of a kernel without factors, about a limiting one's
 _BANDWIDTH = 8e9  # bytes a second of a solve, cautious
 _DISK_BANDWIDTH = 4e8
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the tiled way works: the engine of its workers, and the folder of its tiles."""
-
-    engine: Engine | None = None
-    folder: str | Path | None = None
-
-    @property
-    def asked(self) -> bool:
-        return self.engine is not None or self.folder is not None
-
-    @property
-    def workers(self) -> Engine:
-        """The engine; this process where none was given."""
-        return Engine(workers=0) if self.engine is None else self.engine
-
-    @property
-    def disk(self) -> Path:
-        """The folder, or the nearest one above it that exists."""
-        wanted = Path(tempfile.gettempdir() if self.folder is None else self.folder).absolute()
-        return next(p for p in (wanted, *wanted.parents) if p.is_dir())
+_STORED_ENTRY = 2e-8  # seconds behind an entry of a stored kernel: read, checked, put in place
 
 
 @dataclass(frozen=True)
@@ -272,27 +249,11 @@ def _made(
 
 
 def _tiled(source: Source | _OfSize, certify: bool, reason: str, place: Place) -> Plan:
-    """Two factorisations on the schedule's own clock, and solves that read the factor."""
-    n, width, engine = source.n, tile_width(source.n), place.workers
-    workers = max(1, engine.n_workers(n))
-    disk = Tiles.nbytes(n)
-    here = engine.workers == 0
-    rates = measured_rates(str(place.disk), threads=torch.get_num_threads() if here else 1)
-    rates = replace(
-        rates, entry=_inner(source) / rates.flops, overhead=0.0 if here else rates.overhead
-    )
-    if engine.local and disk > available():  # the files do not stay in the system's memory
-        rates = replace(rates, read=_DISK_BANDWIDTH / workers, write=_DISK_BANDWIDTH / workers)
-    one, factorings = simulate(n, workers, rates), 2 if certify else 1
-    readers = 1 if engine.local else workers
-    waiting = 0.0 if engine.local else 2 * (n / width) * rates.overhead
-    solving = _SOLVES / 4 * (2 * disk / (rates.read * readers) + waiting)
-    proving = 8 * n * n * (2 / rates.read + 16 / rates.flops)
+    cost = tiled_cost(source.n, place, certify, _SOLVES, _inner(source))
     return Plan(
-        method=Method.TILED, n=n, nbytes=8 * n * (_BASIS + 40) + 4 * 8 * width**2 * workers,
-        nbytes_disk=disk, seconds=factorings * one.seconds + solving + proving, certified=certify,
-        reason=reason, workers=workers, flops=factorings * one.flops,
-        nbytes_moved=factorings * (one.read + one.written) + _SOLVES / 4 * 2 * disk,
+        method=Method.TILED, n=source.n, nbytes=8 * source.n * (_BASIS + 40) + cost.nbytes,
+        nbytes_disk=cost.nbytes_disk, seconds=cost.seconds, certified=certify, reason=reason,
+        workers=cost.workers, flops=cost.flops, nbytes_moved=cost.nbytes_moved,
     )  # fmt: skip
 
 

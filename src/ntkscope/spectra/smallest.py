@@ -11,13 +11,14 @@ import torch
 
 from ntkscope.engines.engine import Engine
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
-from ntkscope.spectra.plan import Method, Place, Plan, plan_for
+from ntkscope.spectra.plan import Method, Plan, plan_for
 from ntkscope.spectra.progress import Callback
 from ntkscope.spectra.solvers import dense
 from ntkscope.spectra.solvers.davidson import lowest_by_products
 from ntkscope.spectra.solvers.dense import Ends
 from ntkscope.spectra.storage.panels import Panels
 from ntkscope.spectra.storage.source import LentSource, Source, as_source
+from ntkscope.spectra.tiled.place import Place
 from ntkscope.spectra.tiled.run import lowest_by_tiles
 
 

@@ -102,6 +102,12 @@ class Source:
             self._panel = None
         return panel
 
+    def columns(self, numbers: Tensor) -> Tensor:
+        """K[:, numbers] in float64."""
+        if self._matrix is None:
+            return self.kernel.tile(slice(0, self.n), numbers)
+        return self._matrix[:, numbers].to(torch.float64)
+
     @cached_property
     def digest(self) -> str:
         """What tells this matrix from another: its size, its diagonal, and a few blocks off it."""
