@@ -123,13 +123,17 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     values["seeds"], values["batch"] = 2, 2 if "training" in values else 1
     if "training" in values:
         values["training"]["epochs"] = 200
-    values["grid"] = {k: v[:4] if k != "activation" else v for k, v in values["grid"].items()}
+    grid = values.get("grid", {})
+    values["grid"] = {k: v[:4] if k != "activation" else v for k, v in grid.items()}
     for point in values.get("points", []):
         for name in point:
-            point[name] = max(8, point[name] // 4)
-    for name in ("N", "m"):
-        if name in values["grid"]:
+            if isinstance(point[name], int) and point[name] > 16:
+                point[name] = max(8, point[name] // 4)
+    for name in ("N", "m", "n"):
+        if len(values["grid"].get(name, ())) > 1:
             values["grid"][name] = [20, 30, 40, 50]
+        elif name in values["grid"]:
+            values["grid"][name] = [60]
     sweep = Sweep(values)
     ended = sweep.run(tmp_path, Engine(workers=0))
     assert ended.failed == 0

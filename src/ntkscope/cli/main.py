@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ntkscope.cli.sweep",
         "Run many trials from one settings file; resume, export, plot.",
     ),
+    "fit": ("ntkscope.cli.fit", "The constant of a scaling law, from a sweep or a table."),
     "eig": ("ntkscope.cli.eig", "λ_min of a matrix in a file, as a certified interval."),
     "reproduce": ("ntkscope.cli.reproduce", "Make a figure of the papers: data, fits and verdict."),
     "predict": (

@@ -147,9 +147,8 @@ def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
     if target.suffix not in (".png", ".pdf"):
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
     figure, axes = drawing.make_axes()
-    table = sweep.table(folder)
-    for column in filter(None, (wanted.x, wanted.y, wanted.by)):
-        table.column(column)  # an unknown column is told before anything is drawn
+    # an unknown column is told before anything is drawn
+    table = sweep.table(folder).having(wanted.x, wanted.y, wanted.by)
     drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
     if wanted.log:
         axes[0].set_xscale("log")

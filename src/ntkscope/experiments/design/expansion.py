@@ -12,6 +12,7 @@ from ntkscope.experiments.design.settings import Range, SweepSettings
 from ntkscope.experiments.design.trial import Trial, at_point, canonical
 
 _DEEPEST = 10_000  # layers of one network
+INFINITE = ("inf", "∞")
 _MOST = 5_000_000  # trials: beyond it the client's own bookkeeping is the problem
 
 
@@ -110,14 +111,15 @@ def _instance(settings: SweepSettings, point: dict[str, Value]) -> dict[str, Any
     return about | {name: True for name in ("center", "scale") if getattr(settings, name)}
 
 
-def _widths(width: int | str, point: dict[str, Value]) -> list[int]:
+def _widths(width: int | float | str, point: dict[str, Value]) -> list[int | str]:
     if isinstance(width, int):
         return [width]
-    size, _, times = width.partition(" x ")
+    size, _, times = str(width).partition(" x ")
     depth = _whole(times, point) if times else 1
     if not 0 <= depth <= _DEEPEST:
         raise ValueError(f"a network has at most {_DEEPEST} layers, {width!r} asks for {depth}")
-    return [_whole(size, point)] * depth
+    # as a text: JSON has no infinity
+    return ["inf" if size.strip() in INFINITE else _whole(size, point)] * depth
 
 
 def _whole(text: str, point: dict[str, Value]) -> int:

@@ -73,6 +73,17 @@ def evaluate(text: str, variables: Mapping[str, Value]) -> Value:
         raise ValueError(f"the expression {text!r} has no value: {error}") from None
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The variables of an expression, each once. Raises ValueError for what cannot be read."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"cannot read the expression {text!r}; write e.g. 'L*d'") from None
+    called = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    found = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
+    return tuple(sorted(found))
+
+
 def _combined(kind: type[ast.operator], left: Value, right: Value) -> Value:
     """One operation on two numbers; whole ones stay below 1e30."""
     if isinstance(left, str) or isinstance(right, str):

@@ -74,10 +74,10 @@ class NetworkSettings(_Strict):
     """The arguments of Network.
 
     A width may be an expression in the grid's variables, ``"8*N"``, and ``"n x L-1"`` stands for
-    L − 1 layers of width n.
+    L − 1 layers of width n. ``"inf"`` in the hidden layers asks for the limiting kernel.
     """
 
-    widths: list[int | str]
+    widths: list[int | float | str]
     activation: str = "relu"
     init: str | list[float | str] = "he"
     parameterization: str = "standard"

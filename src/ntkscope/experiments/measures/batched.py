@@ -33,6 +33,7 @@ def batchable(settings: TrialSettings) -> bool:
         and network.get("parameterization", "standard") in ("standard", "ntk")
         and "paired" not in str(network.get("init"))
         and int(network["widths"][-1]) == 1
+        and "inf" not in network["widths"]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from functools import cached_property
 
 from torch import Tensor
@@ -14,6 +15,8 @@ from ntkscope.data.registry import distribution
 from ntkscope.experiments.design.trial import streams
 from ntkscope.experiments.measures.measure import TrialSettings
 from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 from ntkscope.kernels.mlp import mlp_ntk
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
@@ -29,8 +32,12 @@ class TrialInstance:
     def __init__(self, settings: TrialSettings, seed: int) -> None:
         self.network = network_of(settings)
         weights, self._data_seed = streams(settings, seed, "weights", "data")
-        self._settings = settings
-        self.model: MLP = self.network.sample(weights)
+        self._settings, self._weights_seed = settings, weights
+
+    @cached_property
+    def model(self) -> MLP:
+        """The sampled network. Raises ValueError for infinite widths."""
+        return self.network.sample(self._weights_seed)
 
     @cached_property
     def X(self) -> Tensor:
@@ -39,8 +46,13 @@ class TrialInstance:
 
     @cached_property
     def kernel(self) -> HadamardKernel:
-        """The empirical NTK."""
+        """The empirical NTK. Raises ValueError for infinite widths."""
         return mlp_ntk(self.model, self.X)
+
+    @cached_property
+    def ntk(self) -> Kernel:
+        """The empirical NTK; of a network of infinite widths its limit."""
+        return self.kernel if self.network.finite else limiting_kernel(self.network, self.X)
 
     @cached_property
     def limit(self) -> Tensor:
@@ -54,19 +66,27 @@ class TrialInstance:
 
 def network_of(settings: TrialSettings) -> Network:
     """The network that a trial's settings describe."""
-    return Network(**settings["network"])
+    about = settings["network"]
+    widths = [math.inf if n == "inf" else n for n in about["widths"]]
+    return Network(**{**about, "widths": widths})
 
 
-def checked_network(settings: TrialSettings) -> Network:
-    """The network, if it can be sampled and takes the data. Raises ValueError where not."""
+def checked_network(settings: TrialSettings, limits: bool = False) -> Network:
+    """The network, if it takes the data and can be sampled, or, where ``limits`` are let in, has a limit.
+
+    Raises ValueError where not.
+    """
     network, (_, d) = network_of(settings), shape_of(settings["data"])
     if d != network.dim:
         raise ValueError(
             f"the data {settings['data']!r} have d = {d}, the network {network} takes "
             f"{network.dim} inputs"
         )
-    if not network.finite:
-        raise ValueError(f"a sweep samples its networks; {network} has infinite widths")
+    if not network.finite and not limits:
+        raise ValueError(
+            f"this measure samples its networks, and {network} has infinite widths; measure lambda_min, "
+            "lambda_max or trace of its limit"
+        )
     return network
 
 
@@ -94,6 +114,6 @@ def shape_of(source: str) -> tuple[int, int]:
 
 def sizes(settings: TrialSettings) -> tuple[int, int, int]:
     """(N, Σ widths, number of weights): what memory is counted from."""
-    widths = [int(n) for n in settings["network"]["widths"]]
+    widths = [0 if n == "inf" else int(n) for n in settings["network"]["widths"]]
     weights = sum(a * b for a, b in itertools.pairwise(widths))
     return shape_of(settings["data"])[0], sum(widths), weights

@@ -12,7 +12,7 @@ from ntkscope.experiments.measures.instances import (
     sizes,
 )
 from ntkscope.experiments.measures.measure import Measure, Result, TrialSettings
-from ntkscope.experiments.measures.quantities import check_quantities, measured
+from ntkscope.experiments.measures.quantities import OF_LIMITS, check_quantities, measured
 
 
 class KernelMeasure(Measure):
@@ -20,7 +20,7 @@ class KernelMeasure(Measure):
 
     def check(self, settings: TrialSettings) -> None:
         check_quantities(settings["quantities"])
-        checked_network(settings)
+        checked_network(settings, limits=set(settings["quantities"]) <= OF_LIMITS)
         if self.block(settings) > 1 and not batched.batchable(settings):
             raise ValueError(
                 "batch computes lambda_min, lambda_max and trace of plain networks of one output; "

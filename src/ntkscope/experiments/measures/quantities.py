@@ -17,11 +17,12 @@ from ntkscope.experiments.measures.columns import (
 )
 from ntkscope.experiments.measures.instances import TrialInstance
 from ntkscope.experiments.measures.measure import Result, as_result
-from ntkscope.kernels.hadamard import HadamardKernel
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 Quantity = Callable[[TrialInstance], Any]
 _WHOLE = 2500  # N up to which all eigenvalues take no longer than a certified smallest one
+OF_LIMITS = {"lambda_min", "lambda_max", "trace", "limiting_lambda_min"}  # of infinite widths, too
 _QUANTITIES: dict[str, Quantity] = restorable({})
 
 
@@ -71,7 +72,7 @@ def measured(names: list[str], instance: TrialInstance) -> Result:
     return result
 
 
-def _smallest(name: str, K: HadamardKernel) -> Result:
+def _smallest(name: str, K: Kernel) -> Result:
     """λ_min by a method that N alone decides, so that every run gives the same bits."""
     if len(K) > _WHOLE:
         return eigenvalue(name, smallest_eigenvalue(K, method="dense"))
@@ -79,7 +80,7 @@ def _smallest(name: str, K: HadamardKernel) -> Result:
     return enclosed(name, smallest, bar)
 
 
-def _ends(K: HadamardKernel) -> tuple[float, float, float]:
+def _ends(K: Kernel) -> tuple[float, float, float]:
     """(λ_min, λ_max, error): all eigenvalues by LAPACK, its backward error and the forming's."""
     values = torch.linalg.eigvalsh(K.dense())
     smallest, largest = float(values[0]), float(values[-1])
@@ -88,20 +89,20 @@ def _ends(K: HadamardKernel) -> tuple[float, float, float]:
 
 @quantity("lambda_min")
 def _lambda_min(instance: TrialInstance) -> Result:
-    if len(instance.X) > instance.model.n_parameters:
+    if instance.network.finite and len(instance.X) > instance.network.n_parameters:
         return exact_zero("lambda_min")
-    return _smallest("lambda_min", instance.kernel)
+    return _smallest("lambda_min", instance.ntk)
 
 
 @quantity("lambda_max")
 def _lambda_max(instance: TrialInstance) -> Result:
-    _, largest, bar = _ends(instance.kernel)
+    _, largest, bar = _ends(instance.ntk)
     return enclosed("lambda_max", largest, bar)
 
 
 @quantity("trace")
 def _trace(instance: TrialInstance) -> Result:
-    return {"trace": instance.kernel.trace()}
+    return {"trace": instance.ntk.trace()}
 
 
 @quantity("layers")

@@ -38,12 +38,12 @@ class Fitted(Record):
 
 
 def fit_all(table: Table, wanted: Sequence[FitSettings]) -> list[Fitted]:
-    """One fit for each curve of each setting. Raises ValueError for an unknown column."""
+    """One fit for each curve of each setting. x and y may be expressions. Raises ValueError for an unknown
+    column."""
     fits = []
     for fit in wanted:
-        for column in filter(None, (fit.x, fit.y, fit.by)):
-            table.column(column)
-        for values, part in table.groups(*((fit.by,) if fit.by else ())):
+        rows = table.having(fit.x, fit.y, fit.by)
+        for values, part in rows.groups(*((fit.by,) if fit.by else ())):
             name = f"{fit.by} = {values[0]}" if fit.by else "all"
             fits.append(_fit(name, part, fit))
     return fits

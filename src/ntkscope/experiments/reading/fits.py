@@ -79,14 +79,7 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
     Raises ValueError for fewer than three points, or for an x or a mean that is not positive.
     """
     xs, samples = _prepare(groups)
-    if xs[0] <= 0:
-        raise ValueError(f"a power law needs x > 0, got {xs[0]}")
-    for x, ys in zip(xs, samples, strict=True):
-        if not ys.mean() > 0:
-            raise ValueError(
-                f"a power law needs positive means, got {ys.mean():.3g} at x = {x:g}; leave out "
-                "the points where the quantity is zero"
-            )
+    _require_positive(xs, samples)
     weights = _weights([ys / ys.mean() for ys in samples])
     logx = np.log(xs)
 
@@ -101,6 +94,50 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
     return PowerLaw(
         exponent=_estimate(slope, draws[1]),
         constant=_estimate(np.exp(intercept), np.exp(draws[0])),
+        scatter=float(np.sqrt(np.mean(residual**2))),
+        n_points=len(xs),
+        n_trials=sum(len(ys) for ys in samples),
+        resampled=resampled,
+    )
+
+
+@dataclass(frozen=True)
+class Constant(Record):
+    """y = constant · x^exponent at a fixed exponent; scatter as in :class:`PowerLaw`."""
+
+    constant: Estimate
+    exponent: float
+    scatter: float
+    n_points: int
+    n_trials: int
+    resampled: str
+
+    def __call__(self, x: Any) -> Any:
+        return self.constant.value * np.asarray(x, dtype=float) ** self.exponent
+
+
+def constant_at(groups: Groups, exponent: float, seed: int = 0) -> Constant:
+    """Fit log y = log c + exponent · log x in c alone; weights and intervals as :func:`power_law`.
+
+    Raises ValueError for an x or a mean that is not positive, and where no point is left.
+    """
+    xs, samples = _prepare(groups, 1)
+    _require_positive(xs, samples)
+    weights = _weights([ys / ys.mean() for ys in samples])
+    shift = exponent * np.log(xs)
+
+    def fit(index: np.ndarray, means: np.ndarray) -> np.ndarray:
+        positive = means > 0
+        logs = np.log(np.where(positive, means, 1.0)) - shift[index]
+        w = weights[index] * positive
+        with np.errstate(invalid="ignore"):
+            return np.asarray((w * logs).sum(-1) / w.sum(-1))
+
+    log_c, draws, resampled = _redrawn(samples, fit, seed)
+    residual = np.log([ys.mean() for ys in samples]) - shift - log_c
+    return Constant(
+        constant=_estimate(np.exp(log_c), np.exp(draws)),
+        exponent=exponent,
         scatter=float(np.sqrt(np.mean(residual**2))),
         n_points=len(xs),
         n_trials=sum(len(ys) for ys in samples),
@@ -137,10 +174,21 @@ def upper_half(groups: Groups) -> dict[float, Sequence[float] | np.ndarray]:
     return {x: groups[x] for x in kept}
 
 
-def _prepare(groups: Groups) -> tuple[np.ndarray, list[np.ndarray]]:
+def _require_positive(xs: np.ndarray, samples: list[np.ndarray]) -> None:
+    if xs[0] <= 0:
+        raise ValueError(f"a power law needs x > 0, got {xs[0]}")
+    for x, ys in zip(xs, samples, strict=True):
+        if not ys.mean() > 0:
+            raise ValueError(
+                f"a power law needs positive means, got {ys.mean():.3g} at x = {x:g}; leave out "
+                "the points where the quantity is zero"
+            )
+
+
+def _prepare(groups: Groups, least: int = _LEAST) -> tuple[np.ndarray, list[np.ndarray]]:
     xs = sorted(float(x) for x in groups)
-    if len(xs) < _LEAST:
-        raise ValueError(f"a fit needs at least {_LEAST} points, got {len(xs)}")
+    if len(xs) < least:
+        raise ValueError(f"a fit needs at least {least} points, got {len(xs)}")
     samples = [np.asarray(groups[x], dtype=float) for x in xs]
     for x, ys in zip(xs, samples, strict=True):
         if not len(ys) or not np.isfinite(ys).all():

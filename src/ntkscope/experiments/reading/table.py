@@ -12,6 +12,7 @@ from typing import Any
 from ntkscope._base.extras import needs
 from ntkscope._base.files import whole
 from ntkscope._base.specs import unknown
+from ntkscope.experiments.design.expressions import evaluate, names
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
 
@@ -35,6 +36,25 @@ class Table:
         import numpy as np  # status and export do without
 
         return np.array([record.get(name, float("nan")) for record in self.records])
+
+    def having(self, *wanted: str | None) -> Table:
+        """The table with a column for each expression in the others' names, such as ``lambda_min/d``.
+
+        A row that lacks one of them, as a failed trial's, is left without. Raises ValueError for an
+        unknown name and for an expression that has no value.
+        """
+        new = [w for w in wanted if w and w not in self.columns]
+        records = [dict(r) for r in self.records]
+        for text in dict.fromkeys(new):
+            needed = names(text)
+            for name in needed:
+                if name not in self.columns:
+                    about = "" if name == text else f" (in {text!r})"
+                    raise ValueError(unknown("column", name, self.columns) + about)
+            for record in records:
+                if all(name in record for name in needed):
+                    record[text] = evaluate(text, record)
+        return Table((*self.columns, *dict.fromkeys(new)), tuple(records))
 
     def where(self, **values: Any) -> Table:
         """The rows with these values in these columns."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import COLOURS
+from ntkscope.experiments.reading.drawing import curve
 from ntkscope.experiments.reading.table import Table
 from ntkscope.papers.fanwang2020.law import LinearWidthLaw, Which, linear_width_law
 from ntkscope.papers.fanwang2020.measured import EDGES, network
@@ -51,17 +51,16 @@ def _draw(table: Table, axes: list[Any]) -> None:
     for ax, ((L,), part) in zip(axes, table.groups("L"), strict=True):
         for index, which in enumerate(_KINDS):
             law = _law(part, int(L), which)
-            ax.stairs(_shares(part, which) / _STEPS, law.mean * EDGES, fill=True, alpha=0.3,
-                      color=COLOURS[index])  # fmt: skip
+            centres = law.mean * np.sqrt(EDGES[1:] * EDGES[:-1])
+            drawn = {
+                float(x): [float(r[f"{which}_{k}"]) / _STEPS[k] for r in part.records]
+                for k, x in enumerate(centres)
+            }
+            curve(ax, drawn, which.upper(), index, drawstyle="steps-mid", marker="", linewidth=0.8)
             grid = law.mean * np.geomspace(EDGES[0], EDGES[-1], 400)
-            ax.plot(grid, law.density(grid, 1e-3) * grid, color=COLOURS[index], linewidth=1.2,
-                    label=which.upper())  # fmt: skip
-        ax.set(
-            xscale="log",
-            xlabel="eigenvalue",
-            title=f"L = {L}",
-            ylabel=r"density per unit of $\ln\lambda$",
-        )
+            ax.plot(grid, law.density(grid, 1e-3) * grid, "--", color="black", linewidth=0.9)
+        ax.set(xscale="log", xlabel="eigenvalue", title=f"L = {L}",
+               ylabel=r"density per unit of $\ln\lambda$")  # fmt: skip
     axes[0].legend(frameon=False, fontsize="small")
 
 

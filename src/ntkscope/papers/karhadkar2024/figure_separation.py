@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import COLOURS
+from ntkscope.experiments.reading.drawing import COLOURS, curve
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
 
@@ -48,12 +48,12 @@ def _curve(part: Table, y: str) -> tuple[list[float], list[float]]:
     return [x for x, _ in made], [v for _, v in made]
 
 
-def _groups(part: Table) -> dict[float, list[float]]:
-    """mean δ → λ_min of the trials, where λ_min can be told from 0."""
+def _groups(part: Table, told_from_zero: bool = False) -> dict[float, list[float]]:
+    """mean δ → λ_min of the trials of every point; where asked only where all can be told from 0."""
     found = {}
     for _, point in part.groups("N", "size"):
         values = [float(r["lambda_min"]) for r in point.records
-                  if r["lambda_min"] > 2 * r["lambda_min_error"]]  # fmt: skip
+                  if not told_from_zero or r["lambda_min"] > 2 * r["lambda_min_error"]]  # fmt: skip
         if len(values) == len(point):
             found[float(np.mean([r["delta"] for r in point.records]))] = values
     return dict(sorted(found.items()))
@@ -65,14 +65,7 @@ def _draw(table: Table, axes: list[Any]) -> None:
         lowest = np.inf
         for index, (law, name) in enumerate(_NAMES.items()):
             part, colour = whole.where(law=law), COLOURS[index % len(COLOURS)]
-            ax.plot(
-                *_curve(part, "lambda_min"),
-                "o-",
-                markersize=3,
-                linewidth=1.3,
-                color=colour,
-                label=name,
-            )
+            curve(ax, _groups(part), name, index)
             x, floor = _curve(part, "floor")
             kept = [(a, b) for a, b in zip(x, floor, strict=True) if b > 0]
             ax.plot([a for a, _ in kept], [b for _, b in kept], "--", linewidth=0.9, color=colour)
@@ -95,7 +88,7 @@ def _analyse(table: Table) -> Analysis:
     exponents, constants = [], []
     for (depth, law), part in table.groups("depth", "law"):
         name = f"L = {depth}, {_NAMES[law]}"
-        fit = power_law(_groups(part))
+        fit = power_law(_groups(part, told_from_zero=True))
         ratios = [r["lambda_min"] / r["rate"] for r in part.records]
         kept = [r["floor"] / r["lambda_min"] for r in part.records if r["lambda_min"] > 0]
         below = [r["lambda_min"] / r["ceiling"] for r in part.records if r["ceiling"] > 0]
