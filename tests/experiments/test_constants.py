@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from ntkscope.experiments.running.engine import Engine
 
 import ntkscope as ntk
 from ntkscope.cli.main import main
@@ -12,7 +13,6 @@ from ntkscope.experiments.design.expressions import names
 from ntkscope.experiments.reading.constants import fit_constant
 from ntkscope.experiments.reading.fits import constant_at
 from ntkscope.experiments.reading.table import Table
-from ntkscope.experiments.running.engine import Engine
 
 
 def table(law, trials=8, noise=0.02, seed=0, xs=((2, 50), (2, 100), (3, 100), (4, 100), (4, 200))):
