@@ -158,7 +158,9 @@ def main(small: bool = False, cases: tuple[str, ...] = CASES) -> None:
             theirs = found[peer]
             if "seconds" in mine and "seconds" in theirs:
                 row[f"times_faster_than_{peer}"] = theirs["seconds"] / mine["seconds"]
-                row[f"times_smaller_than_{peer}"] = theirs["peak_bytes"] / max(1, mine["peak_bytes"])
+                row[f"times_smaller_than_{peer}"] = theirs["peak_bytes"] / max(
+                    1, mine["peak_bytes"]
+                )
                 row[f"difference_to_{peer}"] = abs(mine["norm"] / theirs["norm"] - 1)
         rows.append(row)
         print(json.dumps(row), flush=True)
