@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXTRAS = [
     "cryptography", "dask", "dask_jobqueue", "distributed", "flint", "jinja2", "markupsafe",
-    "matplotlib", "plotly", "psutil", "pyarrow", "pydantic", "rich", "safetensors", "sklearn",
+    "matplotlib", "psutil", "pyarrow", "pydantic", "rich", "safetensors", "sklearn",
     "typer",
 ]  # fmt: skip
 BLOCK = """

@@ -173,7 +173,7 @@ def test_a_prediction_loads_nothing_heavy_besides_torch():
         "except SystemExit as stop:\n"
         "    assert stop.code == 0\n"
         "heavy = ('scipy.stats', 'scipy.integrate', 'sklearn',\n"
-        "         'matplotlib', 'plotly', 'jinja2', 'pandas', 'flint')\n"
+        "         'matplotlib', 'jinja2', 'pandas', 'flint')\n"
         "print('\\nloaded:', [name for name in heavy if name in sys.modules])\n"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

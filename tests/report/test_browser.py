@@ -88,7 +88,7 @@ def test_opens_from_disk_without_errors_or_requests(browser, request, which, tit
     browser.get_log("performance")  # what the browser's own start page asked for is not ours
     browser.get(page.as_uri())
     assert browser.title.startswith(title)
-    plots = browser.execute_script("return document.querySelectorAll('.main-svg').length")
+    plots = browser.execute_script("return document.querySelectorAll('svg.chart').length")
     assert plots >= least
     browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
     # nothing may stick out sideways: a phone would scroll the whole page
@@ -116,7 +116,7 @@ def test_plots_follow_their_box(browser, request, which):
     browser.get(request.getfixturevalue(which).as_uri())
     browser.execute_script("document.querySelector('main').style.maxWidth = '400px'")
     sticking = """
-        return [...document.querySelectorAll('.main-svg')].filter(svg =>
+        return [...document.querySelectorAll('svg.chart')].filter(svg =>
             svg.getBoundingClientRect().right
             > svg.closest('section').getBoundingClientRect().right).length"""
     deadline = time.monotonic() + 10

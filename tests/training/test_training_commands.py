@@ -33,7 +33,7 @@ def test_train_writes_its_page(capsys, tmp_path):
     assert record["predicted_loss"] == pytest.approx(record["loss"], rel=1e-5)
     page = (tmp_path / "index.html").read_text()
     assert "Observed and predicted loss" in page
-    assert "plotly" in page
+    assert page.count('<svg class="chart"') == 4
     assert load_model(tmp_path / "network.pt").network.paired
 
 

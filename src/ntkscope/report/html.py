@@ -8,20 +8,17 @@ from typing import Any
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
-from ntkscope.report import numbers, plots
+from ntkscope.report import numbers, plots, svg
+from ntkscope.report.text import subscripts
 
 with needs("report"):
     import jinja2
-    import plotly.graph_objects as go
-    import plotly.offline
     from markupsafe import Markup, escape
-
-_CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 
 def math_html(text: str) -> Markup:
     """``λ_min`` and ``(B_{k+1})_i`` with real subscripts; everything else escaped."""
-    return Markup(plots.subscripts(str(escape(text))))
+    return Markup(subscripts(str(escape(text))))
 
 
 def environment() -> jinja2.Environment:
@@ -45,19 +42,9 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def figure_html(figure: go.Figure, label: str) -> str:
-    """A plot as a fragment; the script itself is in the page once."""
-    fragment = figure.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)
-    return f'<div class="plot" role="img" aria-label="{label}">{fragment}</div>'
-
-
 def render_page(template: str, title: str, **content: Any) -> str:
     """A page of this package's look: ``template`` extends ``base.html``."""
-    return (
-        environment()
-        .get_template(template)
-        .render(title=title, plotly_script=plotly.offline.get_plotlyjs(), **content)
-    )
+    return environment().get_template(template).render(title=title, charts=True, **content)
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -65,15 +52,15 @@ def page(record: Mapping[str, Any]) -> str:
     smallest = record["smallest_eigenvalue"]
     rungs = numbers.telling(record["ladder"])
     figures = {
-        "layers": figure_html(plots.layers(record["layers"]), "layers"),
-        "ladder": figure_html(plots.ladder(rungs, smallest["lower"], smallest["upper"]), "bounds"),
-        "weakest": figure_html(
+        "layers": svg.draw(plots.layers(record["layers"]), "layers"),
+        "ladder": svg.draw(plots.ladder(rungs, smallest["lower"], smallest["upper"]), "bounds"),
+        "weakest": svg.draw(
             plots.weakest(record["weakest"]["rows"], record["weakest"]["shares"]), "weakest samples"
         ),
     }
     if record["spectrum"] is not None:
-        figures["eigenvalues"] = figure_html(plots.eigenvalues(record["spectrum"]), "eigenvalues")
-        figures["density"] = figure_html(plots.density(record["spectrum"]), "spectral density")
+        figures["eigenvalues"] = svg.draw(plots.eigenvalues(record["spectrum"]), "eigenvalues")
+        figures["density"] = svg.draw(plots.density(record["spectrum"]), "spectral density")
     return render_page(
         "inspection.html", f"NTK of {record['network']['text']}", r=record, figures=figures,
         rungs=rungs, band=plots.band_shows(rungs, smallest["lower"], smallest["upper"]),

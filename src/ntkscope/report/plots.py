@@ -1,122 +1,86 @@
-"""Plotly figures from plain numbers."""
+"""Charts of an inspection, from plain numbers."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ntkscope._base.extras import needs
-from ntkscope.report.palette import BLACK, BLUE, GREY, GRID, ORANGE, PURPLE, SKY, VERMILION
-
-with needs("report"):
-    import plotly.graph_objects as go
+from ntkscope.report.chart import Axis, Chart, Series
+from ntkscope.report.palette import BLACK, BLUE, ORANGE, PURPLE, SKY, VERMILION
 
 _STANDING = 6  # terms whose names fit beside one another on a phone
 _SEEN = 1 / 300  # of an axis: about a pixel on a phone
 
 
-def style(figure: go.Figure, height: int = 340) -> go.Figure:
-    """The one look of every plot here."""
-    figure.update_layout(
-        template="simple_white",
-        height=height,
-        autosize=True,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0.0},
-        hoverlabel={"namelength": -1},
-    )
-    figure.update_xaxes(automargin=True, showgrid=True, gridcolor=GRID)
-    figure.update_yaxes(automargin=True, showgrid=True, gridcolor=GRID)
-    return figure
-
-
-_BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
-# a name, a number: the k of F_kF_kᵀ ends where the F begins
-_BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
-
-
-def subscripts(text: str) -> str:
-    """``λ_min``, ``F_(k+1)`` and ``x^(2r)`` with real indices, in the HTML of browsers and plotly."""
-
-    def indexed(found: re.Match[str]) -> str:
-        body = next(group for group in found.groups()[1:] if group is not None)
-        if found[0].startswith("^("):
-            body = f"({body})"  # A^(l) is no power
-        tag = "sub" if found[1] == "_" else "sup"
-        return f"<{tag}>{body}</{tag}>"
-
-    return _BARE.sub(indexed, _BRACKETED.sub(indexed, text))
-
-
-def eigenvalues(spectrum: Sequence[float]) -> go.Figure:
+def eigenvalues(spectrum: Sequence[float]) -> Chart:
     """Eigenvalues in descending order on two log axes; those at or below 0 are left out and counted."""
     values = np.sort(np.asarray(spectrum, dtype=float))[::-1]
     keep = values > 0
     rank = np.arange(1, len(values) + 1)
-    figure = go.Figure(
-        go.Scatter(
-            x=rank[keep], y=values[keep], mode="lines+markers",
-            marker={"size": 4}, line={"color": BLUE, "width": 1.5}, name="eigenvalues",
-            hovertemplate="rank %{x}<br>λ = %{y:.6g}<extra></extra>",
+    shown = values[keep].tolist()
+    chart = Chart(Axis("rank", log=True), Axis("eigenvalue of K", log=True))
+    ranks = rank[keep].tolist()
+    chart.add(
+        Series(
+            "", ranks, shown, "both", BLUE, width=1.5, size=2.5,
+            hover=[f"rank {r}, λ = {v:.6g}" for r, v in zip(ranks, shown, strict=True)],
         )
     )  # fmt: skip
-    figure.update_xaxes(type="log", title="rank")
-    figure.update_yaxes(type="log", title="eigenvalue of K", exponentformat="power")
+    if shown:
+        last = Series("λ_min", ranks[-1:], shown[-1:], "marks", VERMILION, size=5.5)
+        last.written, last.places, last.legend = [f"λ_min = {shown[-1]:.3g}"], ["left"], False
+        if keep.all():
+            chart.add(last)
     if not keep.all():
-        figure.add_annotation(
-            text=f"{int((~keep).sum())} eigenvalues ≤ 0 not shown", showarrow=False,
-            xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="bottom",
-        )  # fmt: skip
-    return style(figure)
+        chart.note = f"{int((~keep).sum())} eigenvalues ≤ 0 not shown"
+    return chart
 
 
-def density(spectrum: Sequence[float], bins: int = 60) -> go.Figure:
+def density(spectrum: Sequence[float], bins: int = 60) -> Chart:
     """Share of the eigenvalues in each of equal bins of log10 λ."""
     values = np.asarray(spectrum, dtype=float)
     logs = np.log10(values[values > 0])
     spread = logs.max() - logs.min() if len(logs) else 0.0
+    chart = Chart(Axis("eigenvalue of K", log=True), Axis("share per decade"))
+    if not len(logs):
+        chart.note = "no eigenvalue is above 0"
+        return chart
     counts, edges = np.histogram(logs, bins=bins if spread > 0 else 1)
     width = np.diff(edges)
-    figure = go.Figure(
-        go.Bar(
-            x=10 ** (0.5 * (edges[1:] + edges[:-1])), y=counts / max(1, len(values)) / width,
-            width=10 ** edges[1:] - 10 ** edges[:-1], marker={"color": SKY, "line": {"width": 0}},
-            hovertemplate="λ ≈ %{x:.3g}<br>density %{y:.3g}<extra></extra>",
-        )
+    low, high = 10 ** edges[:-1], 10 ** edges[1:]
+    shares = counts / len(values) / width
+    bars = Series(
+        "", ((low + high) / 2).tolist(), shares.tolist(), "bars", SKY, widths=(high - low).tolist(),
+        hover=[f"λ in {a:.3g} … {b:.3g}: {s:.3g}" for a, b, s in zip(low, high, shares, strict=True)],
     )  # fmt: skip
-    figure.update_xaxes(type="log", title="eigenvalue of K", exponentformat="power")
-    figure.update_yaxes(title="share per decade")
-    return style(figure)
+    chart.add(bars)
+    if len(logs) == len(values):
+        chart.rules.append(float(values.min()))
+    return chart
 
 
-def layers(record: Sequence[Mapping[str, Any]]) -> go.Figure:
+def layers(record: Sequence[Mapping[str, Any]]) -> Chart:
     """Shares of the trace and of λ_min, side by side for each term; many terms a line each."""
-    names = [subscripts(layer["name"]) for layer in record]
+    names = [layer["name"] for layer in record]
     lying = len(names) > _STANDING
-    names_axis, shares_axis, where = ("y", "x", "h") if lying else ("x", "y", "v")
-    figure = go.Figure()
+    if lying:
+        chart = Chart(
+            Axis("%"), Axis(categories=names[::-1], grid=False), height=110 + 26 * len(names)
+        )
+    else:
+        chart = Chart(Axis("gradients with respect to", categories=names), Axis("%"))
     for key, label, color in (
         ("trace_share", "share of tr K", SKY),
-        ("rayleigh_share", "share of λ<sub>min</sub>", VERMILION),
+        ("rayleigh_share", "share of λ_min", VERMILION),
     ):
-        figure.add_bar(
-            **{names_axis: names, shares_axis: [100 * layer[key] for layer in record]},
-            name=label, orientation=where, marker={"color": color},
-            hovertemplate=f"%{{{names_axis}}}: %{{{shares_axis}:.2f}}%<extra></extra>",
-        )  # fmt: skip
-    if not lying:
-        figure.update_yaxes(title="%")
-        figure.update_xaxes(title="gradients with respect to")
-        return style(figure)
-    figure.update_xaxes(title="%")
-    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 11})
-    style(figure, 110 + 26 * len(names))
-    return figure.update_yaxes(showgrid=False)
+        shares = [100 * layer[key] for layer in record]
+        x, y = (shares, names) if lying else (names, shares)
+        hover = [f"{n}: {v:.2f}%" for n, v in zip(names, shares, strict=True)]
+        chart.add(Series(label, x, y, "bars", color, hover=hover))
+    return chart
 
 
 _NOTHING = 1e-300  # a bound below it stands where 0 does
@@ -138,58 +102,41 @@ def band_shows(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -
     return math.log10(upper / lower) >= _SEEN * (right - left)
 
 
-def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> go.Figure:
+def ladder(rungs: Sequence[Mapping[str, Any]], lower: float, upper: float) -> Chart:
     """The bounds on one log axis; a bound of 0 stands at the left edge with its name."""
     floor, left, right = _span(rungs)
-    colors = {"lower": BLUE, "value": BLACK, "upper": ORANGE}
-    symbols = {"lower": "triangle-right", "value": "diamond", "upper": "triangle-left"}
-    figure = go.Figure()
-    for side, label in (
-        ("lower", "lower bound"),
-        ("value", "λ<sub>min</sub>"),
-        ("upper", "upper bound"),
-    ):
+    names = [rung["name"] for rung in rungs]
+    chart = Chart(
+        Axis("value, in the units of K", log=True, ends=(10**left, 10**right)),
+        Axis(categories=names[::-1]), height=110 + 34 * len(names),
+    )  # fmt: skip
+    sides = {
+        "lower": ("lower bound", BLUE, "right"),
+        "value": ("λ_min", BLACK, "diamond"),
+        "upper": ("upper bound", ORANGE, "left"),
+    }
+    for side, (label, color, marker) in sides.items():
         chosen = [rung for rung in rungs if rung["side"] == side]
-        if not chosen:
-            continue
-        figure.add_scatter(
-            x=[max(rung["value"], floor) for rung in chosen],
-            y=[subscripts(rung["name"]) for rung in chosen],
-            mode="markers+text", name=label,
-            text=[f"{rung['value']:.3g}" for rung in chosen],
-            textposition=[
-                "middle right" if rung["value"] <= 10 * floor else "top center" for rung in chosen
-            ],
-            marker={"color": colors[side], "symbol": symbols[side], "size": 12},
-            customdata=[[subscripts(rung["formula"]), rung["source"]] for rung in chosen],
-            hovertemplate="%{y}: %{text}<br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
+        chart.add(
+            Series(
+                label, [max(rung["value"], floor) for rung in chosen], [r["name"] for r in chosen],
+                "marks", color, size=5, marker=marker,
+                hover=[f"{r['value']:.5g}\n{r['formula']}\n{r['source']}" for r in chosen],
+                written=[f"{r['value']:.3g}" for r in chosen],
+                places=["right" if r["value"] <= 10 * floor else "above" for r in chosen],
+                legend=bool(chosen),
+            )
         )  # fmt: skip
     if band_shows(rungs, lower, upper):
-        figure.add_vrect(x0=lower, x1=upper, line_width=0, fillcolor=GREY, opacity=0.35)
-    figure.update_traces(cliponaxis=False)
-    figure.update_xaxes(
-        type="log",
-        title="value, in the units of K",
-        exponentformat="power",
-        range=[left, right],
-        dtick=max(1, math.ceil((right - left) / 4)),
-        tickangle=0,
-    )
-    figure.update_yaxes(
-        categoryorder="array",
-        categoryarray=[subscripts(rung["name"]) for rung in rungs][::-1],
-        title=None,
-    )
-    return style(figure, 380)
+        chart.bands.append((lower, upper))
+    return chart
 
 
-def weakest(rows: Sequence[int], shares: Sequence[float]) -> go.Figure:
+def weakest(rows: Sequence[int], shares: Sequence[float]) -> Chart:
     """The samples that carry most of the eigenvector of λ_min."""
-    figure = go.Figure(
-        go.Bar(
-            x=[f"row {row}" for row in rows], y=[100 * share for share in shares],
-            marker={"color": PURPLE}, hovertemplate="%{x}: %{y:.2f}%<extra></extra>",
-        )
-    )  # fmt: skip
-    figure.update_yaxes(title="share v<sub>i</sub>² (%)")
-    return style(figure, 260)
+    names = [f"row {row}" for row in rows]
+    chart = Chart(Axis(categories=names), Axis("share v_i² (%)"), height=260)
+    percent = [100 * share for share in shares]
+    hover = [f"{n}: {p:.2f}%" for n, p in zip(names, percent, strict=True)]
+    chart.add(Series("", names, percent, "bars", PURPLE, hover=hover))
+    return chart

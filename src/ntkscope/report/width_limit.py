@@ -6,37 +6,28 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ntkscope._base.extras import needs
+from ntkscope.report.chart import DOTTED, Axis, Chart, Series
 from ntkscope.report.numbers import interval, number, with_error
 from ntkscope.report.palette import BLUE, GREY
-from ntkscope.report.plots import style
-
-with needs("report"):
-    import plotly.graph_objects as go
 
 
-def convergence(record: Mapping[str, Any]) -> go.Figure:
+def convergence(record: Mapping[str, Any]) -> Chart:
     """Relative distance to the limit over widths, every draw, and the fitted power."""
     points = record["points"]
     x = [p["width"] for p in points for _ in p["distances"]]
     y = [d for p in points for d in p["distances"]]
     middle = math.exp(sum(map(math.log, x)) / len(x)), math.exp(sum(map(math.log, y)) / len(y))
     ends = [min(x), max(x)]
-    figure = go.Figure(
-        go.Scatter(
-            x=x, y=y, mode="markers", name="sampled networks", marker={"color": BLUE},
-            hovertemplate="width %{x:.4g}<br>distance %{y:.4g}<extra></extra>",
-        )
-    )  # fmt: skip
+    chart = Chart(Axis("hidden width (geometric mean)", log=True), Axis("‖K − K̄‖ / ‖K̄‖", log=True))
+    hover = [f"width {a:.4g}, distance {b:.4g}" for a, b in zip(x, y, strict=True)]
+    chart.add(Series("sampled networks", x, y, "marks", BLUE, hover=hover))
     for name, slope, dash, hue in (
-        (f"fit: width^{record['exponent']:.3f}", record["exponent"], "solid", BLUE),
-        ("width^(−1/2)", -0.5, "dot", GREY),
+        (f"fit: width^({record['exponent']:.3f})", record["exponent"], "", BLUE),
+        ("width^(−1/2)", -0.5, DOTTED, GREY),
     ):
         line = [middle[1] * (e / middle[0]) ** slope for e in ends]
-        figure.add_scatter(x=ends, y=line, mode="lines", name=name, line={"color": hue, "dash": dash})  # fmt: skip
-    figure.update_xaxes(type="log", title="hidden width (geometric mean)")
-    figure.update_yaxes(type="log", title="‖K − K̄‖ / ‖K̄‖", exponentformat="power")
-    return style(figure)
+        chart.add(Series(name, ends, line, color=hue, dash=dash))
+    return chart
 
 
 def lines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -64,10 +55,11 @@ def lines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def section(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record with its ``html`` and ``lines``, as the report's extra sections are."""
-    from ntkscope.report.html import environment, figure_html
+    from ntkscope.report.html import environment
+    from ntkscope.report.svg import draw
 
     rows, found = lines(record), record["convergence"]
-    figure = figure_html(convergence(found), "convergence over widths") if found else ""
+    figure = draw(convergence(found), "convergence over widths") if found else ""
     terms = [
         (
             t["name"],

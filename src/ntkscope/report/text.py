@@ -1,0 +1,22 @@
+"""Indices in the texts of pages."""
+
+from __future__ import annotations
+
+import re
+
+_BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
+# a name, a number: the k of F_kF_kᵀ ends where the F begins
+_BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
+
+
+def subscripts(text: str) -> str:
+    """``λ_min``, ``F_(k+1)`` and ``x^(2r)`` with real indices, in HTML."""
+
+    def indexed(found: re.Match[str]) -> str:
+        body = next(group for group in found.groups()[1:] if group is not None)
+        if found[0].startswith("^("):
+            body = f"({body})"  # A^(l) is no power
+        tag = "sub" if found[1] == "_" else "sup"
+        return f"<{tag}>{body}</{tag}>"
+
+    return _BARE.sub(indexed, _BRACKETED.sub(indexed, text))
