@@ -247,6 +247,15 @@ def test_results_say_what_they_hold(tmp_path):
         assert (tmp_path / "plot.png").stat().st_size > 3000
 
 
+def test_halves_that_differ_by_rounding_count():
+    X, _, y = data(1)
+    K = full(module(1), X, X)
+    K = (K + K.T) / 2
+    skew = K + 1e-15 * torch.ones(N, N, dtype=torch.float64).tril(-1)
+    a, b = (ntk.KernelPosterior(k, y, 0.1).backward_error for k in (K, skew))
+    assert b - a >= 0.9 * float((skew - skew.T).norm()) > 0
+
+
 def test_what_rounding_hides_is_an_error():
     K = torch.ones(4, 4, dtype=torch.float64) + 1e-15 * torch.eye(4, dtype=torch.float64)
     posterior = ntk.KernelPosterior(K, torch.arange(4.0), 1e-14)

@@ -55,6 +55,27 @@ def test_a_writer_is_told_each_finite_number():
     )
 
 
+@pytest.mark.parametrize("labels", ["classes", "real", "columns"])
+def test_the_kernels_alignment_with_the_labels(labels):
+    model, X, y = setting()
+    Y = {
+        "classes": y, "real": X[:, 0] ** 2, "columns": nn.functional.one_hot(y, 3).double()
+    }[labels]  # fmt: skip
+    tracker = ntk.Tracker(model, X, targets=Y)
+    columns = nn.functional.one_hot(y, 3).double() if labels != "real" else Y[:, None]
+    H = torch.eye(6, dtype=torch.float64) - 1 / 6
+    A, B = H @ ntk.empirical_ntk(model, X).dense() @ H, H @ columns @ columns.T @ H
+    expected = float((A * B).sum() / (A.norm() * B.norm()))
+    assert tracker.history[0]["alignment"] == pytest.approx(expected, rel=1e-10)
+
+
+def test_without_a_label_a_sample_there_is_no_alignment():
+    model, X, _ = setting()
+    tokens = torch.zeros(6, 2, dtype=torch.long)
+    for targets in (None, torch.ones(6), torch.arange(5), tokens, ["a"] * 6):
+        assert "alignment" not in ntk.Tracker(model, X, targets=targets).history[0]
+
+
 def test_a_writer_that_fails_does_not_end_the_run(tmp_path):
     model, X, _ = setting()
     tracker = ntk.Tracker(model, X, every=1, writer=Writer(fails_at=7), csv=tmp_path / "ntk.csv")

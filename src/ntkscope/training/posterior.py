@@ -13,6 +13,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.matrix import MatrixKernel
 
 _PANEL = 1 << 24  # entries of the cross kernel that a prediction holds at a time
 _U = torch.finfo(torch.float64).eps / 2
@@ -83,6 +84,8 @@ class KernelPosterior:
         matrix = kernel.dense().to(torch.float64)
         self.kernel_trace, self.semidefinite = float(matrix.trace()), kernel.semidefinite
         forming = kernel.forming_error()
+        if isinstance(kernel, MatrixKernel):
+            forming += kernel.asymmetry  # the factor reads one half
         matrix.diagonal().add_(self.ridge)
         diagonal = matrix.diagonal()
         self._backward = forming + _U * float(diagonal.abs().max())
@@ -101,7 +104,7 @@ class KernelPosterior:
         """ε with (K + ridge + Δ) x̂ = b and ‖Δ‖₂ ≤ ε for what the factor solves.
 
         |Δ| ≤ γ_{3N+1} |L||Lᵀ| (Higham, Accuracy and Stability, Theorem 10.4), whose norm is at most the
-        trace's; to that come the kernel's own forming error and the ridge's rounding.
+        trace's; to that come the kernel's own forming error, a matrix's asymmetry and the ridge's rounding.
         """
         return self._backward
 

@@ -25,6 +25,7 @@ from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Prepared
 from ntkscope.spectra.extremes import largest_eigenvalue
+from ntkscope.training.alignment import as_label_columns, label_alignment
 from ntkscope.training.callbacks import TrackerCallback
 from ntkscope.training.outlets import Outlet, Rows, Scalars, write_rows
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
@@ -53,7 +54,8 @@ class Tracker:
     fails never ends the training: its numbers are NaN, ``errors`` says why, and one warning does.
 
     ``history`` holds one dict a measurement: step, loss (NaN where the optimizer is followed),
-    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F, seconds; with ``loss=``
+    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F, seconds; where labels are known
+    alignment, the centred alignment of K_t with them (Cortes et al. 2012); with ``loss=``
     probe_loss, that loss on the probe, curvature, the largest eigenvalue of its Gauss-Newton matrix,
     sharpness, that of its Hessian, and edge, the value at which the optimizer's steps turn unstable: 2/η
     of gradient descent, of momentum and of Adam as in :func:`sharpness`, whose preconditioner is then in
@@ -67,7 +69,7 @@ class Tracker:
     X_probe: (N, d), or what the model takes, read once; N sets the cost of a measurement.
     every: optimizer steps from one measurement to the next.
     optimizer: that a context follows.
-    loss, targets: of the probe samples, as in ``gauss_newton_kernel``.
+    loss, targets: of the probe samples, as in ``gauss_newton_kernel``; targets alone give the alignment.
     share: of the time spent training that measuring may take, such as 0.05; measurements that would
         exceed it are left out, and counted in ``skipped``.
     csv: a file that each measurement is added to, a row at a time.
@@ -113,6 +115,7 @@ class Tracker:
         samples = as_samples(X_probe, "X_probe")
         self._X, self.every, self._optimizer = samples.inputs, every, optimizer
         self._loss, self._targets = loss, samples.targets if targets is None else targets
+        self._labels = as_label_columns(self._targets, len(samples))
         self._share = share
         self._outlets: list[Outlet] = [] if csv is None else [Rows(Path(csv))]
         self._outlets += [] if writer is None else [Scalars(writer)]
@@ -195,6 +198,9 @@ class Tracker:
             "lambda_min_error": least.error,
             "lambda_max": most.value,
             "drift": change / norm if norm else math.nan,
+            **(
+                {} if self._labels is None else {"alignment": label_alignment(matrix, self._labels)}
+            ),
             **({} if self._loss is None else self._curvature(prepared)),
         }
 
