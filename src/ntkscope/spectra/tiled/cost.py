@@ -15,7 +15,9 @@ _DISK_BANDWIDTH = 4e8
 _STORED_ENTRY = 2e-8  # seconds behind an entry of a stored kernel: read, checked, put in place
 _BLOCK = 4  # right-hand sides of a solve
 _ACCURATE = 16  # operations an entry of a product with twice the digits
-_PASSES = 7  # over a kernel: products for its norm and Ritz values, half of it each, and the quotient
+_PASSES = (
+    7  # over a kernel: products for its norm and Ritz values, half of it each, and the quotient
+)
 
 
 @dataclass(frozen=True)
