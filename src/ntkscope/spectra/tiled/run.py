@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
@@ -71,15 +72,35 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
     if not about.exists() and any(root.iterdir()):
         raise ValueError(f"{str(root)!r} is not empty and holds no factor; give another folder")
     _write(about, json.dumps({"digest": digest, "n": source.n}).encode())
-    yield root
-    for factor in root.glob("factor-*"):
-        for file in factor.iterdir():
-            file.unlink()
-        factor.rmdir()
-    for name in (_PAIRS, _ABOUT):
-        (root / name).unlink(missing_ok=True)
+    with _alone(root):
+        yield root
+        for factor in root.glob("factor-*"):
+            for file in factor.iterdir():
+                file.unlink()
+            factor.rmdir()
+        for name in (_PAIRS, _ABOUT):
+            (root / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         root.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One run at a time in a folder; the system lets go of it when a run is killed."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise OSError(
+            error.errno,
+            "another run is at work in this folder; wait for it, or give another",
+            str(root),
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(file: Path, content: bytes) -> None:
