@@ -24,6 +24,7 @@ from ntkscope.spectra.storage.source import Source
 from ntkscope.spectra.tiled.tiles import Tiles
 
 _ABOUT, _PAIRS = "run.json", "pairs.npz"
+_PARTIAL = ("run.part", "partial-pairs.npz")  # of a run that was killed while it wrote them
 
 
 def lowest_by_tiles(
@@ -69,7 +70,7 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
         raise ValueError(
             f"{str(root)!r} holds the factor of another kernel; give another folder, or remove it"
         )
-    if not about.exists() and any(root.iterdir()):
+    if not about.exists() and any(f.name not in _PARTIAL for f in root.iterdir()):
         raise ValueError(f"{str(root)!r} is not empty and holds no factor; give another folder")
     _write(about, json.dumps({"digest": digest, "n": source.n}).encode())
     with _alone(root):
@@ -78,7 +79,7 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
             for file in factor.iterdir():
                 file.unlink()
             factor.rmdir()
-        for name in (_PAIRS, _ABOUT):
+        for name in (_PAIRS, *_PARTIAL, _ABOUT):
             (root / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         root.rmdir()
