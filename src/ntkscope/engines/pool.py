@@ -36,7 +36,7 @@ class Pool(Protocol):
         """(tag, result) of a task that has ended; raises what the task raised."""
 
     def drop(self) -> None:
-        """Forget what was given out; wait for what runs."""
+        """Forget what was given out; what runs may run on for a while."""
 
 
 class Here:

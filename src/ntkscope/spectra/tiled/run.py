@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def lowest_by_tiles(
 def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
     """The folder, for this kernel alone; emptied of what was put there when all went well."""
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="ntkscope-") as made:
+        with tempfile.TemporaryDirectory(prefix="ntkscope-", ignore_cleanup_errors=True) as made:
             yield Path(made)
         return
     root = Path(folder)
@@ -76,9 +77,7 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
     with _alone(root):
         yield root
         for factor in root.glob("factor-*"):
-            for file in factor.iterdir():
-                file.unlink()
-            factor.rmdir()
+            shutil.rmtree(factor, ignore_errors=True)  # a task that was dropped may still write
         for name in (_PAIRS, *_PARTIAL, _ABOUT):
             (root / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -80,7 +80,7 @@ class Tiles:
         self._folder = self._root / f"factor-{self._mark}"
         for other in self._root.glob("factor-*"):
             if other != self._folder:
-                shutil.rmtree(other)
+                shutil.rmtree(other, ignore_errors=True)  # a task that was dropped may still write
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
         held = sum(f.stat().st_size for f in self._folder.glob("*.tile"))
