@@ -313,6 +313,17 @@ def test_a_folder_is_of_one_kernel(tmp_path):
         ntk.smallest_eigenvalue(kernel(), folder=folder, progress=_interrupt)
     with pytest.raises(ValueError, match="of another kernel"):
         ntk.smallest_eigenvalue(kernel(N + 1), folder=folder)
+
+    def second(_):
+        with pytest.raises(OSError, match="another run is at work"):
+            ntk.smallest_eigenvalue(kernel(), folder=folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ntk.smallest_eigenvalue(kernel(), folder=folder, progress=second)
+    (folder / "run.json").rename(folder / "run.part")  # killed while it wrote it
+    for factor in folder.glob("factor-*"):
+        factor.rename(tmp_path / "away")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="is not empty"):
@@ -425,6 +436,19 @@ def test_kernels_that_cannot_travel_are_refused_with_a_remedy(tmp_path):
     K = Local(torch.eye(70, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"cannot be sent to workers .*save_kernel"):
         factored(K, tmp_path, Shuffled())
+
+
+def test_a_worker_of_another_version_or_without_the_folder_is_said(tmp_path, monkeypatch):
+    workers = Shuffled(stop=0)
+    with pytest.raises(KeyboardInterrupt):
+        factored(kernel(70), tmp_path, workers)
+    (folder,) = tmp_path.glob("factor-*")
+    step = Schedule(1).next()
+    with pytest.raises(FileNotFoundError, match="does not see the run's folder"):
+        tasks.run_step(str(tmp_path / "elsewhere"), "mark", step)
+    monkeypatch.setattr(tasks, "__version__", "0.0.1")
+    with pytest.raises(ImportError, match=r"has ntkscope 0\.0\.1, this run is of"):
+        tasks.run_step(str(folder), "another", step)
 
 
 def run(*arguments):

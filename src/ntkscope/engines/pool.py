@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ntkscope.engines.engine import Engine
 
@@ -16,6 +16,7 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0  # without a single worker
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Where tasks run.
 
@@ -36,7 +37,7 @@ class Pool(Protocol):
         """(tag, result) of a task that has ended; raises what the task raised."""
 
     def drop(self) -> None:
-        """Forget what was given out; wait for what runs."""
+        """Forget what was given out; what runs may run on for a while."""
 
 
 class Here:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ _RANK_MOST = 2000
 _ROUNDS = 4  # of conjugate gradients, each from the residual of the last
 
 
+@runtime_checkable
 class Floor(Protocol):
     """What has a lower bound on λ_min(K): an :class:`Eigenvalue`, a :class:`StreamedBound`."""
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class Taken:
     frobenius: float
 
 
+@runtime_checkable
 class Readable(Protocol):
     """A symmetric matrix A to read block by block."""
 
@@ -48,6 +49,7 @@ class Readable(Protocol):
         """What tells it from another matrix."""
 
 
+@runtime_checkable
 class Factored(Protocol):
     """A symmetric n × n matrix that is factored as LLᵀ in row blocks of ``width``, wherever they lie."""
 

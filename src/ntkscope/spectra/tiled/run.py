@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from ntkscope.spectra.storage.source import Source
 from ntkscope.spectra.tiled.tiles import Tiles
 
 _ABOUT, _PAIRS = "run.json", "pairs.npz"
+_PARTIAL = ("run.part", "partial-pairs.npz")  # of a run that was killed while it wrote them
 
 
 def lowest_by_tiles(
@@ -57,7 +60,7 @@ def lowest_by_tiles(
 def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
     """The folder, for this kernel alone; emptied of what was put there when all went well."""
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="ntkscope-") as made:
+        with tempfile.TemporaryDirectory(prefix="ntkscope-", ignore_cleanup_errors=True) as made:
             yield Path(made)
         return
     root = Path(folder)
@@ -68,18 +71,36 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
         raise ValueError(
             f"{str(root)!r} holds the factor of another kernel; give another folder, or remove it"
         )
-    if not about.exists() and any(root.iterdir()):
+    if not about.exists() and any(f.name not in _PARTIAL for f in root.iterdir()):
         raise ValueError(f"{str(root)!r} is not empty and holds no factor; give another folder")
     _write(about, json.dumps({"digest": digest, "n": source.n}).encode())
-    yield root
-    for factor in root.glob("factor-*"):
-        for file in factor.iterdir():
-            file.unlink()
-        factor.rmdir()
-    for name in (_PAIRS, _ABOUT):
-        (root / name).unlink(missing_ok=True)
+    with _alone(root):
+        yield root
+        for factor in root.glob("factor-*"):
+            shutil.rmtree(factor, ignore_errors=True)  # a task that was dropped may still write
+        for name in (_PAIRS, *_PARTIAL, _ABOUT):
+            (root / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         root.rmdir()
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One run at a time in a folder; the system lets go of it when a run is killed."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise OSError(
+            error.errno,
+            "another run is at work in this folder; wait for it, or give another",
+            str(root),
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ntkscope._base.version import __version__
 from ntkscope.spectra.storage.blas import transposed_product
 from ntkscope.spectra.storage.panels import Readable
 from ntkscope.spectra.tiled.files import FINISHED, Tile, read_tile, tile_file, write_tile
@@ -45,10 +48,27 @@ def run_step(folder: str, mark: str, step: Step) -> bool:
 @lru_cache(maxsize=1)
 def _job(folder: str, mark: str) -> Job:  # noqa: ARG001  # another mark is another job
     # written by the client of this run, which chooses what workers execute anyway
-    with open(Path(folder) / JOB, "rb") as file:
-        job = pickle.load(file)
-    assert isinstance(job, Job)
-    return job
+    try:
+        content = (Path(folder) / JOB).read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            errno.ENOENT, f"the worker on {socket.gethostname()} does not see the run's folder; give one "
+            "on a file system that all workers share (folder=, --folder)", folder,
+        ) from error  # fmt: skip
+    version, _, job = content.partition(b"\n")
+    if version.decode() != __version__:
+        raise ImportError(
+            f"the worker on {socket.gethostname()} has ntkscope {__version__}, this run is of "
+            f"{version.decode()}: install one version everywhere"
+        )
+    made = pickle.loads(job)
+    assert isinstance(made, Job)
+    return made
+
+
+def job_bytes(job: Job) -> bytes:
+    """What :func:`run_step` reads in a folder: the version, a line of its own, and the job."""
+    return __version__.encode() + b"\n" + pickle.dumps(job)
 
 
 def advance(job: Job, folder: Path, step: Step) -> bool:

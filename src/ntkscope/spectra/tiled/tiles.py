@@ -19,7 +19,7 @@ from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.storage.panels import Readable, Taken
 from ntkscope.spectra.tiled.files import FINISHED, found_in, read_tile, tile_file
 from ntkscope.spectra.tiled.schedule import Schedule, Step
-from ntkscope.spectra.tiled.tasks import JOB, Job, advance, products, run_step
+from ntkscope.spectra.tiled.tasks import JOB, Job, advance, job_bytes, products, run_step
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AHEAD = 1  # steps in flight beyond one a worker, which hide the way there and back
@@ -80,7 +80,7 @@ class Tiles:
         self._folder = self._root / f"factor-{self._mark}"
         for other in self._root.glob("factor-*"):
             if other != self._folder:
-                shutil.rmtree(other)
+                shutil.rmtree(other, ignore_errors=True)  # a task that was dropped may still write
         self._folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._folder).free
         held = sum(f.stat().st_size for f in self._folder.glob("*.tile"))
@@ -95,7 +95,7 @@ class Tiles:
     def _hand_over(self, job: Job) -> None:
         """Write the matrix, or the recipe of its tiles, where workers read it."""
         try:
-            content = pickle.dumps(job)
+            content = job_bytes(job)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"this kernel cannot be sent to workers ({error}); save it with ntk.save_kernel and "
