@@ -1,6 +1,7 @@
 """Fan and Wang 2020: spectra of the conjugate kernel and the NTK at linear width.
 
-They count hidden layers as L, write X_l (d_l × n) for the features divided by √d_l and n for the samples;
+Read in excerpts (arXiv 2005.11879) and derived again; theorems are named and not numbered. They count
+hidden layers as L, write X_l (d_l × n) for the features divided by √d_l and n for the samples;
 here L counts all layers, so that their L is L − 1, and the rows of F_l are the columns of √d_l X_l. The data
 have rows of norm √d, which are their unit columns. Weights of any variance are let in: b_l, a_l and the factors
 of the layers' terms then follow from the variances.

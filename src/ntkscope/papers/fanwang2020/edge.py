@@ -17,7 +17,7 @@ _ACCURACY = 1e-5  # of an edge, relative
 @PAPER.statement(
     "edge",
     title="The lower edge",
-    section="§3.3, remark on r₊",
+    section="limit law of the NTK, on r₊",
     sentence="λ_min of the NTK stays above r₊ − o(1), since the law lies in [r₊, ∞).",
     latex=r"\lambda_{\min}(K^{\mathrm{NTK}})\ge r_+-o(1)",
     level2="the law's edge ≥ r₊; λ_min(K) over r₊, the edge, and the edge with its Tracy-Widom mean",

@@ -48,6 +48,7 @@ def _draw(table: Table, axes: list[Any]) -> None:
         left.plot(list(ours), list(ours.values()), "--", color=COLOURS[index], linewidth=1.0)
     left.axhline(1.0, color="black", linewidth=0.6)
     left.set(xscale="log", xlabel="n", ylabel=r"$\lambda_{\min}$ / edge (–), / finite widths (- -)")
+    _ticks(left, sorted(table.where(gamma=0.0).distinct("n")))
     left.legend(frameon=False, fontsize="small")
     varied = rows.only(lambda r: r["gamma"] > 0)
     curve(right, grouped(varied, "gamma", "over_shift"), r"$\lambda_{\min}$", 0)
@@ -68,7 +69,15 @@ def _draw(table: Table, axes: list[Any]) -> None:
         xlabel=r"$\gamma = n/d = n/d_1 = n/d_2$",
         ylabel=r"over $r_+$, L = 3",
     )
+    right.set_yticks([0.6, 0.8, 1.0, 1.5, 2.0], ["0.6", "0.8", "1", "1.5", "2"])
+    right.set_yticks([], minor=True)
+    _ticks(right, [g for g in table.distinct("gamma") if g > 0 and g != 2.5])
     right.legend(frameon=False, fontsize="small")
+
+
+def _ticks(ax: Any, values: list[float]) -> None:
+    ax.set_xticks(values, [f"{v:g}" for v in values])
+    ax.set_xticks([], minor=True)
 
 
 def _analyse(table: Table) -> Analysis:

@@ -94,7 +94,7 @@ def _analyse(table: Table) -> Analysis:
 FIGURE = Figure(
     id="fanwang2020-spectra",
     title="Spectra of the conjugate kernel and the NTK under their limit laws",
-    source="Fan and Wang 2020, Figures 1 and 2 (our sizes)",
+    source="Fan and Wang 2020, the laws of CK and NTK (our sizes)",
     claim="The eigenvalues of CK and NTK follow the laws of the fixed point, at every depth.",
     setup=(
         "tanh centred and normalised, Gaussian weights of variance 1, data uniform on the sphere, d = 0.75 n, "

@@ -30,7 +30,8 @@ from ntkscope.prediction.resolvent import TRACY_WIDOM_MEAN, NotConvergedError
 
 Which = Literal["ntk", "ck"]
 _STEPS = 60  # Newton steps
-_SLOW = 20000  # of the plain iteration
+_ROUNDS, _PLAIN = 200, 64  # of the plain iteration, and its steps between two tries of Newton
+_REAL = 4000  # steps below the spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,20 +148,20 @@ class LinearWidthLaw:
         if start is None:
             start = np.repeat((-1.0 / (z - self.mean))[None], len(self.gamma), 0)
         phi, good = self._newton(z, start)
-        for _ in range(_SLOW):
+        for _ in range(_ROUNDS):
             if good.all():
                 return phi
             bad = ~good
             # damped: it maps the upper half-plane into itself
             phi[:, bad] = start[:, bad]
             moved = phi[:, bad]
-            for _ in range(64):
+            for _ in range(_PLAIN):
                 moved = 0.5 * (moved + self._next(z[bad], moved))
             start = start.copy()
             start[:, bad] = moved
             again, fine = self._newton(z[bad], moved)
             phi[:, bad], good[bad] = again, fine
-        raise NotConvergedError("the law at linear width", float((~good).mean()), 64 * _SLOW)
+        raise NotConvergedError("the law at linear width", float((~good).mean()), _ROUNDS * _PLAIN)
 
     def _newton(self, z: Any, phi: Any) -> tuple[Any, Any]:
         """(φ, where it is a solution in the upper half-plane); all functions are holomorphic."""
@@ -195,7 +196,7 @@ class LinearWidthLaw:
         trace = np.atleast_1d(np.asarray(M, dtype=np.float64))
         phi = np.repeat(trace[None], len(self.gamma), 0)
         change, zeta = math.inf, None
-        for _ in range(_SLOW):
+        for _ in range(_REAL):
             c, u, grow = self._descend(phi)
             zeta = self._real_zeta(trace, c, zeta)
             T = (
@@ -210,7 +211,7 @@ class LinearWidthLaw:
             if change < 1e-13:
                 break
         else:
-            raise NotConvergedError("the real branch", change, _SLOW)
+            raise NotConvergedError("the real branch", change, _REAL)
         _, u, _ = self._descend(phi)
         z = self.shift + np.tensordot(1 - self.b_sq, u, 1) - zeta
         return np.asarray(z.reshape(np.shape(M)))

@@ -26,7 +26,7 @@ def deviations(gram: Tensor) -> tuple[float, float, float]:
 @PAPER.statement(
     "orthonormal",
     title="Approximate orthonormality",
-    section="§3, (ε, B)-orthonormality",
+    section="(ε, B)-orthonormality",
     sentence="If the data are (ε, B)-orthonormal with ε n^{1/4} → 0, so are the features of every layer.",
     latex=(
         r"\big|\|x_\alpha\|^2-1\big|\le\varepsilon,\quad|x_\alpha^\top x_\beta|\le\varepsilon,\quad\|X\|\le B,"

@@ -19,7 +19,7 @@ _SHARES = (1.0, 0.1, 0.01)  # −z in units of the mean eigenvalue
 @PAPER.statement(
     "conjugate-kernel",
     title="Law of the conjugate kernel",
-    section="§3.2",
+    section="limit law of the CK",
     sentence="The spectrum of X_lᵀX_l tends to μ_l = MP_γ_l ⊠ ((1 − b²) + b² μ_(l−1)).",
     latex=r"\mu_\ell=\rho^{\mathrm{MP}}_{\gamma_\ell}\boxtimes\big((1-b_\sigma^2)+b_\sigma^2\cdot\mu_{\ell-1}\big)",
     level2="n^{-1} tr (CK + t)^{-1} at t = 1, 0.1 and 0.01 times the mean eigenvalue, against the law's",
@@ -34,7 +34,7 @@ def conjugate_kernel(i: Instance, out: Findings) -> None:
 @PAPER.statement(
     "tangent-kernel",
     title="Law of the NTK",
-    section="§3.3",
+    section="limit law of the NTK",
     sentence="The spectrum of the NTK tends to the law with Stieltjes transform t_L((−z + r₊, q_0, …, q_(L−1), 1), (1, 0, …, 0)).",
     latex=r"m_{\mathrm{NTK}}(z)=t_L\big((-z+r_+,q_0,\ldots,q_{L-1},1),(1,0,\ldots,0)\big)",
     level2="n^{-1} tr (K + t)^{-1} at t = 1, 0.1 and 0.01 times the mean eigenvalue, against the law's",
@@ -65,7 +65,7 @@ def _compare(
 @PAPER.statement(
     "linearisation",
     title="The NTK as a sum of conjugate kernels",
-    section="§3.3, the lemma before the law",
+    section="linearisation of the NTK",
     sentence="‖K − (r₊ I + X_Lᵀ X_L + Σ_l q_l X_lᵀX_l)‖_F²/n → 0, q_l = b^{2(L−l)}, r₊ = Σ_l (a^{L−l} − q_l).",
     latex=(
         r"\frac1n\Big\|K-\Big(r_+I+X_L^\top X_L+\sum_{\ell=0}^{L-1}q_\ell X_\ell^\top X_\ell\Big)\Big\|_F^2\to0"

@@ -1,6 +1,6 @@
 """Karhadkar, Murray and Montúfar 2024: λ_min of the NTK from the separation of the data alone.
 
-Read as in the first arXiv version. Inputs have norm 1, widths are d_0, …, d_L, the kernel is that of
+Read in excerpts (arXiv 2405.14630) and derived again; theorems are named and not numbered. Inputs have norm 1, widths are d_0, …, d_L, the kernel is that of
 f = d_1^{-1/2} Σ_j v_j σ(w_jᵀx) (L = 2, called shallow) or f = Π_{l<L} √(2/d_l) f_L (L ≥ 3, deep) with
 standard Gaussian weights. Rows of another norm are scaled to 1: ReLU's kernel scales with them.
 

@@ -16,7 +16,7 @@ from ntkscope.statements.quantity import rounded
 @PAPER.statement(
     "separation",
     title="Separation",
-    section="§1",
+    section="separation",
     sentence="Data are δ-separated if every ‖x_i − x_k‖ and ‖x_i + x_k‖ with i ≠ k is at least δ.",
     latex=r"\min_{i\ne k}\min(\|x_i-x_k\|,\|x_i+x_k\|)\ge\delta",
     needs=(),

@@ -33,7 +33,7 @@ def no_skip(net: Network) -> Hypothesis:
 @PAPER.statement(
     "power-series",
     title="Power series of the limiting kernel",
-    section="with Murray et al. 2023, Theorem 3.1",
+    section="with Murray et al. 2023",
     sentence="On inputs of one norm the limiting NTK is Σ_p κ_p ρ^p with κ_p ≥ 0, for any activation and depth.",
     latex=r"K^\infty(x,y)=\sum_{p\ge0}\kappa_p\rho^p,\qquad\kappa_p\ge0,\quad\rho=\langle x,y\rangle/\|x\|^2",
     needs=(no_skip,),

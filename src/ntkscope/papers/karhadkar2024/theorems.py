@@ -47,7 +47,7 @@ def pyramidal(net: Network) -> Hypothesis:
 @PAPER.statement(
     "shallow",
     title="One hidden layer",
-    section="§1, shallow networks",
+    section="shallow networks",
     sentence="If d_1 ≳ ‖X‖² λ^{-1} log(n/ε), then λ ≲ λ_min(K) ≲ δ′ with probability 1 − ε.",
     latex=(
         r"\lambda=\Big(1+\tfrac{d\log(1/\delta)}{\log d}\Big)^{-3}\delta^2\lesssim"
@@ -128,7 +128,7 @@ def _separation_event(i: Instance, out: Findings) -> None:
 @PAPER.statement(
     "deep",
     title="Any depth",
-    section="§1, deep networks",
+    section="deep networks",
     sentence="For pyramidal networks with L ≥ 3 layers, λ ≲ λ_min(K) ≲ L with δ⁴ in place of δ².",
     latex=(
         r"\lambda=\Big(1+\tfrac{d\log(1/\delta)}{\log d}\Big)^{-3}\delta^4\lesssim\lambda_{\min}(K)\lesssim L"
