@@ -94,7 +94,9 @@ class _Watcher(TorchFunctionMode):
         if self._closely and func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
         out = func(*args, **kwargs)
-        if func is F.instance_norm:  # a view, of which an operation in place would rewrite the history
+        if (
+            func is F.instance_norm
+        ):  # a view, of which an operation in place would rewrite the history
             out = out.clone()
         if isinstance(out, Tensor) and out.dtype != self._dtype:
             self._note_rounding(out)
