@@ -76,6 +76,7 @@ def test_a_question_in_one_place_leaves_every_parameter_structured():
     assert general(model, X) == set()
     for options in ({}, {"self_check": False}, {"chunk_size": 3}, {"max_memory": 1e6}):
         assert close(ntk.empirical_ntk(model, X, **options), model, X)
+    assert close(ntk.empirical_ntk(model, X[:1]), model, X[:1])
 
 
 @pytest.mark.parametrize("ask", [sometimes, twice])

@@ -31,7 +31,8 @@ def collect(
     """Pass the samples through the model, ``chunk`` at a time.
 
     checked: hold the sums over each chunk against autograd's; a pass that reads values always is.
-    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or gradients are not finite, naming the parameter.
+    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or
+    gradients are not finite, naming the parameter.
     """
     passed = Passed(len(inputs[0]), len(outputs))
     checked = checked and not survey.reads  # which is checked in batches of others
