@@ -16,8 +16,8 @@ from ntkscope.kernels.limiting.error import LayerError, kernel_error
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.holding.weight_block import WeightBlock
+from ntkscope.kernels.module.reading.kinks import near_zero
 from ntkscope.kernels.module.reading.layers.elementwise import _reduce
-from ntkscope.kernels.module.reading.recorder import _near_zero
 from ntkscope.kernels.summed import SummedKernel
 from oracles import textbook
 from oracles.residual import residual_ntk
@@ -175,8 +175,8 @@ def test_near_kinks_are_those_that_rounding_may_move():
     x = torch.tensor([[1.0, 3.9 * u, 4.1 * u, 0.0], [-8.0, 1e-3, -31 * u, 33 * u]]).double()
     x = torch.tensor([[1.0, 3.9 * u, 4.1 * u, 0.0], [-8.0, 1e-3, -31 * u, 33 * u]],
                      dtype=torch.float64)  # fmt: skip
-    assert int(_near_zero(x)) == 2
-    assert int(_near_zero(torch.tensor([[1.0, 1e-8, 1e-3, 0.0]]))) == 1
+    assert int(near_zero(x)) == 2
+    assert int(near_zero(torch.tensor([[1.0, 1e-8, 1e-3, 0.0]]))) == 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1)).double()

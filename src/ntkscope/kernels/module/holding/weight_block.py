@@ -16,9 +16,8 @@ from ntkscope.kernels.module.holding.contract import add_outer_products, add_pos
 from ntkscope.kernels.module.holding.conversions import converted
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
+from ntkscope.kernels.module.holding.use import Side, Use
 from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
-
-Side = tuple[Tensor, Tensor]  # x and g of some samples
 
 
 class Way(StrEnum):
@@ -26,22 +25,6 @@ class Way(StrEnum):
 
     GRADIENTS = "gradients"  # per-sample gradients, a slice of the parameter at a time
     PAIRS = "pairs"  # pair by pair of positions
-
-
-@dataclass(frozen=True, eq=False)
-class Use:
-    """One operation with what it holds for the rows and the columns of the kernel."""
-
-    operation: Operation
-    x: tuple[Tensor, Tensor]
-    g: tuple[Tensor, Tensor]
-
-    def samples(self, side: int, index: slice | Tensor) -> Side:
-        return self.x[side][index], self.g[side][index]
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (*self.x, *self.g)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

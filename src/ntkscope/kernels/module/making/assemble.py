@@ -15,7 +15,8 @@ from ntkscope.kernels.module.holding.compress import fewer_outputs
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel, Part
-from ntkscope.kernels.module.holding.weight_block import Use, WeightBlock
+from ntkscope.kernels.module.holding.use import Use, together
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.collect import collect
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
@@ -25,7 +26,7 @@ from ntkscope.kernels.module.reading.subject import Inputs, Subject
 from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.prepared import Options
 
-_LOOP_BUDGET = 2e9  # bytes of gradients made one sample at a time
+_GENERAL_BUDGET = 2e9  # bytes of per-sample gradients at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +129,9 @@ class Recipe:
         return ModuleKernel(parts, order=order, limit=limit, **common)
 
     def source(self, rows: Inputs, cols: Inputs | None) -> General:
-        """The gradients of the general parameters.
-
-        A loop's passes cost far more than the room to hold what they leave.
-        """
+        """The gradients of the general parameters: passes cost more than the room for what they leave."""
         inputs = (rows, rows if cols is None else cols)
-        budget = max(self.budget, min(self.limit / 4, _LOOP_BUDGET)) if self.loop else self.budget
+        budget = max(self.budget, min(self.limit / 4, _GENERAL_BUDGET))
         return General(
             self.subject, inputs, self.outputs, self.full, not self.loop, self.loop, budget,
             self.options.chunk_size,
@@ -173,7 +171,7 @@ class _Assembly:
                 if site.is_output:
                     return self._of_output(name, features)
                 return Term(name, features, self._signals(site, None))
-        uses = tuple(self._use(site, name) for site in sites)
+        uses = together([self._use(site, name) for site in sites])
         shape = self.recipe.survey.shape(name)
         rotated = 0
         if len(uses) == 1 and uses[0].operation.is_outer and not self.recipe.full:

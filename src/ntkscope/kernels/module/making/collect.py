@@ -10,6 +10,7 @@ from torch import Tensor
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.invariant import require_own_gradients, require_sums
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.sites import Site
@@ -30,10 +31,11 @@ def collect(
     """Pass the samples through the model, ``chunk`` at a time.
 
     checked: hold the sums over each chunk against autograd's; a pass that reads values always is.
-    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or gradients are not finite, naming the parameter.
+    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or
+    gradients are not finite, naming the parameter.
     """
     passed = Passed(len(inputs[0]), len(outputs))
-    checked = checked or bool(survey.reads)
+    checked = checked and not survey.reads  # which is checked in batches of others
     for start in range(0, passed.n, chunk):
         rows = slice(start, min(start + chunk, passed.n))
         with subject.autograd() as (leaves, run):
@@ -66,11 +68,15 @@ def _keep_rows(
             passed.n, trace.output.shape[1], requires_grad=False
         )
     passed.outputs[rows] = trace.output.detach()
-    for site, call in zip(survey.sites, calls, strict=True):
-        if call.x is not None and _keeps(survey, site):
-            x = site.arrange_x(call.x, n)
+    inputs = [
+        None if c.x is None else s.arrange_x(c.x, n)
+        for s, c in zip(survey.sites, calls, strict=True)
+    ]
+    for site, x in zip(survey.sites, inputs, strict=True):
+        if x is not None and _keeps(survey, site):
             _require_finite(x, "inputs", (site,))
             _into(passed.x, site.index, passed.n, x)[rows] = x
+    operations = [_bound(survey, s, x) for s, x in zip(survey.sites, inputs, strict=True)]
     edges = [call.edge for call in calls if call.edge is not None]
     shapes = [call.out.shape for call in calls]
     for place, output in enumerate(outputs):
@@ -80,13 +86,14 @@ def _keep_rows(
                 trace.output[:, output].sum(), edges,
                 retain_graph=again or place < len(outputs) - 1, allow_unused=True,
             )  # fmt: skip
-        for site, call, shape, gradient in zip(survey.sites, calls, shapes, gradients, strict=True):
+        for site, x, made, shape, gradient in zip(
+            survey.sites, inputs, operations, shapes, gradients, strict=True
+        ):
             # None where the model does not use the layer's result
             whole = trace.output.new_zeros(shape) if gradient is None else gradient
             g = site.arrange_g(whole, n)
             _require_finite(g, "gradients", (site,))
-            inputs_of = None if call.x is None else site.arrange_x(call.x, n)
-            _keep(passed, survey, site, inputs_of, g, rows, place)
+            _keep(passed, survey, site, made, x, g, rows, place)
 
 
 def _matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
@@ -122,10 +129,20 @@ def _keeps(survey: Survey, site: Site) -> bool:
     return any(not is_small(site, op, survey.size(name)) for name, op in site.operations.items())
 
 
+def _bound(survey: Survey, site: Site, x: Tensor | None) -> dict[str, Operation]:
+    """The operations whose gradients are held as they are."""
+    found = {
+        name: op for name, op in site.operations.items()
+        if is_small(site, op, survey.size(name)) and not shares_signal(site, name)
+    }  # fmt: skip
+    return found if x is None else {name: op.bound(x) for name, op in found.items()}
+
+
 def _keep(
     passed: Passed,
     survey: Survey,
     site: Site,
+    operations: dict[str, Operation],
     x: Tensor | None,
     g: Tensor,
     rows: slice,
@@ -133,11 +150,8 @@ def _keep(
 ) -> None:
     if _keeps(survey, site) and not site.is_output:
         _into(passed.g, site.index, passed.n, g, passed.n_outputs)[rows, place] = g
-    for name, operation in site.operations.items():
+    for name, operation in operations.items():
         size = survey.size(name)
-        small = is_small(site, operation, size)
-        if not small or shares_signal(site, name):
-            continue
         unused = g if x is None else x  # operations without x ignore it
         gradient = operation.gradient(unused, g[:, None], slice(None))[:, 0]
         target = passed.ready.get((site.index, name))

@@ -69,3 +69,13 @@ def numbers_held(survey: Survey, n_outputs: int) -> int:
             if ready and not shares_signal(site, name):
                 total += n_outputs * survey.size(name)
     return total
+
+
+def scratch_held(survey: Survey) -> int:
+    """Numbers that :func:`collect` makes of one sample's inputs once for all outputs."""
+    return sum(
+        op.scratch(site.g_size, survey.shape(name))
+        for site in survey.sites
+        for name, op in site.heavy.items()
+        if is_small(site, op, survey.size(name))
+    )

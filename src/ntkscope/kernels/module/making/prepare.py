@@ -15,7 +15,7 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general import batching_fails
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.lazy import LazyKernel
-from ntkscope.kernels.module.making.passed import Passed, numbers_held
+from ntkscope.kernels.module.making.passed import Passed, numbers_held, scratch_held
 from ntkscope.kernels.module.making.selfcheck import check_against_autograd
 from ntkscope.kernels.module.reading.inputs import as_inputs
 from ntkscope.kernels.module.reading.interface import Interface
@@ -37,6 +37,7 @@ Made = TypeVar("Made", Kernel, OutputKernels)
 
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
+_SCRATCH = 256e6  # bytes of patches that a pass keeps for its outputs
 
 
 class PreparedModule(Prepared):
@@ -60,7 +61,9 @@ class PreparedModule(Prepared):
         found = survey(self.subject, self.rows)
         in_pass = 3 * found.numbers_per_pass * self.subject.dtype.itemsize
         most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
-        self.chunk = max(1, min(most, int(self._limit / 8 / in_pass)))
+        made = scratch_held(found) * self.subject.dtype.itemsize
+        fitting = min(self._limit / 8 / in_pass, min(self._limit / 16, _SCRATCH) / max(1, made))
+        self.chunk = max(1, min(most, int(fitting)))
         self.survey = self._completed(found)
         self.n_outputs = self.survey.n_outputs
 

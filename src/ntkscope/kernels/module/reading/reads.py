@@ -7,6 +7,8 @@ every way. So a probe that shows no reading speaks for all data of its shape.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
+from functools import cache
 from typing import Any
 
 import torch
@@ -48,17 +50,37 @@ class ValueReads(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        operation: Any = func
-        if not self.found and _reads(operation, args):
+        if not self.found and _reads(func, args):
+            operation: Any = func
             self.found = operation.name()
         return func(*args, **(kwargs or {}))
 
 
 def _reads(operation: Any, args: tuple[Any, ...]) -> bool:
-    name = operation.name().partition(".")[0]
-    if name in ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"):
+    kind = _kind(operation)
+    if kind is _Kind.BY_MASK:
         masks = (i for i in args[1] if isinstance(i, Tensor))
         return any(i.dtype in (torch.bool, torch.uint8) for i in masks)
-    if name == "aten::one_hot":
+    if kind is _Kind.BY_CLASSES:
         return len(args) < 2 or args[1] < 0
-    return name in _COMPARE or any(tag in operation.tags for tag in _SHAPED_BY_VALUES)
+    return kind is _Kind.ALWAYS
+
+
+class _Kind(Enum):
+    """When an operation reads values; BY_MASK: indexed by one; BY_CLASSES: without their number."""
+
+    NEVER = auto()
+    ALWAYS = auto()
+    BY_MASK = auto()
+    BY_CLASSES = auto()
+
+
+@cache
+def _kind(operation: Any) -> _Kind:
+    name = operation.name().partition(".")[0]
+    if name in ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"):
+        return _Kind.BY_MASK
+    if name == "aten::one_hot":
+        return _Kind.BY_CLASSES
+    always = name in _COMPARE or any(tag in operation.tags for tag in _SHAPED_BY_VALUES)
+    return _Kind.ALWAYS if always else _Kind.NEVER

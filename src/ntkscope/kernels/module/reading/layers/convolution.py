@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Convolution(Operation):
     after: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    made: tuple[Tensor, ...] = field(default=(), compare=False, repr=False)
     heavy = is_outer = True
 
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
@@ -49,6 +50,9 @@ class Convolution(Operation):
             rows = rows.permute(0, 1, 3, 2, 4).reshape(n, C * (high - low), -1)
             pieces.append(torch.bmm(rows, patches).reshape(n, C, -1))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+
+    def bound(self, x: Tensor) -> Convolution:
+        return replace(self, made=tuple(self._patches(x, i) for i in range(self.groups)))
 
     def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         n, C, _, q = g.shape[:4]
@@ -102,6 +106,8 @@ class Convolution(Operation):
 
     def _patches(self, x: Tensor, group: int) -> Tensor:
         """(n, T, c/groups·Πkernel): the inputs under each position of the kernel."""
+        if self.made:
+            return self.made[group]
         n, k, c = x.shape[:3]
         width = c // self.groups
         x = x[:, :, group * width : (group + 1) * width].reshape(n * k, width, *x.shape[3:])

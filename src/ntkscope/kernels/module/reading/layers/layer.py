@@ -40,6 +40,11 @@ class Operation(ABC):
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         """∂f/∂p[part] of each sample and output: (n, C, P′), rows ``part`` of the parameter."""
 
+    def bound(self, x: Tensor) -> Operation:
+        """The same for this x, with what :meth:`gradient` makes of it made once for several g."""
+        del x
+        return self
+
     # --- how a call's tensors lie ---------------------------------------------------------------
 
     def form(self, tensor: Tensor, folded: bool) -> Tensor:
