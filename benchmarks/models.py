@@ -140,23 +140,11 @@ def main(small: bool = False, cases: tuple[str, ...] = CASES) -> None:
     for case in cases:
         found = {way: measure(case, way, "float64", small) for way in WAYS}
         row: dict[str, Any] = {"case": case, "dtype": "float64", **found}
-<<<<<<< HEAD
-        mine = found["ntkscope"]
-        for peer in ("held", "layers"):
-            theirs = found[peer]
-            if "seconds" in mine and "seconds" in theirs:
-                row[f"times_faster_than_{peer}"] = theirs["seconds"] / mine["seconds"]
-                row[f"times_smaller_than_{peer}"] = theirs["peak_bytes"] / max(
-                    1, mine["peak_bytes"]
-                )
-                row[f"difference_to_{peer}"] = abs(mine["norm"] / theirs["norm"] - 1)
-=======
         mine, theirs = found["ntkscope"], found["held"]
         if "seconds" in mine and "seconds" in theirs:
             row["times_faster"] = theirs["seconds"] / mine["seconds"]
             row["times_smaller"] = theirs["peak_bytes"] / max(1, mine["peak_bytes"])
             row["difference"] = abs(mine["norm"] / theirs["norm"] - 1)
->>>>>>> m16a
         rows.append(row)
         print(json.dumps(row), flush=True)
     if not small and cases == CASES:
