@@ -39,6 +39,7 @@ LINES: dict[str, list[str]] = {
     "sweep export": ["stored"],
     "sweep plot": ["stored", "--x", "N"],
     "eig": ["K.npy"],
+    "fit": ["stored", "--x", "N"],
     "reproduce": ["--list"],
     "predict": ["--widths", "4,8,1", "--samples", "100"],
 }

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from ntkscope.experiments.running.engine import Engine
 
 import ntkscope as ntk
 from ntkscope.cli.main import main
+from ntkscope.engines.engine import Engine
 from ntkscope.experiments.design.expressions import names
 from ntkscope.experiments.reading.constants import fit_constant
 from ntkscope.experiments.reading.fits import constant_at

@@ -44,7 +44,11 @@ def environment() -> jinja2.Environment:
 
 def render_page(template: str, title: str, **content: Any) -> str:
     """A page of this package's look: ``template`` extends ``base.html``."""
-    return environment().get_template(template).render(title=title, charts=True, **content)
+    return (
+        environment()
+        .get_template(template)
+        .render(title=title, charts=True, chart_style=svg.STYLE, **content)
+    )
 
 
 def page(record: Mapping[str, Any]) -> str:

@@ -17,6 +17,18 @@ from ntkscope.report.chart import Chart, Coordinate, Series
 from ntkscope.report.palette import BLACK
 from ntkscope.report.text import subscripts
 
+STYLE = """\
+svg.chart { width: 100%; height: auto; display: block; overflow: visible; color: var(--ink, #1b1f24); }
+.chart text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: currentColor; }
+.chart .i { font-size: 10px; }
+.chart .grid, .chart .axis, .chart .line, .chart .rule { fill: none; }
+.two .chart text { font-size: 17px; } .two .chart .i { font-size: 13px; }
+.chart .grid { stroke: currentColor; stroke-opacity: .12; }
+.chart .axis { stroke: currentColor; stroke-opacity: .5; }
+.chart .line { stroke-linejoin: round; stroke-width: 2; }
+.chart .rule { stroke: currentColor; stroke-width: 1; stroke-dasharray: 2 4; }
+.chart .band { fill: #8a8f98; fill-opacity: .35; }
+"""
 _WIDTH = 640
 _LETTER = 7.5  # the mean width of a letter of the axes' texts
 _LINE = 19  # of the legend

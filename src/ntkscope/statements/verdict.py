@@ -140,7 +140,7 @@ class Verdict:
         return as_text(self.to_dict())
 
     def figure(self) -> Any:
-        """Both sides of every inequality on one log axis, as a Plotly figure."""
+        """Both sides of every inequality on one log axis, as a chart that a notebook shows."""
         from ntkscope.report import check_page
 
         return check_page.verdict(self.to_dict())

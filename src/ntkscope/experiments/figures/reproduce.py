@@ -158,4 +158,6 @@ def _page(found: Figure, record: dict[str, Any], png: str | bytes) -> str:
     assert isinstance(png, bytes)
     template = environment().get_template("figure.html")
     image = base64.b64encode(png).decode()
-    return template.render(title=found.title, charts=False, record=record, image=image)
+    return template.render(
+        title=found.title, charts=False, chart_style="", record=record, image=image
+    )
