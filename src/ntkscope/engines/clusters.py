@@ -110,7 +110,10 @@ class Worker(distributed.Worker):
 
 
 def local_cluster(workers: int) -> Any:
-    """Processes of this machine, each with one thread; restarted when they die."""
+    """Processes of this machine, each with one thread; restarted when they die.
+
+    Raises ConnectionError where they cannot be started.
+    """
     keys = keys_of_this_run()
     listen = {"host": "127.0.0.1", "protocol": "tls://", "security": keys}
     nanny = {
@@ -120,12 +123,18 @@ def local_cluster(workers: int) -> Any:
         "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
         "silence_logs": 50,
     }
-    return distributed.SpecCluster(
-        scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
-        workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
-        security=keys,
-        silence_logs=50,
-    )
+    try:
+        return distributed.SpecCluster(
+            scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
+            workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
+            security=keys,
+            silence_logs=50,
+        )
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"{workers} local worker processes could not be started ({error}); use --workers 0, or call "
+            "from a script whose main part is under if __name__ == '__main__'"
+        ) from error
 
 
 def keys_of_this_run() -> Any:

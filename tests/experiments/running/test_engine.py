@@ -314,3 +314,12 @@ def test_a_host_that_vanishes(tmp_path):
     if "CANNOT" in found.stdout or "unshare:" in found.stderr:
         pytest.skip(f"cannot make hosts here: {(found.stdout + found.stderr)[-200:]}")
     assert "ENDED 40 0" in found.stdout, found.stdout + found.stderr
+
+
+def test_workers_that_cannot_start_are_said(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(clusters.distributed, "SpecCluster", fails)
+    with pytest.raises(ConnectionError, match=r"could not be started .Nanny.*--workers 0"):
+        Sweep(settings()).run(tmp_path / "out", Engine(workers=2))
