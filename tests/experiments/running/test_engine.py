@@ -322,4 +322,4 @@ def test_workers_that_cannot_start_are_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(clusters.distributed, "SpecCluster", fails)
     with pytest.raises(ConnectionError, match=r"could not be started .Nanny.*--workers 0"):
-        Sweep(settings()).run(tmp_path / "out", Engine(workers=2))
+        Sweep(KERNELS).run(tmp_path / "out", Engine(workers=2))
