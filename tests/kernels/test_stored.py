@@ -98,6 +98,23 @@ def test_what_is_no_finished_store_is_said(tmp_path):
         ntk.load_kernel(folder)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"semidefinite": true', '"semidefanite": true'), ('"entry_error": ', '"entry_error": 1'),
+        ('"shape": [', '"shape": [1'), ('"symmetric"', '"symmetriC"'), ('"kernel"', '"kernal"'),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_kernel_is_guarded_too(tmp_path, old, new):
+    folder = tmp_path / "k.zarr"
+    ntk.save_kernel(ntk.empirical_ntk(MODEL, X), folder, tile=32)
+    text = json.dumps(json.loads((folder / "zarr.json").read_text()))
+    assert old in text
+    (folder / "zarr.json").write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=r"damaged|no stored kernel"):
+        ntk.load_kernel(folder)
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     """SIGKILL between tiles: what is there stays, and the whole is the same."""
     folder = tmp_path / "k.zarr"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -24,7 +25,7 @@ from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
 from ntkscope.kernels.kernel import Index, Kernel, count, place
 
-_FORMAT = "ntkscope-kernel-1"
+_FORMAT = "ntkscope-kernel-2"
 _TILE = 1024  # rows and columns of a chunk
 _PROBE = 8  # rows and columns of a tile that tells one kernel from another, beside its diagonal
 
@@ -233,7 +234,8 @@ def _created(folder: Path, K: Kernel, about: dict[str, Any], tile: int) -> Any:
     sides = [max(sides)] * 2 if K.symmetric else sides
     return zarr.create_array(
         store=str(folder), shape=K.shape, chunks=tuple(sides), dtype=about["dtype"],
-        compressors=[Crc32cCodec()], fill_value=math.nan, attributes={"kernel": about},
+        compressors=[Crc32cCodec()], fill_value=math.nan,
+        attributes={"kernel": about, "sha256": _checksum(about)},
         config={"write_empty_chunks": True},
     )  # fmt: skip
 
@@ -257,12 +259,22 @@ def _opened(folder: Path, writable: bool = False) -> tuple[Any, dict[str, Any]]:
         about: Any = array.attrs["kernel"]
     except Exception as error:  # Zarr's own come in many types
         raise ValueError(f"{str(folder)!r} is no stored kernel: {error}") from error
-    if about.get("format") != _FORMAT:
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        found = about.get("format") if isinstance(about, dict) else about
         raise ValueError(
-            f"{str(folder)!r} is a kernel of the format {about.get('format')!r}, this ntkscope reads "
-            f"{_FORMAT!r}"
+            f"{str(folder)!r} is a kernel of the format {found!r}, this ntkscope reads {_FORMAT!r}"
         )
-    return array, dict(about)
+    whole = _checksum(about) == array.attrs.get("sha256")
+    if not whole or list(array.shape) != about["shape"] or str(array.dtype) != about["dtype"]:
+        raise ValueError(
+            f"{str(folder)!r}: what zarr.json says of the kernel was damaged; remove the folder and store the kernel again"
+        )
+    return array, about
+
+
+def _checksum(about: dict[str, Any]) -> str:
+    """Of what is said of the kernel; its tiles have their own."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _is_whole(array: Any, folder: Path, i: int, j: int) -> bool:
