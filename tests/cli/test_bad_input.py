@@ -55,6 +55,10 @@ WRONG = [
     ),
     (["lipschitz", "--widths", "2,4,1", "--init", "1e308,1e308"], "range of float64"),
     (
+        ["width", "--data", SAMPLES, "--target-lambda-min", "1", "--networks", "9" * 30],
+        "from 1 to 10000",
+    ),
+    (
         ["predict", "--widths", "4,8,1", "--samples", "100", "--out", "x/" * 2000],
         "nested too deeply",
     ),

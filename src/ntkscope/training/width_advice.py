@@ -28,6 +28,7 @@ from ntkscope.training.probes import extremes
 
 _FINE = 1.15  # the answer is known to this factor
 _ROUNDS = 14
+_MOST_NETWORKS = 10_000  # sampled networks of each width
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,11 @@ def advise_width(
         raise ValueError(
             f"the advisor sets one width in plain networks of one output, not in {net}"
         )
-    if max_width < 2 or networks < 1:
-        raise ValueError(f"max_width ≥ 2 and networks ≥ 1, got {max_width} and {networks}")
+    if max_width < 2 or not 1 <= networks <= _MOST_NETWORKS:
+        raise ValueError(
+            f"max_width is at least 2 and networks from 1 to {_MOST_NETWORKS}, got {max_width} and "
+            f"{networks}"
+        )
     search = _Search(net, data, goal, max_width, networks, seed, progress)
     return search.run()
 
