@@ -66,10 +66,5 @@ class Chart:
         """Draw it above what is there."""
         self.series.append(series)
 
-    def _repr_html_(self) -> str:
-        from ntkscope.report.svg import STYLE, draw
-
-        return f"<style>{STYLE}</style>{draw(self, self.y.title)}"
-
 
 DASHED, DOTTED = "7 5", "2 4"

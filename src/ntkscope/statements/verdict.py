@@ -141,9 +141,9 @@ class Verdict:
 
     def figure(self) -> Any:
         """Both sides of every inequality on one log axis, as a chart that a notebook shows."""
-        from ntkscope.report import check_page
+        from ntkscope.report import check_page, svg
 
-        return check_page.verdict(self.to_dict())
+        return svg.Shown(check_page.verdict(self.to_dict()))
 
     def _repr_html_(self) -> str:
         from html import escape
