@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -51,15 +50,3 @@ def like(x: Any, array: Array) -> Any:
 
     made = torch.from_numpy(np.ascontiguousarray(array))
     return made.to(device=x.device, dtype=x.dtype) if isinstance(x, torch.Tensor) else made
-
-
-def product(a: Array, b: Array) -> Array:
-    """A matrix product, by torch where it is loaded.
-
-    NumPy's BLAS has threads of its own, which spin after a product and take cores from torch's.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return a @ b
-    made: Array = (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
-    return made

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkscope._base.arrays import Array, as_numpy, is_numpy, like, namespace, product
+from ntkscope._base.arrays import Array, as_numpy, is_numpy, like, namespace
 from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.activations.registry import activation as resolve_activation
 
@@ -306,7 +306,7 @@ class Quadrature:
         moment = ((f * f) * weights).sum(1)
         f = f * weights
         if z.ndim == 1:
-            return product(f, _functions_on_grid(order, half, step).T), moment
+            return f @ _functions_on_grid(order, half, step).T, moment
         return _project_by_row(f, z, order), moment
 
     def _evaluate(self, x: Array) -> Array:
