@@ -92,7 +92,7 @@ def _check(
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
     facts = {"data": dataset.source, "options": _options(settings, budget)}
-    verdicts = []
+    verdicts: list[Verdict] = []
     with ProgressBar() as progress:
         for done, id in enumerate(ids):
             progress(id, done / len(ids))

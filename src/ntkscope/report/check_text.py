@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ntkscope.report.card import Card, Grid
 from ntkscope.report.numbers import bars
 
 Record = Mapping[str, Any]
@@ -159,41 +159,82 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Record], list[tuple[str, .
 
 def as_text(record: Record, width: int = 120) -> str:
     """Tables for a terminal of ``width`` columns."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(f"{record['id']}: {record['title']} ({record['source']})", markup=False)
-    console.print(record["claim"], markup=False)
+    from ntkscope.report.consoles import printed
+
     settings = record["settings"]
-    console.print(f"on {settings.get('network')}, N = {settings.get('N')}", markup=False)
     said = f": {record['summary']}" if record["summary"] else ""
-    console.print(f"outcome: {record['outcome']}{said}", markup=False)
+    parts: list[Any] = [
+        f"{record['id']}: {record['title']} ({record['source']})",
+        record["claim"],
+        f"on {settings.get('network')}, N = {settings.get('N')}",
+        f"outcome: {record['outcome']}{said}",
+    ]
     for title, columns, rows_of in SECTIONS:
         rows = rows_of(record)
         if rows:
             table = Table(*columns, title=title, title_justify="left")
             for row in rows:
-                table.add_row(*(_escape(cell) for cell in row))
-            console.print(table)
+                table.add_row(*row)
+            parts.append(table)
     for extra in record["tables"]:
-        table = Table(*map(str, extra["columns"]), title=_escape(extra["title"]))
+        table = Table(*map(str, extra["columns"]), title=extra["title"])
         for row in extra["rows"]:
-            table.add_row(*(_escape(_cell(x)) for x in row))
-        console.print(table)
-    for note in record["notes"]:
-        console.print(f"· {note}", markup=False)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return file.getvalue().rstrip()
+            table.add_row(*map(_cell, row))
+        parts.append(table)
+    return printed(*parts, *(f"· {note}" for note in record["notes"]), width=width)
+
+
+def card(record: Record) -> Card:
+    """A verdict as a notebook shows it: what is claimed, its outcome, and its tables."""
+    settings = record["settings"]
+    made = Card(f"{record['id']}: {record['title']} ({record['source']})")
+    made.pairs = [
+        ("claim", record["claim"]),
+        ("on", f"{settings.get('network')}, N = {settings.get('N')}"),
+        ("outcome", record["outcome"]), ("that is", record["summary"] or "–"),
+    ]  # fmt: skip
+    for title, columns, rows_of in SECTIONS:
+        rows = rows_of(record)
+        if rows:
+            made.grids.append(Grid(title, columns, rows))
+    for extra in record["tables"]:
+        rows = [tuple(map(_cell, row)) for row in extra["rows"]]
+        made.grids.append(Grid(extra["title"], tuple(map(str, extra["columns"])), rows))
+    made.notes = list(record["notes"])
+    return made
+
+
+def findings(record: Record) -> list[dict[str, Any]]:
+    """Every hypothesis, inequality, constant and event as a row with one set of keys."""
+    rows: list[dict[str, Any]] = []
+    for h in record["hypotheses"]:
+        rows.append(
+            {"what": "hypothesis", "name": h["name"], "left": h["measured"], "right": h["threshold"],
+             "outcome": h["state"]}
+        )  # fmt: skip
+    for c in record["inequalities"]:
+        rows.append(
+            {"what": c["kind"], "name": c["name"], "left": c["left"], "relation": c["relation"],
+             "right": c["right"], "outcome": c["outcome"]}
+        )  # fmt: skip
+    for c in record["constants"]:
+        rows.append(
+            {"what": f"{c['kind']} up to a constant", "name": c["name"], "left": c["measured"],
+             "relation": c["order"], "right": c["predicted"], "constant": c["constant"],
+             "outcome": c["outcome"]}
+        )  # fmt: skip
+    for e in record["events"]:
+        rows.append(
+            {"what": "event", "name": e["name"], "left": e["successes"] / e["trials"] if e["trials"] else None,
+             "right": e["promised"], "outcome": e["outcome"]}
+        )  # fmt: skip
+    return rows
 
 
 def _cell(x: object) -> str:
     return short(x) if isinstance(x, float) else str(x)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 _TEX = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
     count,
     enclosed,
@@ -31,9 +31,7 @@ with needs("report"):
 
 def render(record: Mapping[str, Any], width: int = 100) -> str:
     """The report as plain text."""
-    console = Console(file=io.StringIO(), width=width, record=True, highlight=False)
-    console.print(tables(record))
-    return console.export_text(styles=False).rstrip()
+    return printed(tables(record), width=width)
 
 
 def tables(record: Mapping[str, Any]) -> RenderableType:

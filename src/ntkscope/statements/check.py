@@ -10,7 +10,7 @@ from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.registry import find, statements
-from ntkscope.statements.verdict import Verdict
+from ntkscope.statements.verdict import Verdict, Verdicts
 
 
 def check(
@@ -48,7 +48,7 @@ def check(
 
 def check_all(
     instance: Instance, ids: Iterable[str] = (), settings: dict[str, Any] | None = None
-) -> list[Verdict]:
+) -> Verdicts:
     """Several statements (all of them by default) on one instance, sharing what it caches."""
     chosen = [find(id) for id in ids] or list(statements())
-    return [s.check(instance, settings) for s in chosen]
+    return Verdicts(s.check(instance, settings) for s in chosen)

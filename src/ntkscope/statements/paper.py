@@ -65,6 +65,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ntkscope._base.rollback import restorable
+from ntkscope.report.result import Shown
 from ntkscope.statements.statement import Need, Run, Statement
 
 # (an instance in balls, the claim's parameters by name) → (left, right)
@@ -76,7 +77,7 @@ SHARED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Paper:
+class Paper(Shown):
     """A paper's statements, confirmers and figures.
 
     Attributes
@@ -112,6 +113,13 @@ class Paper:
             raise ValueError(f"a paper's key is a word without dots, got {self.key!r}")
         restorable(self.statements)
         restorable(self.confirmers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its names in plain values, and the numbers of its statements."""
+        return {
+            "key": self.key, "short": self.short, "title": self.title, "citation": self.citation,
+            "statements": list(self.statements),
+        }  # fmt: skip
 
     def statement(
         self,

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope._base import memory
-from ntkscope._base.records import Record
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike
 from ntkscope.kernels.loss.make import loss_of
@@ -22,12 +21,13 @@ from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Options
+from ntkscope.report.result import Result
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
 
 
 @dataclass(frozen=True)
-class Sharpness(Record, also=("edge_step",)):
+class Sharpness(Result, also=("edge_step",)):
     """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
 
     value: a Ritz value, at most λ_max but for rounding. residual: ‖Hv − value·v‖: an eigenvalue lies that

@@ -22,15 +22,18 @@ from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.sweep import Sweep
+from ntkscope.report.canvas import new_row
+from ntkscope.report.card import Card
 from ntkscope.report.files import to_json, write_all
 from ntkscope.report.html import environment
+from ntkscope.report.result import Shown
 
 with needs("sweep"):
     import psutil
 
 
 @dataclass(frozen=True)
-class Reproduction:
+class Reproduction(Shown):
     """What ``reproduce`` made. seconds: wall time of all runs that filled the store together."""
 
     figure: Figure
@@ -40,6 +43,42 @@ class Reproduction:
     analysis: Analysis
     seconds: float
     paths: tuple[Path, ...]
+    table: Table
+
+    def to_dict(self) -> dict[str, Any]:
+        """What came out, in plain values, and where the files are."""
+        return {
+            "figure": self.figure.id, "title": self.figure.title, "claim": self.figure.claim,
+            "summary": self.analysis.summary, "scale": self.scale,
+            "analysis": self.analysis.to_dict(), "trials": self.progress.to_dict(),
+            "seconds": self.seconds, "folder": str(self.folder),
+            "files": [path.name for path in self.paths],
+        }  # fmt: skip
+
+    def _card(self) -> Card:
+        pairs = [
+            ("claim", self.figure.claim), ("found", self.analysis.summary),
+            *self.analysis.facts,
+            ("trials", f"{self.progress.done} done, {self.progress.failed} failed; {self.seconds:.0f} s"),
+            ("page", str(self.folder / "index.html")),
+        ]  # fmt: skip
+        verdicts = [str(v) for v in self.analysis.verdicts]
+        return Card(f"{self.figure.title} ({self.figure.id})", pairs, notes=verdicts)
+
+    def __repr__(self) -> str:
+        return f"Reproduction({self.figure.id!r}, {self.scale!r}, {str(self.folder)!r})"
+
+    def plot(self, ax: Any = None) -> Any:
+        """The figure on a matplotlib axes; one of several panels makes its own. Returns the (first) axes.
+
+        Raises ValueError for an axes given to a figure of several panels.
+        """
+        count = self.figure.panels
+        if ax is not None and count > 1:
+            raise ValueError(f"{self.figure.id} has {count} panels; leave ax out")
+        axes = [ax] if ax is not None else new_row(count)
+        self.figure.draw(self.table, axes)
+        return axes[0]
 
 
 def reproduce(
@@ -99,7 +138,7 @@ def render(
     }
     write_all(target, contents)
     paths = tuple(target / name for name in contents)
-    return Reproduction(found, scale, target, ended, analysis, seconds, paths)
+    return Reproduction(found, scale, target, ended, analysis, seconds, paths, table)
 
 
 def _pictures(found: Figure, table: Table) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:

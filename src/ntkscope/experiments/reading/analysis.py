@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.design.settings import FitSettings
 from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
 from ntkscope.experiments.reading.fits import PowerLaw, power_law
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.result import Result
 
 
 @dataclass(frozen=True)
-class Fitted(Record):
+class Fitted(Result):
     """A power law of one curve; ``verdict`` where the settings state the claimed exponent.
 
     left_out: points whose mean is not positive, through which no power law passes.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
+from ntkscope.report.result import Result
 from ntkscope.statements.outcomes import Trend
 
 
 @dataclass(frozen=True)
-class ScalingVerdict(Record, also={"sentence": "outcome.sentence"}):
+class ScalingVerdict(Result, also={"sentence": "outcome.sentence"}):
     """y ∝ x^claimed, tried on one curve. whole: all points; late: the larger half of the x."""
 
     curve: str

@@ -7,20 +7,28 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.files import whole
+from ntkscope._base.records import plain
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.expressions import evaluate, names
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
+from ntkscope.report import card
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Axis, Chart, Series
+from ntkscope.report.palette import PALETTE
+from ntkscope.report.result import Shown, Tabular, frame
 
 _TIMING = ("seconds", "worker")
+_SHOWN = 20  # rows of a table that shows itself
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Tabular, Shown):
     """Rows as plain dicts with one set of columns, in the order of the sweep's grid and seeds."""
 
     columns: tuple[str, ...]
@@ -28,6 +36,93 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def _rows(self) -> tuple[dict[str, Any], ...]:
+        return self.records
+
+    def to_pandas(self) -> Any:
+        """All rows as a ``pandas.DataFrame`` in the table's columns. Raises ImportError without pandas."""
+        return frame(self.records, self.columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"columns": list(self.columns), "records": plain(self.records)}
+
+    def _card(self) -> Card:
+        shown = [[card.shown(plain(r.get(c))) for c in self.columns] for r in self.records[:_SHOWN]]
+        more = len(self) - len(shown)
+        title = f"{len(self)} rows, {len(self.columns)} columns"
+        notes = [f"{more} more rows: to_pandas(), to_csv() or records has them"] if more else []
+        grid = Grid("", self.columns, shown, labels=0)
+        return Card(title, grids=[grid] if shown else [], notes=notes)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.columns[:8]) + (", …" if len(self.columns) > 8 else "")
+        return f"Table({len(self)} rows: {names})"
+
+    def plot(
+        self, ax: Any = None, *, x: str | None = None, y: str | None = None, by: str | None = None,
+        log: bool = False,
+    ) -> Any:  # fmt: skip
+        """The mean of ``y`` over ``x`` and one standard deviation, on a matplotlib axes.
+
+        Parameters
+        ----------
+        ax: the axes, a new one unless given.
+        x, y: columns or expressions in them; unless given, the first column of numbers that takes more
+            than one value, and ``lambda_min`` or else the last column of numbers.
+        by: a curve for each value of this column. log: logarithmic axes.
+
+        Returns
+        -------
+        The axes.
+
+        Raises
+        ------
+        ValueError
+            For an unknown column, or a table in which nothing varies.
+        """
+        from ntkscope.report.drawn import draw
+
+        return draw(self._chart(x, y, by, log), ax)
+
+    def _chart(self, x: str | None, y: str | None, by: str | None, log: bool) -> Chart:
+        at, value = x or self._varying(), y or self._measured()
+        chart = Chart(Axis(at, log=log), Axis(value, log=log))
+        chosen = self.having(at, value, by)
+        for index, (values, part) in enumerate(chosen.groups(*((by,) if by else ()))):
+            found = part.trials(at, value)
+            label = f"{by} = {values[0]}" if by else ""
+            color = PALETTE[index % len(PALETTE)]
+            series = Series(label, list(found), [fmean(ys) for ys in found.values()], "both", color)
+            series.errors = [stdev(ys) if len(ys) > 1 else 0.0 for ys in found.values()]
+            chart.add(series)
+        return chart
+
+    def trials(self, x: str, y: str) -> dict[float, list[float]]:
+        """x → the y of its trials; trials that failed are left out."""
+        found: dict[float, list[float]] = {}
+        for record in self.records:
+            if y in record:
+                found.setdefault(float(record[x]), []).append(float(record[y]))
+        return dict(sorted(found.items()))
+
+    def _varying(self) -> str:
+        for name in self._numeric():
+            if name != "seed" and len({r[name] for r in self.records if name in r}) > 1:
+                return name
+        raise ValueError(
+            f"no column of numbers varies in a table of {len(self)} rows; name x and y"
+        )
+
+    def _measured(self) -> str:
+        known = self._numeric()
+        return "lambda_min" if "lambda_min" in known else known[-1]
+
+    def _numeric(self) -> list[str]:
+        """Columns of numbers; a failed trial has none of its own."""
+        found = {c: [r[c] for r in self.records if c in r] for c in self.columns}
+        return [c for c, vs in found.items() if vs and all(isinstance(v, (int, float)) for v in vs)]
 
     def column(self, name: str) -> Any:
         """A NumPy array of one column. Raises ValueError for an unknown one."""
