@@ -1,9 +1,8 @@
-"""The record of a verdict as text and as LaTeX."""
+"""The record of a verdict as text."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -235,77 +234,3 @@ def findings(record: Record) -> list[dict[str, Any]]:
 
 def _cell(x: object) -> str:
     return short(x) if isinstance(x, float) else str(x)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "$": r"\$",
-}  # fmt: skip
-_MATH = {
-    "≤": r"\le", "≥": r"\ge", "λ": r"\lambda", "σ": r"\sigma", "μ": r"\mu", "β": r"\beta",
-    "Σ": r"\Sigma", "∏": r"\prod", "Π": r"\prod", "Ω": r"\Omega", "Θ": r"\Theta", "ξ": r"\xi",
-    "‖": r"\|", "·": r"\cdot", "√": r"\surd", "∘": r"\circ", "⪰": r"\succeq", "∞": r"\infty",
-    "∇": r"\nabla", "Φ": r"\Phi", "φ": r"\varphi", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon",
-    "²": r"^2", "³": r"^3", "ᵀ": r"^\top", "±": r"\pm", "→": r"\to", "α": r"\alpha", "η": r"\eta",
-    "ψ": r"\psi", "ν": r"\nu", "Δ": r"\Delta", "π": r"\pi", "θ": r"\theta", "ρ": r"\rho", "∈": r"\in",
-    "κ": r"\kappa", "∂": r"\partial", "⟨": r"\langle", "⟩": r"\rangle", "≈": r"\approx",
-    "−": "-", "…": r"\dots", "ℓ": r"\ell", "≠": r"\ne", "⊗": r"\otimes", "¹": "^1", "∗": "*", "⁻": "^-",
-}  # fmt: skip
-
-
-def tex(text: str) -> str:
-    """Plain text as LaTeX, symbols and indices in math mode."""
-    out = []
-    # λ_min, F_(k+1) and Σ_k read as subscripts
-    pieces = re.split(r"([_^])(\([^()]*\)|min|max|op|Lip|ij|ii|\d+|[A-Za-z])", text)
-    for index in range(1, len(pieces), 3):
-        body = pieces[index + 1].strip("()")
-        out.append((index, f"${pieces[index]}{{\\mathrm{{{_plain_tex(body)}}}}}$"))
-    made = dict(out)
-    parts = [
-        made[n] if n in made else ("" if n % 3 == 2 else _plain_tex(piece))
-        for n, piece in enumerate(pieces)
-    ]
-    return "".join(parts)
-
-
-def _plain_tex(text: str) -> str:
-    out = []
-    for char in text:
-        if char in _MATH:
-            out.append(f"${_MATH[char]}$")
-        elif char == "\u0307":
-            out.append("$'$")  # a combining dot (Ġ without a precomposed letter) reads as a prime
-        else:
-            out.append(_TEX.get(char, char))
-    return "".join(out)
-
-
-def as_latex(record: Record) -> str:
-    """A tabular of conclusions, steps and events, with settings, seed and command."""
-    settings = record["settings"]
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{tex(record['title'])} ({tex(record['source'])}): {tex(record['outcome'])}. "
-        rf"{tex(str(settings.get('network')))}, $N = {settings.get('N')}$, "
-        rf"seed {settings.get('seed')}.}}",
-        r"\begin{tabular}{lrcrl}",
-        r"\hline",
-    ]
-    for kind in ("conclusion", "step"):
-        for name, left, relation, right, _, outcome in claims_of(kind)(record):
-            cells = (tex(name), tex(left), tex(relation), tex(right), tex(outcome))
-            lines.append(" & ".join(cells) + r" \\")
-        for name, measured, predicted, needed, outcome in constants_of(kind)(record):
-            cells = (tex(name), tex(measured), "", tex(predicted), tex(f"{outcome}: c = {needed}"))
-            lines.append(" & ".join(cells) + r" \\")
-    for name, met, interval, promised, outcome in event_rows(record):
-        cells = (f"{tex(name)} ({tex(interval)})", met, r"$\ge$", tex(promised), tex(outcome))
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [
-        r"\hline",
-        r"\end{tabular}",
-        rf"\\\texttt{{{tex(record['command'])}}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines)

@@ -163,8 +163,11 @@ class Verdict(Drawn, Tabular, Shown):
         return f"Verdict({self.id!r}, {self.outcome.value!r})"
 
     def to_latex(self) -> str:
-        """A table with the settings, the seed and the line that reproduces it."""
-        from ntkscope.report.check_text import as_latex
+        """A table for a paper, with the claim as printed, the settings, the seed and the line that finds it again.
+
+        Needs amsmath, amssymb and array.
+        """
+        from ntkscope.report.check_latex import as_latex
 
         return as_latex(self.to_dict())
 
