@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ntkscope.cli.options import Style
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -17,6 +19,7 @@ def run(
     plot: Annotated[
         str | None, typer.Option(help="Draw coefficients and partial sums to a .png, .pdf or .svg.")
     ] = None,
+    style: Style = "screen",
     json: Annotated[bool, typer.Option("--json", help="Print numbers instead of a table.")] = False,
 ) -> None:
     """Hermite coefficients of an activation, with c = E φ² and ν₀² = σ₀²/c."""
@@ -24,7 +27,9 @@ def run(
 
     from ntkscope.activations.hermite import summary
     from ntkscope.report import files, hermite
+    from ntkscope.report import style as styles
 
+    look = styles.Style(style)
     if not variance > 0:
         raise ValueError(f"--variance must be above 0, got {variance}")
     record = summary(activation, order, variance)
@@ -33,5 +38,5 @@ def run(
     else:
         Console(highlight=False).print(hermite.table(record))
     if plot is not None:
-        written = hermite.figure(record, plot)
+        written = hermite.figure(record, plot, look)
         typer.echo(f"The figure: {written}", err=json)

@@ -51,6 +51,12 @@ BiasStd = Annotated[
     float | None, typer.Option(help="Biases N(0, s²) in every layer; off by default.")
 ]
 Residual = Annotated[float, typer.Option(help="α of f_l = f_(l-1) + α φ(g_l); 0: a plain network.")]
+Style = Annotated[
+    str,
+    typer.Option(
+        help="Of the picture: screen, or a paper's column: paper (3.25 in), paper:double (6.75 in)."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the weights, and of synthetic data.")]
 
 Targets = Annotated[

@@ -59,12 +59,15 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for prediction.json and, with --over, a PNG.")
     ] = None,
+    style: options.Style = "screen",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
     from ntkscope.prediction.predict import predict_smallest_eigenvalue
     from ntkscope.report import files
+    from ntkscope.report import style as styles
 
+    look = styles.Style(style)
     if dim is not None and dim < 2:
         raise ValueError(f"--dim must be at least 2, got {dim}")
     net, taken = _network(widths, activation, init, parameterization, bias_std)
@@ -83,20 +86,20 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture = None
+    pictures: dict[str, bytes] = {}
     if over is not None:
         axis, values = _axis(over)
         curve = [_at(net, n_samples, law, axis, value).to_dict() for value in values]
         record["curve"] = {"over": axis, "values": values, "predictions": curve}
         if out is not None:
-            from ntkscope.report.curves import prediction_png
+            from ntkscope.report.curves import prediction_pictures
 
             label = "N, samples" if axis == "samples" else "d, inputs"
-            picture = prediction_png(values, curve, label, f"{found.network}, {found.data}")
+            title = f"{found.network}, {found.data}"
+            pictures = prediction_pictures(values, curve, label, title, look)
     if out is not None:
         contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
-        if picture is not None:
-            contents["prediction.png"] = picture
+        contents |= {f"prediction.{kind}": made for kind, made in pictures.items()}
         with options.writing(out):
             files.write_all(out, contents)
     if json:

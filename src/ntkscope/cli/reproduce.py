@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkscope.cli import running
+from ntkscope.cli.options import Style
 from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def run(
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw what the folder holds; run nothing.")
     ] = False,
+    style: Style = "screen",
     plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
@@ -53,7 +55,7 @@ def run(
     with running.live(quiet or draw) as progress:
         made = reproduce(
             figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,
-            progress=progress,
+            progress=progress, style=style,
         )  # fmt: skip
     typer.echo(f"{made.figure.title}\n  claim: {made.figure.claim}")
     typer.echo(f"  {made.analysis.summary}")

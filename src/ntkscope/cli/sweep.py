@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ntkscope.cli import running
+from ntkscope.cli.options import Style
 from ntkscope.cli.plugin_option import Plugins
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def plot(
     by: Annotated[str | None, typer.Option(help="A curve for each value of this column.")] = None,
     log: Annotated[bool, typer.Option(help="Logarithmic axes.")] = False,
     to: Annotated[Path | None, typer.Option(help="A .png or .pdf; plot.png in the folder.")] = None,
+    style: Style = "screen",
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
     from ntkscope.experiments.design.settings import PlotSettings
@@ -120,7 +122,7 @@ def plot(
     if wanted is None:
         raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
     target = to or folder / "plot.png"
-    _draw(sweep, folder, wanted, target)
+    _draw(sweep, folder, wanted, target, style)
     typer.echo(str(target))
 
 
@@ -140,17 +142,21 @@ def _finish(sweep: Sweep, folder: Path) -> None:
             typer.echo(f"  {fit}")
 
 
-def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
+def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path, style: str = "screen") -> None:
     from ntkscope._base.files import save_figure
     from ntkscope.experiments.reading import drawing
+    from ntkscope.report import style as styles
+
+    look = styles.Style(style)
 
     if target.suffix not in (".png", ".pdf"):
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
-    figure, axes = drawing.make_axes()
     # an unknown column is told before anything is drawn
     table = sweep.table(folder).having(wanted.x, wanted.y, wanted.by)
-    drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
-    if wanted.log:
-        axes[0].set_xscale("log")
-        axes[0].set_yscale("log")
-    save_figure(figure, target)
+    with look.drawing():
+        figure, axes = drawing.make_axes(style=look)
+        drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
+        if wanted.log:
+            axes[0].set(xscale="log", yscale="log")
+        look.typeset(figure)
+        save_figure(figure, target)

@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from ntkscope._base.extras import needs
+from ntkscope.report.style import Style
 
 
-def make_axes(panels: int = 1, width: float = 5.2, height: float = 3.9) -> tuple[Any, list[Any]]:
-    """A figure without a display, and its panels side by side, each of ``width`` by ``height`` inches."""
+def make_axes(
+    panels: int = 1, width: float = 5.2, height: float = 3.9, style: Style | None = None
+) -> tuple[Any, list[Any]]:
+    """A figure without a display, and its panels side by side, each of ``width`` by ``height`` inches.
+
+    A style of a paper sets the size by its columns.
+    """
     with needs("report"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    across, wide, high = (style or Style()).size(panels, width, height)
+    figure = Figure(figsize=(wide, high), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(panels // across, across, i + 1) for i in range(panels)]
     for ax in axes:
         dress(ax)
     return figure, axes

@@ -27,6 +27,7 @@ from ntkscope.report.card import Card
 from ntkscope.report.files import to_json, write_all
 from ntkscope.report.html import environment
 from ntkscope.report.result import Shown
+from ntkscope.report.style import Style
 
 with needs("sweep"):
     import psutil
@@ -91,31 +92,34 @@ def reproduce(
     retry_failed: bool = False,
     run: bool = True,
     progress: Callable[[SweepProgress], None] | None = None,
+    style: str = "screen",
 ) -> Reproduction:
     """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
 
     ``only`` keeps the points of the grid where an expression holds, such as ``"N <= 2000"``: a part
     of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
-    the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
+    the folder holds, finished or not. ``style`` is "screen", "paper" or "paper:double", columns of a paper.
+    The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
     """
     found = find_figure(id)
     if scale not in ("quick", "full"):
         raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
     target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
-    size = cast("Scale", scale)
+    size, look = cast("Scale", scale), Style(style)
     settings = found.settings(size)
     sweep = Sweep({**settings, "where": only} if only is not None else settings)
     if run:
         ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
     else:
         ended = sweep.progress(target)
-    return render(found, size, target, sweep, ended)
+    return render(found, size, target, sweep, ended, look)
 
 
 def render(
-    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: SweepProgress
-) -> Reproduction:
+    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: SweepProgress,
+    style: Style | None = None,
+) -> Reproduction:  # fmt: skip
     """Draw and write what the folder's store holds."""
     seconds = sweep.seconds(target)
     table = sweep.table(target)
@@ -128,7 +132,7 @@ def render(
         analysis = found.analyse(table)
     except ValueError as error:  # a part of the grid may hold too few points
         analysis = Analysis(f"No fit: {error}.")
-    pictures, plotted = _pictures(found, table)
+    pictures, plotted = _pictures(found, table, style or Style())
     record = _record(found, scale, sweep, ended, seconds, analysis, plotted)
     contents: dict[str, str | bytes] = {
         **pictures,
@@ -141,14 +145,19 @@ def render(
     return Reproduction(found, scale, target, ended, analysis, seconds, paths, table)
 
 
-def _pictures(found: Figure, table: Table) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
+def _pictures(
+    found: Figure, table: Table, style: Style
+) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
     """The files, and the numbers that they show."""
-    canvas, axes = drawing.make_axes(found.panels)
-    found.draw(table, axes)
-    with tempfile.TemporaryDirectory() as scratch:
-        saved = drawing.save(canvas, Path(scratch), found.id)
-        files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
-    return files, drawing.plotted(axes)
+    with style.drawing():
+        canvas, axes = drawing.make_axes(found.panels, style=style)
+        found.draw(table, axes)
+        plotted = drawing.plotted(axes)  # with the labels as they are said, not as they are set
+        style.typeset(canvas)
+        with tempfile.TemporaryDirectory() as scratch:
+            saved = drawing.save(canvas, Path(scratch), found.id)
+            files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
+    return files, plotted
 
 
 def _record(
