@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
     "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
     "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
+    "cite": ("ntkscope.cli.cite", "BibTeX of ntkscope and of the papers it runs."),
     "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
     "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),
     "width": ("ntkscope.cli.width", "The smallest width that reaches a λ_min or a training time."),

@@ -87,8 +87,8 @@ class Style:
         words = None if has_latex() else _as_it_is
         for text in figure.findobj(Text):
             said = text.get_text()
-            # what matplotlib made, its ticks, is a formula already
-            if said and "$" not in said:
+            # two signs enclose a formula already, as in the ticks that matplotlib makes
+            if said and (said.count("$") % 2 or "$" not in said):
                 text.set_text(tex(said, words=words))
         for axes in figure.axes:
             for axis in (axes.xaxis, axes.yaxis):
@@ -103,11 +103,12 @@ def _as_it_is(text: str) -> str:
 def _name_ticks(axis: Any, typeset: Callable[[str], str]) -> None:
     """Ticks with names of their own, which are set anew at each drawing."""
     with needs("report"):
-        from matplotlib.ticker import FixedFormatter
+        from matplotlib.ticker import FixedLocator
 
-    made = axis.get_major_formatter()
-    if isinstance(made, FixedFormatter):
-        axis.set_major_formatter(FixedFormatter([typeset(name) for name in made.seq]))
+    locator, said = axis.get_major_locator(), axis.get_major_formatter()
+    if isinstance(locator, FixedLocator):
+        places = list(locator())
+        axis.set_ticks(places, [typeset(said(at, k)) for k, at in enumerate(places)])
 
 
 @functools.cache
