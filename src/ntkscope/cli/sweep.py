@@ -36,7 +36,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes t
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Settings, see docs/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="Settings, see docs/reference/sweeps.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder; out/sweeps/NAME by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
