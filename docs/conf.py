@@ -28,6 +28,7 @@ extensions = [
     "explorer",
     "statement_list",
 ]
+suppress_warnings = ["ref.python"]  # an axis T of a shape is no property T
 exclude_patterns = ["_ext"]
 templates_path = ["_templates"]
 
@@ -48,6 +49,9 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
-    "light_css_variables": {"font-stack": "system-ui, sans-serif", "color-brand-content": "#1a56b8"},
+    "light_css_variables": {
+        "font-stack": "system-ui, sans-serif",
+        "color-brand-content": "#1a56b8",
+    },
     "dark_css_variables": {"color-brand-content": "#8ab4f8", "color-brand-primary": "#8ab4f8"},
 }

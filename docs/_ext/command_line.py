@@ -36,11 +36,17 @@ def _text(command: Any) -> list[str]:
 
 def _row(parameter: Any) -> str:
     optional = parameter.param_type_name == "option"
-    name = ", ".join((*parameter.opts, *parameter.secondary_opts)) if optional else (parameter.name or "").upper()
+    name = (
+        ", ".join((*parameter.opts, *parameter.secondary_opts))
+        if optional
+        else (parameter.name or "").upper()
+    )
     default = parameter.default
     unset = default in (None, False, (), []) or callable(default) or "UNSET" in repr(default)
     shown = "required" if parameter.required else "" if unset else f"`{default}`"
-    return f"| `{name}` | {shown} | {_plain(getattr(parameter, 'help', '') or '')} |".replace("\n", " ")
+    return f"| `{name}` | {shown} | {_plain(getattr(parameter, 'help', '') or '')} |".replace(
+        "\n", " "
+    )
 
 
 def _plain(text: str) -> str:

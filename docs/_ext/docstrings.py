@@ -11,7 +11,9 @@ import re
 from typing import Any
 
 SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Warns")
-_ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)$")
+_NAMES = r"\w+(?:, \w+)*"
+_ENTRY = re.compile(rf"^({_NAMES})(?:: (.*))?$")  # numpydoc's own form has the text below the name
+_INLINE = re.compile(rf"(?<=[.;]) ({_NAMES}): ")
 _KEEP = re.compile(r"(``.+?``|:[\w:]+:`[^`]+`)")
 
 
@@ -39,25 +41,33 @@ def blocks(lines: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _entry(section: str, line: str) -> bool:
-    return line.startswith(" ") or section.startswith(("Returns", "Raises")) or bool(_ENTRY.match(line))
+    return (
+        line.startswith(" ")
+        or section.startswith(("Returns", "Raises"))
+        or bool(_ENTRY.match(line))
+    )
 
 
 def entries(section: list[str]) -> dict[str, list[str]]:
-    """"name, name" → its text, of a section with entries."""
+    """ "name, name" → its text, of a section with entries."""
     found: dict[str, list[str]] = {}
     for line in section:
         entry = _ENTRY.match(line)
-        if entry:
-            found[entry[1]] = [entry[2]]
-        elif found and line.strip():
-            found[[*found][-1]].append(line.strip())
+        text = line.strip() if entry is None else entry[2] or ""
+        head = entry[1] if entry else next(reversed(found), None)
+        if head is None:
+            continue
+        first, *more = _INLINE.split(text)  # "n: N. d: the dimension."
+        found.setdefault(head, []).append(first)
+        for name, rest in zip(more[::2], more[1::2], strict=True):
+            found.setdefault(name, []).append(rest)
     return found
 
 
 def names(doc: str, *sections: str) -> set[str]:
     """The names that a docstring's sections describe."""
     return {
-        name.strip(" *")
+        name.strip()
         for section, body in blocks(inspect.cleandoc(doc).splitlines())
         if section.startswith(sections)
         for entry in entries(body)
@@ -93,7 +103,9 @@ def _paragraphs(lines: list[str]) -> list[str]:
     return out
 
 
-def _process(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+def _process(
+    _app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]
+) -> None:
     lines[:] = rendered(lines)
 
 
@@ -106,7 +118,9 @@ def _signature(
     return None
 
 
-def _skip(_app: Any, _what: str, _name: str, found: Any, _skips: bool, _options: Any) -> bool | None:
+def _skip(
+    _app: Any, _what: str, _name: str, found: Any, _skips: bool, _options: Any
+) -> bool | None:
     """What a class has from another library is not ours to describe."""
     home = getattr(found, "__module__", None) or "ntkscope"
     return None if home.startswith("ntkscope") else True

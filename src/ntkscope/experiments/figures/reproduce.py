@@ -59,6 +59,21 @@ def reproduce(
     of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
     the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
+
+    Parameters
+    ----------
+    id: of the figure, such as ``"nguyen2021-figure-2-left"``.
+    scale: ``"quick"`` or ``"full"``.
+    folder: for runs and results.
+    engine: where the trials run.
+    only: an expression that keeps a part of the grid.
+    retry_failed: run failed trials again.
+    run: False draws what the folder holds.
+    progress: called with a report of the sweep now and then.
+
+    Returns
+    -------
+    Reproduction: the table, the fits, the verdict and the files.
     """
     found = find_figure(id)
     if scale not in ("quick", "full"):
