@@ -102,7 +102,7 @@ def overlaid(
             if found:
                 curve(ax, found, ", ".join(names), index if by else at, **look)
     ax.set_xlabel(x)
-    ax.set_ylabel(ys[0] if len(ys) == 1 else "")
+    ax.set_ylabel(ys[0] if len(ys) == 1 else "mean, one standard deviation")
     if log:
         ax.set_xscale("log")
         ax.set_yscale("log")
