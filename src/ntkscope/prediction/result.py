@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,7 @@ class Prediction(Record):
     degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
     reason: why, in a sentence. validity: what holds and what does not.
     reliable: False where the method is known to fail or has lost its digits.
+    diagonal: the mean of the limiting kernel's K_ii.
     """
 
     value: float
@@ -57,6 +59,7 @@ class Prediction(Record):
     network: str
     data: str
     kernel: str = "limiting"
+    diagonal: float = math.nan
 
     def __float__(self) -> float:
         return self.value
