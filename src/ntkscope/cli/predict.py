@@ -12,6 +12,7 @@ from ntkscope.cli import options
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
+    from ntkscope.prediction.result import Prediction
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
