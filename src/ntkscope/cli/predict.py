@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
@@ -57,7 +59,7 @@ def run(
         typer.Option(help="A curve: samples=100:1e6 or dim=10:1000, 25 points on a log axis."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for prediction.json and, with --over, a PNG.")
+        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -83,7 +85,7 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture = None
+    picture: dict[str, str | bytes] = {}
     if over is not None:
         axis, values = _axis(over)
         curve = [_at(net, n_samples, law, axis, value).to_dict() for value in values]
@@ -92,17 +94,30 @@ def run(
             from ntkscope.report.curves import prediction_png
 
             label = "N, samples" if axis == "samples" else "d, inputs"
-            picture = prediction_png(values, curve, label, f"{found.network}, {found.data}")
+            png = prediction_png(values, curve, label, f"{found.network}, {found.data}")
+            picture = {"prediction.png": png}
     if out is not None:
-        contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
-        if picture is not None:
-            contents["prediction.png"] = picture
-        with options.writing(out):
-            files.write_all(out, contents)
+        from ntkscope.report.prediction_page import page
+
+        given = {
+            "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
+            "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
+        }  # fmt: skip
+        write(out, page(record), record, given, _again(given), picture)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
     _show(found, record, out)
+
+
+def _again(given: dict[str, Any]) -> str:
+    """The command with its options as one would type them."""
+    typed = (
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in given.items()
+        if value is not None
+    )
+    return f"ntkscope predict {' '.join(typed)}"
 
 
 def _network(
@@ -217,4 +232,4 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
             curve.add_row(f"{value:,}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
         console.print(curve)
     if out is not None:
-        typer.echo(f"\nWritten to {out}")
+        typer.echo(f"\nThe page: {out / 'report.html'}")
