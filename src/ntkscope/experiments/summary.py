@@ -69,22 +69,23 @@ def _numeric(table: Table, column: str) -> bool:
 
 def _curves(table: Table, wanted: PlotSettings) -> dict[str, Any]:
     """Mean, standard deviation and number of trials at each x, curve by curve."""
-    rows = table.having(wanted.x, wanted.y, wanted.by)
-    found: list[dict[str, Any]] = [
-        {"name": f"{wanted.by} = {values[0]}" if wanted.by else wanted.y, **_points(part, wanted)}
-        for values, part in rows.groups(*((wanted.by,) if wanted.by else ()))
-    ]
-    x = [v for curve in found for v in curve["x"]]
-    y = [v for curve in found for v in curve["mean"]]
+    rows = table.having(wanted.x, *wanted.ys, wanted.by)
+    found: list[dict[str, Any]] = []
+    for y in wanted.ys:
+        for values, part in rows.groups(*((wanted.by,) if wanted.by else ())):
+            of = [f"{wanted.by} = {values[0]}"] if wanted.by else []
+            names = [y] * (len(wanted.ys) > 1 or not of) + of
+            found.append({"name": ", ".join(names), **_points(part, wanted.x, y)})
+    x, mean = ([v for curve in found for v in curve[key]] for key in ("x", "mean"))
     return {
-        "x": wanted.x, "y": wanted.y, "curves": found[:_MOST_CURVES],
+        "x": wanted.x, "y": list(wanted.ys), "curves": found[:_MOST_CURVES],
         "left_out": max(0, len(found) - _MOST_CURVES),
-        "log": [wanted.log or _wide(x), wanted.log or _wide(y)],
+        "log": [wanted.log or _wide(x), wanted.log or _wide(mean)],
     }  # fmt: skip
 
 
-def _points(table: Table, wanted: PlotSettings) -> Mapping[str, list[float]]:
-    groups = {x: ys for x, ys in grouped(table, wanted.x, wanted.y).items() if ys}
+def _points(table: Table, x: str, y: str) -> Mapping[str, list[float]]:
+    groups = {at: ys for at, ys in grouped(table, x, y).items() if ys}
     return {
         "x": list(groups),
         "mean": [sum(ys) / len(ys) for ys in groups.values()],

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ntkscope.report.laws import symbol
 from ntkscope.report.numbers import interval, many, number, span, up
 
 Record = Mapping[str, Any]
@@ -256,19 +257,15 @@ def swept(found: Sequence[Record]) -> str:
 def fit(found: Record) -> str:
     """A fitted power law beside the claim, if there is one."""
     of = "" if found["curve"] == "all" else f"{found['curve']}: "
-    x, y = found["x"], symbol(found["y"])
-    if found["law"] is None:
-        return f"{of}no power law of {y} in {x}: {found['note']}."
-    law = found["law"]["exponent"]
+    x, y = symbol(found["x"]), symbol(found["y"])
+    free = found["constant"] and found["constant"]["free"]
+    if not free:
+        return f"{of}no power law of {y} in {x}: {found['note'] or 'too few points'}."
+    law = free["exponent"]
     text = f"{of}{y} ∝ {x}^{{{law['value']:.3g}}}, the exponent within {law['low']:.3g} … {law['high']:.3g} (95%)"
     if found["verdict"] is None:
         return f"{text}."
     return f"{text}; claimed {found['verdict']['claimed']:g}: {found['verdict']['outcome']}."
-
-
-def symbol(column: str) -> str:
-    """A table's column as people write it: ``lambda_min`` as λ_min."""
-    return column.replace("lambda_", "λ_")
 
 
 def reproduction(analysis: Record) -> str:

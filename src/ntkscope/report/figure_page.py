@@ -8,6 +8,7 @@ from typing import Any
 
 from ntkscope.report import answers
 from ntkscope.report.html import render_page
+from ntkscope.report.laws import LAW, law
 
 
 def page(record: Mapping[str, Any], png: bytes) -> str:
@@ -15,9 +16,10 @@ def page(record: Mapping[str, Any], png: bytes) -> str:
 
     The heading names the figure and not the claim, which the measurement may contradict.
     """
-    lines = any("straight line" in what for what, _ in record["analysis"]["facts"])
+    found = record["analysis"]
+    laws = [*(v["constant"] for v in found["verdicts"]), *found["constants"]]
     return render_page(
         "figure.html", record["source"], answers.reproduction(record["analysis"]),
         f"The claim: {record['claim']} ({record['scale']} size)", command=record["command"],
-        r=record, image=base64.b64encode(png).decode(), lines=lines,
+        r=record, image=base64.b64encode(png).decode(), laws=list(map(law, laws)), law_header=LAW,
     )  # fmt: skip

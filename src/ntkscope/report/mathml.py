@@ -17,53 +17,13 @@ with needs("report"):
 _SIZED = re.compile(r"\\([bB]igg?[lrm]?)\\(?:\||Vert)")  # of \Big\| the name would be printed
 _CODE = re.compile(r"&#x([0-9A-F]{5});")
 _LETTER = re.compile(r'<mi mathvariant="(double-struck|script|bold)">(\w)</mi>')
-
-
 # what formulas are made of: no links, no styles, no text of another kind
-_TAGS = set(
-    [
-        "math",
-        "mrow",
-        "mi",
-        "mo",
-        "mn",
-        "mtext",
-        "mspace",
-        "mfrac",
-        "msqrt",
-        "mroot",
-        "msub",
-        "msup",
-        "msubsup",
-        "mover",
-        "munder",
-        "munderover",
-        "mtable",
-        "mtr",
-        "mtd",
-        "mstyle",
-        "mpadded",
-    ]
+_TAG = re.compile(
+    "math|m(row|i|o|n|text|space|frac|sqrt|root|sub|sup|subsup|over|under|underover|table|tr|td|style|padded)"
 )
-_MARKS = set(
-    [
-        "accent",
-        "columnalign",
-        "displaystyle",
-        "fence",
-        "form",
-        "linethickness",
-        "maxsize",
-        "minsize",
-        "scriptlevel",
-        "separator",
-        "stretchy",
-        "mathvariant",
-        "movablelimits",
-        "rspace",
-        "lspace",
-        "width",
-    ]
+_MARK = re.compile(
+    "accent|columnalign|depth|display(style)?|fence|form|height|linethickness|[lr]space|mathvariant|m(ax|in)size|"
+    "movablelimits|scriptlevel|separator|stretchy|voffset|width"
 )
 
 
@@ -83,7 +43,8 @@ def formula(latex: str) -> Markup:
 
 def _known(part: ElementTree.Element) -> bool:
     """No tag of a statement's own making, and no command left in the text."""
-    return part.tag in _TAGS and set(part.attrib) <= _MARKS and "\\" not in (part.text or "")
+    tag, marks = _TAG.fullmatch(part.tag), all(map(_MARK.fullmatch, part.attrib))
+    return bool(tag) and marks and "\\" not in (part.text or "")
 
 
 def _plain(found: re.Match[str]) -> str:

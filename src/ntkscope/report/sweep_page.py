@@ -8,6 +8,7 @@ from typing import Any
 from ntkscope.report import answers
 from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.html import Tile
+from ntkscope.report.laws import LAW, law, symbol
 from ntkscope.report.numbers import number
 from ntkscope.report.palette import PALETTE
 from ntkscope.report.study import Section, study
@@ -28,11 +29,11 @@ def page(record: Record) -> str:
     sections = [] if record["drawn"] is None else [_drawn(record["drawn"])]
     if record["fits"]:
         text = (
-            "Power laws y ∝ x^e, fitted to the means with weights; the interval of the exponent e is the 95% "
-            "interval of a bootstrap over the trials. “consistent”: the claimed exponent lies in it."
+            "The constant c of y = c·x^e at the claimed exponent e (1 where none is claimed), the exponent left free, "
+            "and a straight line; in brackets 95% intervals. “consistent”: the claimed exponent lies in them."
         )
-        rows = [(f["curve"], answers.fit(f), _scatter(f)) for f in record["fits"]]
-        sections.append(Section("Fits", (text,), "", ("curve", "fit", "points, scatter"), rows))
+        laws = [law(f["constant"]) for f in record["fits"] if f["constant"]]
+        sections.append(Section("Fits", (*map(answers.fit, record["fits"]), text), "", LAW, laws))
     if record["errors"]:
         rows_of_errors = [(str(e["count"]), e["error"]) for e in record["errors"]]
         sections.append(Section("What failed", (), "", ("trials", "error"), rows_of_errors))
@@ -41,22 +42,14 @@ def page(record: Record) -> str:
     return study(f"Sweep {record['name']}", answers.sweep(record), "", sections, tiles=tiles)
 
 
-def _scatter(fit: Record) -> str:
-    law = fit["law"]
-    if law is None:
-        return "—"
-    left = f", {fit['left_out']} at zero left out" if fit["left_out"] else ""
-    return f"{law['n_points']} points, {number(law['scatter'], 2)} in log y{left}"
-
-
 def _drawn(drawn: Record) -> Section:
     log_x, log_y = drawn["log"]
-    x_name, y_name = answers.symbol(drawn["x"]), answers.symbol(drawn["y"])
+    x_name, y_name = symbol(drawn["x"]), ", ".join(map(symbol, drawn["y"]))
     chart = Chart(Axis(x_name, log=log_x), Axis(y_name, log=log_y), height=400)
     rows = []
     for curve, color in zip(drawn["curves"], PALETTE * 2, strict=False):
         chart.add(
-            Series(answers.symbol(curve["name"]), curve["x"], curve["mean"], "both", color, size=3,
+            Series(symbol(curve["name"]), curve["x"], curve["mean"], "both", color, size=3,
                    errors=curve["deviation"])
         )  # fmt: skip
         for x, mean, spread, trials in zip(
@@ -64,7 +57,7 @@ def _drawn(drawn: Record) -> Section:
         ):
             rows.append(
                 (
-                    answers.symbol(curve["name"]),
+                    symbol(curve["name"]),
                     number(x, 6),
                     f"{number(mean)} ± {number(spread, 2)}",
                     str(trials),
