@@ -1,6 +1,6 @@
 // Charts as SVG text, in the look of the other pages.
 
-const WIDTH = 640;
+let WIDTH = 640;  // of a chart, in pixels of the page: its texts keep their size on a telephone
 
 const clean = text => String(text).replace(/[&<>"]/g, c => `&#${c.charCodeAt(0)};`);
 

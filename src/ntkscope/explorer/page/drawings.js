@@ -1,6 +1,6 @@
 // The three charts of a result.
 
-const LIMIT = "∞", COLOURS = {limit: "#0072B2", finite: "#D55E00", bound: "#8a8f98", law: "#009E73"};
+const COLOURS = {limit: "#0072B2", finite: "#D55E00", bound: "#8a8f98", law: "#009E73"};
 const nameOf = (kind, s) => kind === "limit" ? "infinite width" : `width ${s.width}`;
 
 // λ_min as a dot between its bounds.
@@ -11,7 +11,7 @@ function boundsChart(r) {
   const values = [...dots.map(([, e]) => e.value), ...bounds.map(b => b.value)];
   if (!dots.some(([kind]) => kind === "limit")) return null;
   const low = 0.6 * Math.min(...values), high = 1.7 * Math.max(...values);
-  const left = 168, right = WIDTH - 20, row = 34, top = 14;
+  const left = 140, right = WIDTH - 20, row = 34, top = 14;
   const entries = [
     ...dots.map(([kind, e]) => ({name: nameOf(kind, r.setting), kind, ...e})),
     ...r.bounds.map(b => ({...b, name: `${b.kind === "lower" ? "≥" : "≤"} ${b.name}`})),
@@ -51,7 +51,7 @@ function spectrumChart(r) {
   if (!all.length) return null;
   const law = r.prediction?.density ? r.prediction : null;
   const low = Math.min(...all) * 0.7, high = Math.max(...all) * 1.4;
-  const left = 54, right = WIDTH - 16, top = 34, base = 200, bottom = base + 18 * sets.length + 8;
+  const left = 36, right = WIDTH - 16, top = 34, base = 200, bottom = base + 18 * sets.length + 8;
   const scale = logScale(low, high, left, right), bins = 24;
   const width = Math.log(high / low) / bins;
   const counts = new Array(bins).fill(0);
@@ -87,7 +87,7 @@ function legend(entries) {
   let x = 12;
   return entries.map(([kind, name]) => {
     const mark = `<rect x="${x}" y="6" width="14" height="12" fill="${COLOURS[kind]}"/>${write(x + 20, 17, name)}`;
-    x += 40 + 8 * name.length;
+    x += 34 + 7.4 * name.length;
     return mark;
   });
 }
@@ -96,7 +96,7 @@ function legend(entries) {
 function sharesChart(r) {
   const sets = [["limit", r.limit.shares], ["finite", r.finite?.shares]].filter(([, e]) => e);
   if (!sets.length) return null;
-  const layers = sets[0][1].length, left = 78, right = WIDTH - 70, top = 32, row = 36;
+  const layers = sets[0][1].length, left = 64, right = WIDTH - 56, top = 32, row = 36;
   const bottom = top + row * layers, parts = [];
   const most = Math.max(...sets.flatMap(([, e]) => e));
   for (let l = 0; l < layers; l++) {

@@ -47,7 +47,7 @@ function finiteTerms(s, rows) {
   const weights = weightsOf(s), widths = widthsOf(s), [phi, slope] = FUNCTIONS[s.activation];
   const features = [rows], slopes = [];
   weights.slice(0, -1).forEach((W, l) => {
-    const inner = features[l].map(x => Float64Array.from(W, w => dot(w, x) / Math.sqrt(widths[l])));
+    const inner = features[l].map(x => forward(W, x, widths[l]));
     features.push(inner.map(g => g.map(phi)));
     slopes.push(inner.map(g => g.map(slope)));
   });
@@ -61,11 +61,22 @@ function finiteTerms(s, rows) {
   return terms;
 }
 
+// W_{l+1}ᵀ f_l/√n_l
+function forward(W, x, width) {
+  const out = new Float64Array(W.length), scale = 1 / Math.sqrt(width);
+  for (let j = 0; j < out.length; j++) out[j] = scale * dot(W[j], x);
+  return out;
+}
+
 // B_l = (W_{l+1} B_{l+1}/√n_l) ∘ φ′
 function back(W, signal, slope, width) {
-  const out = new Float64Array(slope.length);
-  W.forEach((w, j) => { for (let k = 0; k < out.length; k++) out[k] += w[k] * signal[j]; });
-  return out.map((v, k) => v * slope[k] / Math.sqrt(width));
+  const out = new Float64Array(slope.length), scale = 1 / Math.sqrt(width);
+  for (let j = 0; j < W.length; j++) {
+    const w = W[j], b = scale * signal[j];
+    for (let k = 0; k < out.length; k++) out[k] += w[k] * b;
+  }
+  for (let k = 0; k < out.length; k++) out[k] *= slope[k];
+  return out;
 }
 
 function product(F, B, factor) {

@@ -2,7 +2,7 @@
 
 const WIDTHS = [8, 16, 32, 64, 128, 256, Infinity];
 const field = id => document.getElementById(id);
-let timer = 0;
+let timer = 0, shown = null;
 
 function settingOf() {
   const value = id => Number(field(id).value);
@@ -30,7 +30,7 @@ function limitOf(s) {
   if (near > 0) wrong[pairs.i[place]] *= Math.sqrt(total.size / near);
   const why = whyZero(s, pairs);
   const solved = eigen(matrixOf(total, pairs, place), wrong), vector = solved.vectors[0];
-  const limit = {...outcome(solved, why), largest: solved.values.at(-1), noise: 2 * s.samples * U * total.size};
+  const limit = {...outcome(solved, why), largest: solved.values.at(-1), noise: solved.certain ? 0 : 2 * s.samples * U * total.size};
   const bounds = boundsOf(s, pairs, total), [below, above] = tightest(bounds);
   limit.most = Math.min(limit.most, above);
   limit.shares = !limit.certain || why ? null
@@ -71,11 +71,13 @@ function restOf(r) {
 }
 
 function show(r, done) {
+  shown = [r, done];
+  WIDTH = Math.min(720, Math.max(280, field("bounds").clientWidth));
+  field("answer").setAttribute("aria-busy", String(!done));
   field("answer").innerHTML = indexed(answerOf(r)) + (done || r.setting.width === Infinity ? "" : " …");
   draw("bounds", boundsChart(r), r.why ? "λ_min = 0, and so is every lower bound." : `Too small to be drawn: λ_min ≤ ${number(r.limit.most)}.`);
   draw("spectrum", spectrumChart(r), "");
-  field("spectrum-note").textContent = r.prediction?.reason ?? (r.prediction
-    ? `The prediction knows N, d and the network, and not the points. Its spectrum begins at ${number(r.prediction.edge)}.` : "");
+  field("spectrum-note").textContent = spectrumNote(r);
   draw("shares", sharesChart(r), "λ_min is 0 or below rounding, so no layer has a share of it.");
   field("remarks").innerHTML = remarksOf(r).map(text => `<p>${indexed(text)}</p>`).join("");
   field("theorems").innerHTML = theoremsOf(r).map(t => `<li><b>${indexed(t.title)}</b> <span class="soft small">${indexed(t.source)}</span><br>${indexed(t.sentence)}<br>Here: ${indexed(t.here)}</li>`).join("");
@@ -152,6 +154,7 @@ function begin() {
     put({duplicate: field("duplicate").getAttribute("aria-pressed") !== "true"});
     update();
   });
+  new ResizeObserver(() => { if (field("bounds").clientWidth !== WIDTH) show(...shown); }).observe(field("bounds"));
   update();
 }
 

@@ -21,10 +21,10 @@ function tenTo(power) {
 
 const count = value => value === Infinity ? "∞" : value.toLocaleString("en");
 
-// A value with the error that rounding may have made, where that can be seen.
+// A value with the error that rounding may have made, where the digits show it.
 function known({value, error}) {
   if (value === 0) return "0";
-  return error > 1e-6 * value ? `${number(value)} ± ${number(error, 1)}` : number(value);
+  return error > 5e-3 * value ? `${number(value)} ± ${number(error, 1)}` : number(value);
 }
 
 // Steps of gradient descent at 1/λ_max that divide the loss by 1,000 for the worst labels.

@@ -45,8 +45,15 @@ function remarksOf(r) {
     if (opposite < 0.3 * angle) said.push(`Two points are within ${number(opposite)} rad of opposite to each other.`);
   }
   said.push(`K_ii = ${number(r.total.size, 3)} at every point, λ_max = ${number(r.limit.largest, 3)}. ${unitsOf(s)}`);
-  if (r.finite) said.push(`The network of width ${s.width} has ${count(r.finite.parameters)} weights, drawn with seed ${s.seed}.`);
+  if (r.finite) said.push(`The network of width ${s.width} has ${count(r.finite.parameters)} weights, drawn with seed ${s.seed}. The bounds are those of infinite width.`);
   return said;
+}
+
+function spectrumNote(r) {
+  const hidden = r.limit.values.filter(v => v <= r.limit.noise).length;
+  const law = !r.prediction ? "" : r.prediction.reason
+    ?? `The prediction knows N, d and the network, and not the points. Its spectrum begins at ${number(r.prediction.edge)}.`;
+  return hidden ? `${hidden} of ${r.setting.samples} eigenvalues at infinite width are 0 or below rounding and not drawn. ${law}` : law;
 }
 
 function unitsOf(s) {
