@@ -50,7 +50,15 @@ def test_a_sweep_ends_in_a_table_a_figure_and_an_exponent(swept, capsys, tmp_pat
     assert re.search(r"lambda_min ∝ n\^\S+ \[.*\], claimed 1: ", out)
     assert (folder / "plot.png").stat().st_size > 5000
     (fit,) = json.loads((folder / "fits.json").read_text())
-    assert fit["law"]["n_trials"] == 16
+    assert fit["constant"]["free"]["n_trials"] == 16
+    assert fit["verdict"]["claimed"] == fit["constant"]["constant"]["exponent"] == 1
+    for line in (
+        "constant       c = ",
+        "larger half    c = ",
+        "free exponent  ",
+        "straight line  ",
+    ):
+        assert f"\n    {line}" in out
     table = read_csv(folder / "table.csv")
     assert len(table) == 16
     assert table.to_csv() == (folder / "table.csv").read_text()
@@ -73,13 +81,37 @@ def test_status_export_and_plot(swept, capsys):
     assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_several_columns_and_groups(swept, capsys):
+    folder, _ = swept
+    picture = folder / "two.png"
+    asked = ("--x", "n", "--y", "lambda_min,max(lambda_min, n)/n", "--to", picture)
+    assert run(capsys, "sweep", "plot", folder, *asked)[0] == 0
+    assert picture.stat().st_size > 5000
+    code, out, _ = run(
+        capsys, "sweep", "export", folder, "--aggregate", "--y", "lambda_min,lambda_min/n"
+    )
+    assert (code, out) == (0, f"4 rows in {folder / 'aggregate.csv'}\n")
+    for row in read_csv(folder / "aggregate.csv").records:
+        values = [r["lambda_min"] for r in read_csv(folder / "table.csv").where(n=row["n"]).records]
+        assert row["lambda_min.n"] == 4
+        assert row["lambda_min.mean"] == pytest.approx(statistics.mean(values))
+        assert row["lambda_min/n.error"] == pytest.approx(statistics.stdev(values) / 2 / row["n"])
+    code, out, _ = run(
+        capsys, "fit", folder, "--x", "n", "--y", "lambda_min,lambda_min/n", "--json"
+    )
+    assert [f["y"] for f in json.loads(out)] == ["lambda_min", "lambda_min/n"]
+
+
 def test_bad_input_is_one_line(swept, capsys, tmp_path):
     folder, _ = swept
     for arguments, message in [
         (("sweep", "none.toml"), "no settings file"),
         (("sweep", "status", tmp_path / "none"), "no sweep in"),
         (("sweep", "export", folder, "--to", "t.xlsx"), "as .csv or .parquet"),
+        (("sweep", "export", folder, "--by", "n"), "add --aggregate"),
+        (("sweep", "export", folder, "--aggregate", "--y", "m"), "unknown column 'm'"),
         (("sweep", "plot", folder, "--x", "m"), "unknown column 'm'"),
+        (("sweep", "plot", folder, "--x", "n", "--y", "lambda_min,"), "has no empty part"),
         (("sweep", "plot", folder, "--x", "n", "--to", "p.gif"), "as .png or .pdf"),
         (("sweep", tmp_path / "run.toml", "--out", folder, "--no-resume"), "holds a sweep already"),
         (("sweep", tmp_path / "run.toml", "--workers", "1", "--cluster", "x"), "leave it out"),
@@ -142,6 +174,11 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv", "json")} | {"index.html"}
     record = json.loads((tmp_path / f"{id}.json").read_text())
     assert record["analysis"]["summary"]
+    laws = [v["constant"] for v in record["analysis"]["verdicts"]] + record["analysis"]["constants"]
+    for law in laws:
+        c = law["constant"]["constant"]
+        assert c["low"] <= c["value"] <= c["high"]
+        assert law["line"]["slope"]
     shown_means_and_errors(record["plotted"])
     page = (tmp_path / "index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")

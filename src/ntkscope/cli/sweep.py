@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes t
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Settings, see docs/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="Settings, see docs/reference/sweeps.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder; out/sweeps/NAME by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
@@ -92,12 +93,27 @@ def export(
     folder: Folder,
     to: Annotated[Path | None, typer.Option(help="A .csv or .parquet; CSV in the folder.")] = None,
     timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
+    aggregate: Annotated[
+        bool,
+        typer.Option("--aggregate", help="Mean, standard error and n of each group of trials."),
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Of --aggregate: group by these columns; the grid's.")
+    ] = None,
+    y: Annotated[
+        str | None, typer.Option(help="Of --aggregate: these columns or expressions; all numbers.")
+    ] = None,
 ) -> None:
     """Write the table as CSV or Parquet, also while the sweep runs."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.sweep import Sweep
 
-    target = to or folder / "table.csv"
+    if (by or y) and not aggregate:
+        raise ValueError("--by and --y say how to aggregate; add --aggregate")
+    target = to or folder / ("aggregate.csv" if aggregate else "table.csv")
     table = Sweep.of(folder).table(folder, timings)
+    if aggregate:
+        table = table.aggregate(*(listed(by) if by else ()), y=listed(y) if y else ())
     table.save(target)
     typer.echo(f"{len(table)} rows in {target}")
 
@@ -106,17 +122,20 @@ def export(
 def plot(
     folder: Folder,
     x: Annotated[str | None, typer.Option(help="Column on the horizontal axis.")] = None,
-    y: Annotated[str, typer.Option(help="Column whose mean and spread are drawn.")] = "lambda_min",
+    y: Annotated[
+        str, typer.Option(help="Columns whose mean and spread are drawn: lambda_min,trace/N.")
+    ] = "lambda_min",
     by: Annotated[str | None, typer.Option(help="A curve for each value of this column.")] = None,
     log: Annotated[bool, typer.Option(help="Logarithmic axes.")] = False,
     to: Annotated[Path | None, typer.Option(help="A .png or .pdf; plot.png in the folder.")] = None,
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.design.settings import PlotSettings
     from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
-    wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot
+    wanted = PlotSettings(x=x, y=list(listed(y)), by=by, log=log) if x else sweep.settings.plot
     if wanted is None:
         raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
     target = to or folder / "plot.png"
@@ -137,7 +156,7 @@ def _finish(sweep: Sweep, folder: Path) -> None:
         fits = fit_all(table, sweep.settings.fit)
         write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
         for fit in fits:
-            typer.echo(f"  {fit}")
+            typer.echo(textwrap.indent(str(fit), "  "))
 
 
 def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
@@ -148,9 +167,6 @@ def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
     figure, axes = drawing.make_axes()
     # an unknown column is told before anything is drawn
-    table = sweep.table(folder).having(wanted.x, wanted.y, wanted.by)
-    drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
-    if wanted.log:
-        axes[0].set_xscale("log")
-        axes[0].set_yscale("log")
+    table = sweep.table(folder).having(wanted.x, *wanted.ys, wanted.by)
+    drawing.overlaid(axes[0], table, wanted.x, wanted.ys, wanted.by, wanted.log)
     save_figure(figure, target)

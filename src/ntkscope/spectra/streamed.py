@@ -61,6 +61,8 @@ class StreamedBound(Record, without=("series",), also=("share",)):
         without biases. Elsewhere the series' coefficients carry a quadrature's own estimate.
     norm_sq: the smallest factor ‖x_i‖² that was taken out of K (1 where the rows have one norm).
     seconds: of the clock.
+    n_samples: N.
+    series: the power series of the kernel.
     """
 
     lower: float
@@ -123,6 +125,10 @@ def streamed_bound(
     measure: powers k whose λ_min(G^{∘k}) is measured on the N × N matrix in place of Gershgorin's
         bound, for small N.
     progress: called with a :class:`Progress` now and then.
+
+    Returns
+    -------
+    StreamedBound: a floor and a ceiling of λ_min.
 
     Raises
     ------

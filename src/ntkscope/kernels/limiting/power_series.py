@@ -102,6 +102,10 @@ def power_series(net: Network, degree: int = 100, norm: float | None = None) -> 
     degree: P, from 0 to 2000.
     norm: ‖x‖ of both inputs, √d unless given.
 
+    Returns
+    -------
+    PowerSeries, each coefficient as an interval.
+
     Raises
     ------
     ValueError
