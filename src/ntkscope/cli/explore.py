@@ -20,7 +20,9 @@ def run(
     from ntkscope._base.files import whole
 
     if out.is_dir():
-        raise ValueError(f"--out names the page, got the folder {out}; give {out / 'explorer.html'}")
+        raise ValueError(
+            f"--out names the page, got the folder {out}; give {out / 'explorer.html'}"
+        )
     with options.writing(out), whole(out) as file:
         from ntkscope.explorer.explore import explore
 

@@ -41,7 +41,7 @@ INITIALIZATIONS = ("he", "lecun")
 HIDDEN = 6  # layers at most
 DEGREE = 64  # of the power series of the kernel
 STATEMENTS = (
-    "karhadkar2024.floor", "karhadkar2024.power-series", "karhadkar2024.pair",
+    "karhadkar2024.floor", "karhadkar2024.pair",
     "karhadkar2024.linear-rate", "karhadkar2024.angle", "karhadkar2024.shallow",
     "karhadkar2024.deep", "nguyen2021.theorem-3.2", "nguyen2021.theorem-4.1", "nguyen2021.eq-27",
     "banerjee2023.theorem-4.1",
