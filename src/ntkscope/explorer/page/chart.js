@@ -10,7 +10,8 @@ function svg(height, label, parts) {
 }
 
 // λ_min with a real index
-const words = text => clean(text).replace(/_(min|max)/g, '<tspan dy="4" class="i">$1</tspan><tspan dy="-4">\u200b</tspan>');
+const words = text => clean(text).replace(/_(min|max)/g,
+  '<tspan dy="4" class="i">$1</tspan><tspan dy="-4">\u200b</tspan>');
 
 const write = (x, y, text, anchor = "start", more = "") =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" ${more}>${words(text)}</text>`;
@@ -44,3 +45,9 @@ function logAxis(scale, top, bottom, title) {
 }
 
 const hover = (shape, text) => `<g>${shape}<title>${clean(text)}</title></g>`;
+
+const box = (x, y, width, height, look) => `<rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" `
+  + `width="${width.toFixed(1)}" height="${height.toFixed(1)}" ${look}/>`;
+
+const stroke = (colour, width, path) =>
+  `<path class="line" stroke="${colour}" style="stroke-width:${width}" d="${path}"/>`;

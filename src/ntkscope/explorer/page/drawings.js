@@ -20,7 +20,7 @@ function boundsChart(r) {
   const parts = logAxis(scale, top, bottom, "λ_min");
   const [below, above] = tightest(r.bounds);
   const from = below > 0 ? scale.at(below) : left, to = scale.at(above);
-  parts.push(`<rect class="band" x="${from.toFixed(1)}" y="${top}" width="${(to - from).toFixed(1)}" height="${bottom - top}"/>`);
+  parts.push(box(from, top, to - from, bottom - top, 'class="band"'));
   entries.forEach((e, k) => {
     const y = top + row * (k + 0.5);
     parts.push(write(left - 8, y + 4.5, e.name, "end"));
@@ -28,9 +28,9 @@ function boundsChart(r) {
     const x = scale.at(e.value), colour = COLOURS[e.kind] ?? COLOURS.bound;
     const shape = e.kind === "lower" ? `M${x - 6} ${y - 8}L${x} ${y}L${x - 6} ${y + 8}`
       : `M${x + 6} ${y - 8}L${x} ${y}L${x + 6} ${y + 8}`;
-    parts.push(hover(e.kind in COLOURS
-      ? `<circle cx="${x.toFixed(1)}" cy="${y}" r="7" fill="${colour}"/>`
-      : `<path class="line" stroke="currentColor" stroke-width="2.5" d="${shape}"/>`, `${e.name}: ${number(e.value, 4)}`));
+    const mark = e.kind in COLOURS ? `<circle cx="${x.toFixed(1)}" cy="${y}" r="7" fill="${colour}"/>`
+      : stroke("currentColor", 2.5, shape);
+    parts.push(hover(mark, `${e.name}: ${number(e.value, 4)}`));
     const leftwards = x > (left + right) / 2;
     parts.push(write(leftwards ? x - 14 : x + 14, y + 4.5, number(e.value), leftwards ? "end" : "start"));
   });
@@ -46,7 +46,8 @@ function tightest(bounds) {
 // Histogram on a logarithmic axis, the predicted number in each bin, and each eigenvalue as a stroke.
 function spectrumChart(r) {
   const sets = [["limit", r.limit], ["finite", r.finite]].filter(([, e]) => e)
-    .map(([kind, e]) => ({kind, values: e.values.filter(v => v > e.noise)}));
+    .map(([kind, e]) => ({kind, values: e.values.filter(v => v > e.noise)}))
+    .filter(e => e.values.length);
   const all = sets.flatMap(e => e.values);
   if (!all.length) return null;
   const law = r.prediction?.density ? r.prediction : null;
@@ -57,7 +58,8 @@ function spectrumChart(r) {
   const counts = new Array(bins).fill(0);
   for (const v of sets[0].values) counts[Math.min(bins - 1, Math.floor(Math.log(v / low) / width))]++;
   const expected = law ? law.density.map(v => v * r.setting.samples * width) : [];
-  const most = Math.max(...counts, ...expected.filter((_, k) => law.eigenvalues[k] > low && law.eigenvalues[k] < high));
+  const inside = (_, k) => law.eigenvalues[k] > low && law.eigenvalues[k] < high;
+  const most = Math.max(...counts, ...expected.filter(inside));
   const height = v => base - (base - top) * v / (1.05 * most);
   const parts = logAxis(scale, top, bottom, "eigenvalue");
   const tick = Math.max(1, Math.ceil(most / 4));
@@ -65,22 +67,25 @@ function spectrumChart(r) {
   counts.forEach((n, k) => {
     if (!n) return;
     const x = scale.at(low * Math.exp(k * width)), next = scale.at(low * Math.exp((k + 1) * width));
-    parts.push(hover(`<rect x="${(x + 0.5).toFixed(1)}" y="${height(n).toFixed(1)}" width="${(next - x - 1).toFixed(1)}" height="${(base - height(n)).toFixed(1)}" fill="${COLOURS.limit}" fill-opacity=".55"/>`, `${n} eigenvalues`));
+    const bar = box(x + 0.5, height(n), next - x - 1, base - height(n), `fill="${COLOURS.limit}" fill-opacity=".55"`);
+    parts.push(hover(bar, `${n} eigenvalues`));
   });
   if (law) {
     const points = law.eigenvalues.map((v, k) => [v, expected[k]])
       .filter(([v]) => v >= low && v <= high)
       .map(([v, y]) => `${scale.at(v).toFixed(1)} ${height(y).toFixed(1)}`);
-    parts.push(`<path class="line" stroke="${COLOURS.law}" stroke-width="2.5" d="M${points.join("L")}"/>`);
+    parts.push(stroke(COLOURS.law, 2.5, `M${points.join("L")}`));
   }
   sets.forEach(({kind, values}, k) => {
     const y = base + 6 + 18 * k;
     const strokes = values.map(v => `M${scale.at(v).toFixed(1)} ${y}v12`).join("");
-    parts.push(hover(`<path class="line" stroke="${COLOURS[kind]}" style="stroke-width:1.5" d="${strokes}"/>`, `every eigenvalue, ${nameOf(kind, r.setting)}`));
+    parts.push(hover(stroke(COLOURS[kind], 1.5, strokes), `every eigenvalue, ${nameOf(kind, r.setting)}`));
   });
   parts.push(...legend([["limit", nameOf("limit", r.setting)], ...(law ? [["law", "predicted"]] : []),
     ...(r.finite ? [["finite", nameOf("finite", r.setting)]] : [])]));
-  return svg(bottom + 50, `Spectrum: ${sets.map(e => `${nameOf(e.kind, r.setting)}, ${e.values.length} eigenvalues from ${number(Math.min(...e.values))} to ${number(Math.max(...e.values))}`).join("; ")}`, parts);
+  const said = sets.map(({kind, values}) => `${nameOf(kind, r.setting)}, ${values.length} eigenvalues from `
+    + `${number(Math.min(...values))} to ${number(Math.max(...values))}`);
+  return svg(bottom + 50, `Spectrum: ${said.join("; ")}`, parts);
 }
 
 function legend(entries) {
@@ -105,13 +110,15 @@ function sharesChart(r) {
     sets.forEach(([kind, shares], k) => {
       const thick = (row - 8) / sets.length, at = y + 4 + thick * k;
       const length = (right - left) * shares[l] / most;
-      parts.push(hover(`<rect x="${left}" y="${at.toFixed(1)}" width="${Math.max(1, length).toFixed(1)}" height="${(thick - 1).toFixed(1)}" fill="${COLOURS[kind]}"/>`, `${nameOf(kind, r.setting)}, layer ${l + 1}: ${percent(shares[l])}`));
+      const bar = box(left, at, Math.max(1, length), thick - 1, `fill="${COLOURS[kind]}"`);
+      parts.push(hover(bar, `${nameOf(kind, r.setting)}, layer ${l + 1}: ${percent(shares[l])}`));
       if (sets.length === 1) parts.push(write(left + length + 6, y + row / 2 + 4, percent(shares[l])));
     });
   }
   parts.push(`<path class="axis" d="M${left} ${top}V${bottom}"/>`);
   parts.push(...legend(sets.map(([kind]) => [kind, nameOf(kind, r.setting)])));
-  const said = sets.map(([kind, shares]) => `${nameOf(kind, r.setting)}: ${shares.map((v, l) => `layer ${l + 1} ${percent(v)}`).join(", ")}`);
+  const said = sets.map(([kind, shares]) => `${nameOf(kind, r.setting)}: `
+    + shares.map((v, l) => `layer ${l + 1} ${percent(v)}`).join(", "));
   return svg(bottom + 8, `Shares of λ_min. ${said.join("; ")}`, parts);
 }
 

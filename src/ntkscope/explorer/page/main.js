@@ -25,12 +25,14 @@ function limitOf(s) {
   const rows = rowsOf(s), pairs = pairsOf(rows);
   const terms = termsOf(s, pairs.delta, pairs.epsilon), total = totalOf(terms);
   const place = placeOfLeast(total.lost), near = total.lost[place];
-  // lost numbers are known to `exact` relative to themselves where the points are near
   const exact = (s.dim + 8 + 8 * s.depth) * U, wrong = new Array(s.samples).fill(exact);
-  if (near > 0) wrong[pairs.i[place]] *= Math.sqrt(total.size / near);
+  // what near points lose is known relative to itself, what opposite ones lose relative to K_ii
+  const small = near / total.size;
+  if (near > 0) wrong[pairs.i[place]] /= pairs.delta[place] < 0.5 ? Math.sqrt(small) : small;
   const why = whyZero(s, pairs);
   const solved = eigen(matrixOf(total, pairs, place), wrong), vector = solved.vectors[0];
-  const limit = {...outcome(solved, why), largest: solved.values.at(-1), noise: solved.certain ? 0 : 2 * s.samples * U * total.size};
+  const limit = {...outcome(solved, why), largest: solved.values.at(-1),
+    noise: solved.certain ? 0 : 2 * s.samples * U * total.size};
   const bounds = boundsOf(s, pairs, total), [below, above] = tightest(bounds);
   limit.most = Math.min(limit.most, above);
   limit.shares = !limit.certain || why ? null
@@ -72,16 +74,21 @@ function restOf(r) {
 
 function show(r, done) {
   shown = [r, done];
-  WIDTH = Math.min(720, Math.max(280, field("bounds").clientWidth));
+  WIDTH = chartWidth();
   field("answer").setAttribute("aria-busy", String(!done));
   field("answer").innerHTML = indexed(answerOf(r)) + (done || r.setting.width === Infinity ? "" : " …");
-  draw("bounds", boundsChart(r), r.why ? "λ_min = 0, and so is every lower bound." : `Too small to be drawn: λ_min ≤ ${number(r.limit.most)}.`);
+  draw("bounds", boundsChart(r), r.why ? "λ_min = 0, and so is every lower bound."
+    : `Too small to be drawn: λ_min ≤ ${number(r.limit.most)}.`);
   draw("spectrum", spectrumChart(r), "");
   field("spectrum-note").textContent = spectrumNote(r);
   draw("shares", sharesChart(r), "λ_min is 0 or below rounding, so no layer has a share of it.");
   field("remarks").innerHTML = remarksOf(r).map(text => `<p>${indexed(text)}</p>`).join("");
-  field("theorems").innerHTML = theoremsOf(r).map(t => `<li><b>${indexed(t.title)}</b> <span class="soft small">${indexed(t.source)}</span><br>${indexed(t.sentence)}<br>Here: ${indexed(t.here)}</li>`).join("");
+  field("theorems").innerHTML = theoremsOf(r).map(t => `<li><b>${indexed(t.title)}</b> `
+    + `<span class="soft small">${indexed(t.source)}</span><br>${indexed(t.sentence)}<br>`
+    + `Here: ${indexed(t.here)}</li>`).join("");
 }
+
+const chartWidth = () => Math.min(720, Math.max(280, field("bounds").clientWidth));
 
 function draw(id, picture, otherwise) {
   const box = field(id);
@@ -154,7 +161,8 @@ function begin() {
     put({duplicate: field("duplicate").getAttribute("aria-pressed") !== "true"});
     update();
   });
-  new ResizeObserver(() => { if (field("bounds").clientWidth !== WIDTH) show(...shown); }).observe(field("bounds"));
+  const follow = new ResizeObserver(() => { if (chartWidth() !== WIDTH) show(...shown); });
+  follow.observe(field("bounds"));
   update();
 }
 
