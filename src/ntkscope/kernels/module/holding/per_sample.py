@@ -93,8 +93,10 @@ class PerSample:
 
     def _basis(self, inputs: Inputs) -> Tensor:
         total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
-        eye = torch.eye(total, dtype=self.subject.dtype, device=self.subject.device)
-        return eye[list(self.outputs)]
+        subject, count = self.subject, len(self.outputs)
+        basis = torch.zeros(count, total, dtype=subject.dtype, device=subject.device)
+        basis[torch.arange(count), list(self.outputs)] = 1.0
+        return basis
 
     def looped(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
         """Plain autograd on one sample and output at a time."""
