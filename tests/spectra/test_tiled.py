@@ -225,6 +225,23 @@ def test_the_bound_of_tiles_is_almost_reached(tmp_path):
     assert not at_least(exact(A), -0.75 * c)
 
 
+def test_threads_of_this_process_make_the_same_factor(tmp_path):
+    K, before = kernel(5 * WIDTH), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        factored(K, tmp_path / "one")
+    finally:
+        torch.set_num_threads(before)
+    with pool.pool(ntk.Engine(workers=0), 3, threads=3) as workers:
+        assert isinstance(workers, pool.Threads)
+        factored(K, tmp_path / "three", workers)
+        assert tiles_in(tmp_path / "three") == tiles_in(tmp_path / "one")
+        workers.submit("fails", int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            workers.next()
+    assert torch.get_num_threads() == before
+
+
 # -- killed, damaged, full ----------------------------------------------------------------------
 
 

@@ -29,6 +29,10 @@ _CONFIG: dict[str, Any] = {
     # it slows short torch trials by 15 to 40%
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.admin.log-length": 100,
+    # a hundred looks a second at what every thread does, and clocks that nobody reads: a twelfth of a core
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
     # pages of a web server that is not started
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
