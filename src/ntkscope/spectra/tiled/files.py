@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_HEADER = struct.Struct("<8sqqqqQQ8x")  # mark, rows, columns, numbers beside, by columns, checks
+# mark; rows, columns, numbers beside, whether by columns; checks of all, and of what is not values
+_HEADER = struct.Struct("<8sqqqqQQQ")
 _MARK = b"ntktile2"
 FORMAT = 2
 FINISHED = -1
@@ -51,7 +52,8 @@ def write_tile(file: Path, tile: Tile) -> None:
     )  # as LAPACK leaves them: to transpose takes as long as to write
     numbers = (values.T if by_columns else values.contiguous()).numpy()
     layout = [*values.shape, len(beside), int(by_columns)]
-    head = _HEADER.pack(_MARK, *layout, *_checks(layout, numbers, beside))
+    small, _ = _checks(layout, beside)
+    head = _HEADER.pack(_MARK, *layout, *_checks(layout, numbers, beside), small)
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
     try:
         with open(partial, "wb") as out:
@@ -74,7 +76,7 @@ def read_tile(file: Path) -> Tile:
         if size <= _HEADER.size:
             raise DamagedTileError(_damage(file))
         data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_COPY)
-    mark, *layout, either, total = _HEADER.unpack_from(data)
+    mark, *layout, either, total, _ = _HEADER.unpack_from(data)
     rows, columns, extra, by_columns = layout
     if mark != _MARK or size != _HEADER.size + 8 * (rows * columns + extra):
         raise DamagedTileError(_damage(file))
@@ -85,6 +87,24 @@ def read_tile(file: Path) -> Tile:
     values = made[: rows * columns]
     values = values.view(columns, rows).T if by_columns else values.view(rows, columns)
     return Tile(values, made[rows * columns :])
+
+
+def read_beside(file: Path) -> Tensor:
+    """What is kept beside a tile's values, which are not read."""
+    with open(file, "rb") as source:
+        head = source.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            raise DamagedTileError(_damage(file))
+        mark, *layout, _, _, small = _HEADER.unpack(head)
+        rows, columns, extra, _ = layout
+        size = _HEADER.size + 8 * (rows * columns + extra)
+        if mark != _MARK or os.fstat(source.fileno()).st_size != size:
+            raise DamagedTileError(_damage(file))
+        source.seek(-8 * extra, os.SEEK_END)
+        beside = np.frombuffer(source.read(), dtype=np.float64).copy()
+    if _checks(layout, beside)[0] != small:
+        raise DamagedTileError(_damage(file))
+    return torch.from_numpy(beside)
 
 
 def _damage(file: Path) -> str:

@@ -18,7 +18,14 @@ from ntkscope.engines.pool import Pool
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Readable, Taken
-from ntkscope.spectra.tiled.files import FINISHED, FORMAT, found_in, read_tile, tile_file
+from ntkscope.spectra.tiled.files import (
+    FINISHED,
+    FORMAT,
+    found_in,
+    read_beside,
+    read_tile,
+    tile_file,
+)
 from ntkscope.spectra.tiled.schedule import Schedule, Step
 from ntkscope.spectra.tiled.tasks import JOB, Job, advance, job_bytes, products, run_step
 
@@ -165,7 +172,7 @@ class Tiles:
         squares, diagonal = 0.0, []
         for i in range(self.count):
             for j in range(i + 1):
-                beside = read_tile(tile_file(self._folder, i, j)).beside
+                beside = read_beside(tile_file(self._folder, i, j))
                 squares += (1 if i == j else 2) * float(beside[0]) ** 2
                 if i == j:
                     diagonal.append(beside[1:])
