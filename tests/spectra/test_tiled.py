@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import ntkscope as ntk
+from experiments.running.test_engine import on_three_hosts
 from ntkscope.cli.main import main
 from ntkscope.engines import clusters, pool
 from ntkscope.spectra.progress import Stage
@@ -609,3 +610,28 @@ def test_one_interval_from_dense_disk_and_processes_at_4500(tmp_path):
     for other in found[1:]:
         assert other.certificate == "C"
         assert abs(other.lower - found[0].lower) + abs(other.upper - found[0].upper) <= 0.2 * width
+
+
+ON_HOSTS = """
+import sys
+from pathlib import Path
+import ntkscope as ntk
+from ntkscope.spectra.storage.source import as_source
+from ntkscope.spectra.tiled.run import lowest_by_tiles
+from spectra.test_tiled import kernel
+out = Path(sys.argv[1])
+kept = ntk.save_kernel(kernel(700), out / "k.zarr", tile=64)
+def pull(progress):
+    if progress.stage == "Cholesky" and progress.done > 0.3:
+        (out / "pull").touch()
+ends = lowest_by_tiles(as_source(kept), ntk.Engine(cluster="tcp://10.9.0.1:8786"), out / "factor",
+                       certify=True, callback=pull, width=64)
+own = ntk.smallest_eigenvalue(kept, method="packed")
+wide = own.upper - own.lower
+print("ENDED", ends.bound, abs(ends.lower[0] - own.lower) + abs(ends.upper[0] - own.upper) < wide)
+"""
+
+
+@pytest.mark.slow
+def test_a_host_that_vanishes_costs_its_tiles(tmp_path):
+    assert "ENDED C True" in on_three_hosts(tmp_path, ON_HOSTS)
