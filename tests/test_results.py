@@ -215,7 +215,7 @@ UNDRAWN = {
 }  # fmt: skip
 # public classes that no function returns as what it found
 OTHERS = {
-    "Activation", "Engine", "Kernel", "Linearized", "MLP", "NTKRegressor", "SelfCheckError",
+    "Activation", "Engine", "Explorer", "Kernel", "Linearized", "MLP", "NTKRegressor", "SelfCheckError",
     "Status", "Tls",
 }  # fmt: skip
 

@@ -123,7 +123,7 @@ class Sweep(Shown):
         wanted, table = self.settings.plot, self.table(folder)
         if wanted is None:
             return table.plot(ax)
-        return table.plot(ax, x=wanted.x, y=wanted.y, by=wanted.by, log=wanted.log)
+        return table.plot(ax, x=wanted.x, y=wanted.ys, by=wanted.by, log=wanted.log)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings in plain values, and how many trials they make."""

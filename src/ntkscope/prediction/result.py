@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +43,10 @@ class Prediction(Drawn, Tabular, Result):
     degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
     reason: why, in a sentence. validity: what holds and what does not.
     reliable: False where the method is known to fail or has lost its digits.
+    n_samples, dim: N and d.
+    network, data: what was predicted, in words.
+    kernel: "limiting" or "empirical".
+    diagonal: the mean of the limiting kernel's K_ii.
     """
 
     value: float
@@ -61,6 +66,7 @@ class Prediction(Drawn, Tabular, Result):
     network: str
     data: str
     kernel: str = "limiting"
+    diagonal: float = math.nan
 
     def __float__(self) -> float:
         return self.value
@@ -93,6 +99,13 @@ class SpectrumPrediction(Drawn, Tabular, Result):
 
     ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
     ``smoothing``, so sharp edges are rounded by that much.
+
+    Attributes
+    ----------
+    eigenvalues, density: the grid, and the density per unit of ln λ on it.
+    edge: the lower end of the bulk.
+    smoothing: relative width over which the density is smoothed.
+    prediction: of λ_min.
     """
 
     eigenvalues: Array
@@ -120,7 +133,7 @@ class SpectrumPrediction(Drawn, Tabular, Result):
             "eigenvalue of K", "density per unit of ln λ", self.eigenvalues,
             {"": self.density}, log=(True, False), points=False,
         )  # fmt: skip
-        chart.rules.append(self.edge)
+        chart.rules.append((self.edge, "edge"))
         return chart
 
     def __repr__(self) -> str:

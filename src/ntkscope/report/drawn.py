@@ -26,8 +26,12 @@ def draw(chart: Chart, ax: Any = None) -> Any:
     _scales(ax, chart)
     for low, high in chart.bands:
         ax.axvspan(low, high, color=GREY, alpha=0.35, linewidth=0, zorder=0)
-    for rule in chart.rules:
-        ax.axvline(rule, color=GREY, linestyle=":", linewidth=1)
+    for value, name in chart.rules:
+        ax.axvline(value, color=GREY, linestyle=":", linewidth=1)
+        ax.annotate(
+            readable(name), (value, 1), xycoords=("data", "axes fraction"), fontsize="small",
+            color="0.35", ha="center", va="bottom",
+        )  # fmt: skip
     bars = [s for s in chart.series if s.kind == "bars" and not s.widths]
     if any(series.written for series in chart.series):
         ax.margins(x=0.18)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from ntkscope._base.extras import needs
@@ -41,7 +43,7 @@ class Table(Tabular, Shown):
         return self.records
 
     def to_pandas(self) -> Any:
-        """All rows as a ``pandas.DataFrame`` in the table's columns. Raises ImportError without pandas."""
+        """The table as a ``pandas.DataFrame``. Raises ImportError without pandas."""
         return frame(self.records, self.columns)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,8 +63,8 @@ class Table(Tabular, Shown):
         return f"Table({len(self)} rows: {names})"
 
     def plot(
-        self, ax: Any = None, *, x: str | None = None, y: str | None = None, by: str | None = None,
-        log: bool = False,
+        self, ax: Any = None, *, x: str | None = None, y: str | Sequence[str] = (),
+        by: str | None = None, log: bool = False,
     ) -> Any:  # fmt: skip
         """The mean of ``y`` over ``x`` and one standard deviation, on a matplotlib axes.
 
@@ -70,7 +72,7 @@ class Table(Tabular, Shown):
         ----------
         ax: the axes, a new one unless given.
         x, y: columns or expressions in them; unless given, the first column of numbers that takes more
-            than one value, and ``lambda_min`` or else the last column of numbers.
+            than one value, and ``lambda_min`` or else the last column of numbers. Several y are overlaid.
         by: a curve for each value of this column. log: logarithmic axes.
 
         Returns
@@ -84,18 +86,20 @@ class Table(Tabular, Shown):
         """
         from ntkscope.report.drawn import draw
 
-        return draw(self._chart(x, y, by, log), ax)
+        ys = (y,) if isinstance(y, str) else tuple(y)
+        return draw(self._chart(x or self._varying(), ys or (self._usual(),), by, log), ax)
 
-    def _chart(self, x: str | None, y: str | None, by: str | None, log: bool) -> Chart:
-        at, value = x or self._varying(), y or self._measured()
-        chart = Chart(Axis(at, log=log), Axis(value, log=log))
-        chosen = self.having(at, value, by)
-        for index, (values, part) in enumerate(chosen.groups(*((by,) if by else ()))):
-            found = part.trials(at, value)
-            label = f"{by} = {values[0]}" if by else ""
-            color = PALETTE[index % len(PALETTE)]
-            series = Series(label, list(found), [fmean(ys) for ys in found.values()], "both", color)
-            series.errors = [stdev(ys) if len(ys) > 1 else 0.0 for ys in found.values()]
+    def _chart(self, x: str, ys: Sequence[str], by: str | None, log: bool) -> Chart:
+        said = ys[0] if len(ys) == 1 else "mean, one standard deviation"
+        chart = Chart(Axis(x, log=log), Axis(said, log=log))
+        groups = list(self.having(x, *ys, by).groups(*((by,) if by else ())))
+        for y, (values, part) in itertools.product(ys, groups):
+            found = part.trials(x, y)
+            names = ([y] if len(ys) > 1 else []) + ([f"{by} = {values[0]}"] if by else [])
+            means = [statistics.fmean(v) for v in found.values()]
+            color = PALETTE[len(chart.series) % len(PALETTE)]
+            series = Series(", ".join(names), list(found), means, "both", color)
+            series.errors = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in found.values()]
             chart.add(series)
         return chart
 
@@ -115,7 +119,7 @@ class Table(Tabular, Shown):
             f"no column of numbers varies in a table of {len(self)} rows; name x and y"
         )
 
-    def _measured(self) -> str:
+    def _usual(self) -> str:
         known = self._numeric()
         return "lambda_min" if "lambda_min" in known else known[-1]
 
@@ -173,6 +177,43 @@ class Table(Tabular, Shown):
         for values, records in found.items():
             yield values, Table(self.columns, tuple(records))
 
+    def aggregate(self, *by: str, y: Sequence[str] = ()) -> Table:
+        """Mean, standard error and number of the trials of each group.
+
+        Parameters
+        ----------
+        by: columns or expressions; the sweep's variables, those that stand before ``seed``, unless given.
+        y: columns or expressions; every measured number unless given.
+
+        Returns
+        -------
+        A row a group: its values of ``by``, and for each y the columns ``y.mean``, ``y.error`` and ``y.n``.
+        A group without trials of y has no mean, one with a single trial no error.
+
+        Raises
+        ------
+        ValueError
+            For an unknown column, or a y that is no number.
+        """
+        if not by:
+            by = self.columns[: self.columns.index("seed")] if "seed" in self.columns else ()
+        ys = tuple(y) or tuple(n for n in self.columns if self._measured(n, by))
+        whole, records = self.having(*by, *ys), []
+        for values, part in whole.groups(*by):
+            row: dict[str, Any] = dict(zip(by, values, strict=True))
+            for name in ys:
+                row |= _summary(name, [r[name] for r in part.records if name in r])
+            records.append(row)
+        shown = (f"{name}.{what}" for name in ys for what in ("mean", "error", "n"))
+        return Table((*by, *shown), tuple(records))
+
+    def _measured(self, name: str, by: Sequence[str]) -> bool:
+        """Whether a column is a result: neither a variable, nor the end of another's interval."""
+        if name in ("seed", "error", *_TIMING, *by) or name.endswith((".lower", ".upper")):
+            return False
+        found = [r[name] for r in self.records if name in r]
+        return bool(found) and not any(isinstance(value, str) for value in found)
+
     def to_csv(self) -> str:
         """The table as text; floats are written so that they read back to the same bits."""
         file = io.StringIO()
@@ -190,6 +231,19 @@ class Table(Tabular, Shown):
             _save_parquet(self, path)
         else:
             raise ValueError(f"tables are written as .csv or .parquet, got {path.name!r}")
+
+
+def _summary(name: str, values: list[Any]) -> dict[str, Any]:
+    for value in values:
+        if isinstance(value, str):
+            raise ValueError(f"{name!r} holds {value!r}: only numbers have a mean")
+    n = len(values)
+    row: dict[str, Any] = {f"{name}.n": n}
+    if n:
+        row[f"{name}.mean"] = math.fsum(values) / n
+    if n > 1:
+        row[f"{name}.error"] = statistics.stdev(values) / math.sqrt(n)
+    return row
 
 
 def make_table(rows: Iterable[Row], trials: Iterable[Trial], timings: bool = False) -> Table:
