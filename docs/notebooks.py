@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
     for page in sorted(TUTORIALS.glob("*.md")):
         notebook = convert(page, given.out)
         if given.run:
-            notebook = run(notebook, given.out)
+            notebook = run(notebook, TUTORIALS.parents[1])
         nbformat.validate(notebook)
         file = given.out / f"{page.stem}.ipynb"
         file.write_text(nbformat.writes(notebook) + "\n")

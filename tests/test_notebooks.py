@@ -61,8 +61,11 @@ def test_a_tutorial_and_what_a_kernel_shows(tmp_path, monkeypatch):
         for cell in made[:tutorial]
         for output in cell.get("outputs", ())
     ]
-    examples = doctest.DocTestParser().get_examples(page.read_text())
-    assert told == [e.want.strip() for e in examples if e.want]
+    examples = [e for e in doctest.DocTestParser().get_examples(page.read_text()) if e.want]
+    assert len(told) == len(examples)
+    flags, same = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, doctest.OutputChecker()
+    for example, text in zip(examples, told, strict=True):
+        assert same.check_output(example.want, f"{text}\n", flags), (example.source, text)
     assert [len(cell["outputs"]) for cell in made[tutorial:]] == [0, 1, 1, 1]
     inspection, verdict, drawing = (cell["outputs"][0] for cell in made[tutorial + 1 :])
     assert len(json.dumps(inspection)) < 20_000
@@ -72,6 +75,7 @@ def test_a_tutorial_and_what_a_kernel_shows(tmp_path, monkeypatch):
 
 
 def executed(notebook, folder, monkeypatch):
+    (folder / "examples").symlink_to(ROOT / "examples")  # which tutorials read from the root
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
     return notebooks.run(notebook, folder)
 
