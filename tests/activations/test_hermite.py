@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from scipy.special import eval_hermitenorm
 
 import ntkscope as ntk
-from ntkscope.activations.hermite import (
-    Quadrature,
-    gaussian_expectation,
-    hermite_functions,
-    hermite_polynomials,
-    second_moment,
-    summary,
-)
+from ntkscope.activations.expectation import gaussian_expectation, second_moment
+from ntkscope.activations.hermite import Quadrature, summary
+from ntkscope.activations.polynomials import hermite_functions, hermite_polynomials
 
 U = 2.0**-53
 
