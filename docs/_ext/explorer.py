@@ -1,7 +1,8 @@
-"""The explorer, a page that `ntkscope explore` writes, beside the others of the site."""
+"""A fence {explorer}: a link to the page that `ntkscope explore` writes, where the command exists."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from ntkscope.cli.main import COMMANDS
 
 NAME = "explorer.html"
 EXISTS = "explore" in COMMANDS
+FENCE = "```{explorer}\n```"
+LINK = f"The <a href='{NAME}'>explorer</a> shows λ_min while you change depth, width, N, d and activation."
 
 
 def _write(app: Any, failed: Exception | None) -> None:
@@ -21,13 +24,14 @@ def _write(app: Any, failed: Exception | None) -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
+def _read(_app: Any, _name: str, source: list[str]) -> None:
+    source[0] = source[0].replace(FENCE, LINK if EXISTS else "")
+
+
 def setup(app: Any) -> dict[str, bool]:
-    if EXISTS:
-        app.tags.add("explorer")
+    app.connect("source-read", _read)
     app.connect("build-finished", _write)
     return {"parallel_read_safe": True}

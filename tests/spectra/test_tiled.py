@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 import ntkscope as ntk
+from ntkscope.engines import pool
 from ntkscope.spectra.proof.certify import Shifted, factor_error
 from ntkscope.spectra.storage.panels import shortfall
 from ntkscope.spectra.storage.source import as_source
-from ntkscope.spectra.tiled import files, tasks
+from ntkscope.spectra.tiled import files, simulation, tasks
 from ntkscope.spectra.tiled.run import lowest_by_tiles
 from ntkscope.spectra.tiled.schedule import Schedule
 from ntkscope.spectra.tiled.simulation import Rates, simulate
@@ -21,7 +24,7 @@ from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 from oracles.inertia import at_least, exact
 from spectra.matrices import prescribed
 from spectra.test_error_constants import swallowing
-from spectra.tiled_runs import WIDTH, N, Shuffled, factored, kernel, stage
+from spectra.tiled_runs import WIDTH, N, Shuffled, factored, kernel, stage, tiles_in
 
 # -- the schedule -------------------------------------------------------------------------------
 
@@ -82,6 +85,34 @@ def test_the_simulation_reads_what_a_run_reads(tmp_path, monkeypatch):
     assert made.read == 8 * WIDTH**2 * count
     assert made.steps == 10
     assert made.written == 8 * WIDTH**2 * 10
+
+
+def test_a_tile_s_own_steps_are_slower_than_products():
+    rates = Rates(1e9, 1e15, 1e15, factor=0.5, solve=0.25, overhead=0.0)
+    flops = 2 * (3 * 1 + 2 * 2 + 3) + 4 * 2 / 3 + 6 * 4
+    assert simulate(4 * 64, 1, rates, 64).seconds == pytest.approx(flops * 64**3 / 1e9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_rates_say_what_a_factorisation_takes(tmp_path, monkeypatch, threads):
+    """In seconds of the processor, which do not depend on who else is at work."""
+    n, width = 3000, 512
+    K = ntk.save_kernel(kernel(n), tmp_path / "k.zarr", tile=width)
+    clock = type("Clock", (), {"perf_counter": staticmethod(time.thread_time)})
+    monkeypatch.setattr(simulation, "time", clock)
+    ratios = []
+    for k in range(3):
+        simulation.measured_rates.cache_clear()
+        rates = simulation.measured_rates(str(tmp_path), width, threads)
+        rates = replace(rates, overhead=2e-4, entry=1.4e-8)
+        made = simulate(n, threads, rates, width)
+        with pool.pool(ntk.Engine(workers=0), n, threads) as workers:
+            begin = time.process_time()
+            factored(K, tmp_path / str(k), workers, width)
+            ratios.append((time.process_time() - begin) / (made.seconds * made.busy * threads))
+    simulation.measured_rates.cache_clear()
+    assert 0.75 < sorted(ratios)[1] < 1.33
 
 
 def test_more_workers_take_less_time_and_not_less_than_their_share():
@@ -163,6 +194,23 @@ def test_the_bound_of_tiles_is_almost_reached(tmp_path):
     c = shortfall(taken.diagonal)
     assert at_least(exact(A), -c)
     assert not at_least(exact(A), -0.75 * c)
+
+
+def test_threads_of_this_process_make_the_same_factor(tmp_path):
+    K, before = kernel(5 * WIDTH), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        factored(K, tmp_path / "one")
+    finally:
+        torch.set_num_threads(before)
+    with pool.pool(ntk.Engine(workers=0), 3, threads=3) as workers:
+        assert isinstance(workers, pool.Threads)
+        factored(K, tmp_path / "three", workers)
+        assert tiles_in(tmp_path / "three") == tiles_in(tmp_path / "one")
+        workers.submit("fails", int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            workers.next()
+    assert torch.get_num_threads() == before
 
 
 # -- plans and stored kernels ---------------------------------------------------------------------

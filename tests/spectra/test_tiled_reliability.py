@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import ntkscope as ntk
+from experiments.running.test_engine import on_three_hosts
 from ntkscope.cli.main import main
 from ntkscope.engines import clusters, pool
 from ntkscope.spectra.storage.source import as_source
@@ -71,6 +72,26 @@ def test_a_flipped_bit_is_found_and_what_does_not_depend_on_it_is_kept(tmp_path,
     # row i from column j on, and where row i was a right factor: columns i and beyond
     assert kept == {(r, c) for r in range(5) for c in range(r + 1)
                     if c < i and not (r == i and c >= j)}  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [2, 10, 17, 25, 33, 57, -1, -9])
+def test_what_is_kept_beside_a_tile_has_its_own_check(tmp_path, at):
+    file = tmp_path / "0-0-L.tile"
+    values = torch.arange(6, dtype=torch.float64).view(2, 3)
+    beside = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    for made in (values, values.T.contiguous().T):
+        file.unlink(missing_ok=True)
+        files.write_tile(file, files.Tile(made, beside))
+        assert torch.equal(files.read_tile(file).values, values)
+        assert torch.equal(files.read_beside(file), beside)
+        damaged = bytearray(file.read_bytes())
+        damaged[at] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(files.DamagedTileError, match="remove the file"):
+            files.read_beside(file)
+    file.write_bytes(b"")
+    with pytest.raises(files.DamagedTileError, match="cut short"):
+        files.read_beside(file)
 
 
 def test_the_first_to_write_a_tile_stays(tmp_path):
@@ -272,3 +293,28 @@ def test_the_command(tmp_path, capsys):
                   ["--singular", "--workers", "2"]):  # fmt: skip
         assert run("eig", str(tmp_path / "k.zarr"), *wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+ON_HOSTS = """
+import sys
+from pathlib import Path
+import ntkscope as ntk
+from ntkscope.spectra.storage.source import as_source
+from ntkscope.spectra.tiled.run import lowest_by_tiles
+from spectra.tiled_runs import kernel
+out = Path(sys.argv[1])
+kept = ntk.save_kernel(kernel(700), out / "k.zarr", tile=64)
+def pull(progress):
+    if progress.stage == "Cholesky" and progress.done > 0.3:
+        (out / "pull").touch()
+ends = lowest_by_tiles(as_source(kept), ntk.Engine(cluster="tcp://10.9.0.1:8786"), out / "factor",
+                       certify=True, callback=pull, width=64)
+own = ntk.smallest_eigenvalue(kept, method="packed")
+wide = own.upper - own.lower
+print("ENDED", ends.bound, abs(ends.lower[0] - own.lower) + abs(ends.upper[0] - own.upper) < wide)
+"""
+
+
+@pytest.mark.slow
+def test_a_host_that_vanishes_costs_its_tiles(tmp_path):
+    assert "ENDED C True" in on_three_hosts(tmp_path, ON_HOSTS)
