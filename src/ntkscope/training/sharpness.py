@@ -34,10 +34,15 @@ _PROBES = 16  # of a trace
 class Sharpness(Record, also=("edge_step",)):
     """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
 
-    value: a Ritz value, at most λ_max but for rounding. residual: ‖Hv − value·v‖: an eigenvalue lies that
-    near. products: with the Hessian. converged: whether the residual is below the tolerance.
-    threshold: of η·λ_max, above which steps are unstable: 2 for gradient descent.
+    Attributes
+    ----------
+    value: a Ritz value, at most λ_max up to rounding.
+    residual: ‖Hv − value·v‖₂; some eigenvalue lies within this distance of ``value``.
+    products: with the Hessian.
+    converged: whether the residual is below the tolerance.
+    threshold: of η·λ_max; steps above it are unstable. 2 for gradient descent.
     trace: of the same Gauss-Newton matrix, from random signs; None for the Hessian.
+    seconds: wall time.
     """
 
     value: float
@@ -89,10 +94,16 @@ def sharpness(
     optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, and for Adam its
         preconditioner P. Of gradient descent without momentum where none is given.
     gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's,
-        and an estimate of its trace. Nothing grows with the square of the number of outputs, so a language
-        model's cross-entropy over all tokens and words is taken as it is.
-    tol: the residual, relative, at which it stops. seed: of its start.
+        and an estimate of its trace. Nothing grows with the square of the number of outputs, so the
+        cross-entropy of a language model over all tokens and words is taken as it is.
+    tol: the residual, relative, at which it stops.
     model, X, targets, loss, params, chunk_size, output: as in :func:`gauss_newton_kernel`.
+    max_products: with the Hessian.
+    seed: of Lanczos' start.
+
+    Returns
+    -------
+    Sharpness: a Ritz value with its residual.
 
     Raises what :func:`gauss_newton_kernel` raises; TypeError or ValueError for an optimizer of another
     kind, without a step behind it, or that does not hold the parameters.

@@ -76,6 +76,7 @@ def gauss_newton_kernel(
         outputs), or a function of (outputs, targets) that returns one number, a sum over the samples,
         convex in them.
     X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
+    model: as in :func:`empirical_ntk`.
 
     Returns
     -------
