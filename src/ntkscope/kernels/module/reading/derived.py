@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
+from operator import attrgetter
+from types import GetSetDescriptorType
 from typing import Any, cast
 
 import torch
@@ -83,6 +85,9 @@ class Makings:
         self.seen[stem] += 1
         key = blake2b(f"{stem}#{self.seen[stem]}".encode(), digest_size=8).hexdigest()
         names = tuple(dict.fromkeys(name for each in found for name in each.names))
+        attribute = getattr(func, "__self__", None)
+        if isinstance(attribute, GetSetDescriptorType):  # Tensor.mT: one that can be pickled
+            func = attrgetter(attribute.__name__)
         return Derived(key, names, func, pick=pick, version=out._version)
 
     def add(self, made: Derived, out: Tensor, args: Any, kwargs: Any) -> Derived:
@@ -128,13 +133,19 @@ class Through(Operation):
         made, back = cast(Any, vjp)(run, values[self.name])  # its stub counts an aux
         return made.detach(), lambda g: back(g.reshape(made.shape))[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the vjp, which cannot be pickled."""
+        return {key: value for key, value in self.__dict__.items() if key != "_vjp"}
+
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         made = self.operation.gradient(x, g, slice(None))
         n, C = made.shape[:2]
-        back = self._vjp[1]
+        W, back = self._vjp
         with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
             warnings.simplefilter("ignore")
-            pulled = vmap(back)(made.flatten(0, 1)).detach().reshape(n, C, -1)
+            # where and as the parameters are, whatever x and g were converted to
+            rows = vmap(back)(made.flatten(0, 1).to(W)).detach()
+        pulled = rows.to(made).reshape(n, C, -1)
         if part == slice(None):
             return pulled
         shape = self.values[self.name].shape
