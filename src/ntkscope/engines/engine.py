@@ -55,13 +55,14 @@ class Engine:
         """Local processes for so many units of work. Raises ValueError for a negative number."""
         asked = self.workers
         if asked is None:
-            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or _cores()
+            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or cores()
         if asked < 0:
             raise ValueError(f"workers must be 0 (this process) or more, got {asked}")
         return min(asked, n_units)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

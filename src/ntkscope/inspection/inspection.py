@@ -149,16 +149,10 @@ class Inspection:
         Raises OSError where the directory cannot be written.
         """
         folder = Path(directory)
-        record = self.to_dict()
-        files.write_all(
-            folder,
-            {
-                "report.html": self.to_html(),
-                "result.json": files.to_json(record),
-                "settings.toml": files.to_toml(self.settings),
-            },
-        )
-        return folder / "report.html"
+        again = "ntkscope inspect --config settings.toml" if "data" in self.settings else ""
+        made = files.results(self.to_html(), self.to_dict(), self.settings, again)
+        files.write_all(folder, made)
+        return folder / files.REPORT
 
 
 def inspect(

@@ -48,9 +48,9 @@ def predict_smallest_eigenvalue(
     if kernel not in ("limiting", "empirical"):
         raise ValueError(unknown("kernel", kernel, ("limiting", "empirical")))
     made = model_of(net, n_samples, dim, data)
-    if kernel == "empirical":
-        return _empirical(made)
-    return _limiting(made)
+    found = _empirical(made) if kernel == "empirical" else _limiting(made)
+    diagonal = float(made.resolvent.weights @ made.resolvent.c.sum(axis=1))
+    return replace(found, diagonal=diagonal)
 
 
 def _limiting(made: Model) -> Prediction:

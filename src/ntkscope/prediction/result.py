@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,7 @@ class Prediction(Record):
     n_samples, dim: N and d.
     network, data: what was predicted, in words.
     kernel: "limiting" or "empirical".
+    diagonal: the mean of the limiting kernel's K_ii.
     """
 
     value: float
@@ -60,6 +62,7 @@ class Prediction(Record):
     network: str
     data: str
     kernel: str = "limiting"
+    diagonal: float = math.nan
 
     def __float__(self) -> float:
         return self.value

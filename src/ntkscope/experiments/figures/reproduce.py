@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import platform
 import tempfile
@@ -21,9 +20,10 @@ from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
+from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
-from ntkscope.report.files import to_json, write_all
-from ntkscope.report.html import environment
+from ntkscope.report.figure_page import page
+from ntkscope.report.files import results, write_all
 
 with needs("sweep"):
     import psutil
@@ -121,9 +121,11 @@ def render(
     contents: dict[str, str | bytes] = {
         **pictures,
         f"{found.id}.csv": table.to_csv(),
-        f"{found.id}.json": to_json(record),
-        "index.html": _page(found, record, analysis, pictures[f"{found.id}.png"]),
-    }
+        **results(
+            page(record, _bytes(pictures[f"{found.id}.png"])), record,
+            settings_of(sweep.settings), str(record["command"]),
+        ),
+    }  # fmt: skip
     write_all(target, contents)
     paths = tuple(target / name for name in contents)
     return Reproduction(found, scale, target, ended, analysis, seconds, paths)
@@ -173,15 +175,6 @@ def machine() -> str:
     )
 
 
-def _page(found: Figure, record: dict[str, Any], analysis: Analysis, png: str | bytes) -> str:
+def _bytes(png: str | bytes) -> bytes:
     assert isinstance(png, bytes)
-    template = environment().get_template("figure.html")
-    image = base64.b64encode(png).decode()
-    return template.render(
-        title=found.title,
-        charts=False,
-        chart_style="",
-        record=record,
-        laws=analysis.laws,
-        image=image,
-    )
+    return png
