@@ -67,4 +67,4 @@ def test_along_training_starts_at_one_and_finds_the_least():
 def test_answers():
     assert answer("it falls", {"a": True, "b": True}) == "Seen in all 2 cases: it falls."
     assert answer("it falls", {"a": False}) == "Not seen in any of 1 cases: it falls."
-    assert answer("it falls", {"a": True, "b": False}) == "It falls: seen at a; not seen at b."
+    assert answer("it falls", {"a": True, "b": False}) == "It falls. Seen: a. Not seen: b."

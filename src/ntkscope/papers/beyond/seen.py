@@ -13,6 +13,4 @@ def answer(what: str, cases: Mapping[str, bool]) -> str:
         return f"Seen in all {len(cases)} cases: {what}."
     if not seen:
         return f"Not seen in any of {len(cases)} cases: {what}."
-    return (
-        f"{what[0].upper()}{what[1:]}: seen at {', '.join(seen)}; not seen at {', '.join(missing)}."
-    )
+    return f"{what[0].upper()}{what[1:]}. Seen: {'; '.join(seen)}. Not seen: {'; '.join(missing)}."
