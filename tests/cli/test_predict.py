@@ -34,7 +34,7 @@ def test_a_curve_has_a_picture(capsys, tmp_path):
     assert code == 0
     assert "bulk" in out
     assert (tmp_path / "p" / "prediction.png").read_bytes().startswith(b"\x89PNG")
-    curve = json.loads((tmp_path / "p" / "prediction.json").read_text())["curve"]
+    curve = json.loads((tmp_path / "p" / "result.json").read_text())["curve"]
     values = [p["value"] for p in curve["predictions"]]
     assert values == sorted(values, reverse=True)
     assert len(values) == 25

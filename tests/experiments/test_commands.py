@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from markupsafe import escape
 
 from ntkscope.cli.main import main
 from ntkscope.engines.engine import Engine
@@ -16,6 +15,7 @@ from ntkscope.experiments.figures.reproduce import render, reproduce
 from ntkscope.experiments.reading.drawing import heat_map, make_axes
 from ntkscope.experiments.reading.table import Table, read_csv
 from ntkscope.experiments.sweep import Sweep
+from ntkscope.report.html import math_html
 
 TOML = """
 name = "widths"
@@ -176,8 +176,9 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     assert ended.failed == 0
     made = render(found, "quick", tmp_path, sweep, ended)
     names = {p.name for p in made.paths}
-    assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv", "json")} | {"index.html"}
-    record = json.loads((tmp_path / f"{id}.json").read_text())
+    made_by_all = {"report.html", "result.json", "settings.toml"}
+    assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv")} | made_by_all
+    record = json.loads((tmp_path / "result.json").read_text())
     assert record["analysis"]["summary"]
     laws = [v["constant"] for v in record["analysis"]["verdicts"]] + record["analysis"]["constants"]
     for law in laws:
@@ -185,10 +186,10 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
         assert c["low"] <= c["value"] <= c["high"]
         assert law["line"]["slope"]
     shown_means_and_errors(record["plotted"])
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     for choice in found.choices:
-        assert str(escape(choice)) in page
+        assert str(math_html(choice)) in page
 
 
 def shown_means_and_errors(panels):
@@ -215,7 +216,7 @@ def shown_means_and_errors(panels):
 
 def test_a_record_holds_the_numbers_that_are_drawn(tmp_path):
     made = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n <= 128 and N == 80")
-    panels = json.loads((tmp_path / "width.json").read_text())["plotted"]
+    panels = json.loads((tmp_path / "result.json").read_text())["plotted"]
     table = read_csv(tmp_path / "width.csv")
     assert made.progress.failed == 0
     for curve in (c for c in panels[0]["curves"] if "trials" in c):
@@ -230,7 +231,7 @@ def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):
     part = "n <= 256 and N == 80"
     made = reproduce("width", "quick", tmp_path, Engine(workers=0), only=part)
     assert made.progress.total == 2 * 3 * 5
-    assert "--only" in json.loads((tmp_path / "width.json").read_text())["command"]
+    assert "--only" in json.loads((tmp_path / "result.json").read_text())["command"]
     more = Sweep({**made.figure.settings("quick"), "where": "n <= 512"})
     assert more.progress(tmp_path).ended == 30
     seen = reproduce("width", "quick", tmp_path, run=False)

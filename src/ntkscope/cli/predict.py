@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
@@ -60,7 +62,7 @@ def run(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for prediction.json and, with --over, a PNG.")
+        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -86,7 +88,7 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture = None
+    picture: dict[str, str | bytes] = {}
     if over is not None:
         from ntkscope.cli.predicted_curve import LABELS, curve_record
 
@@ -94,20 +96,33 @@ def run(
         if out is not None:
             from ntkscope.report.curves import prediction_png
 
-            picture = prediction_png(
+            png = prediction_png(
                 curve["values"], curve["predictions"], LABELS[curve["over"]],
                 f"{found.network}, {found.data}",
             )  # fmt: skip
+            picture = {"prediction.png": png}
     if out is not None:
-        contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
-        if picture is not None:
-            contents["prediction.png"] = picture
-        with options.writing(out):
-            files.write_all(out, contents)
+        from ntkscope.report.prediction_page import page
+
+        given = {
+            "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
+            "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
+        }  # fmt: skip
+        write(out, page(record), record, given, _again(given), picture)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
     _show(found, record, out)
+
+
+def _again(given: dict[str, Any]) -> str:
+    """The command with its options as one would type them."""
+    typed = (
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in given.items()
+        if value is not None
+    )
+    return f"ntkscope predict {' '.join(typed)}"
 
 
 def _network(
@@ -213,4 +228,4 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
 
         show_curve(console, record["curve"])
     if out is not None:
-        typer.echo(f"\nWritten to {out}")
+        typer.echo(f"\nThe page: {out / 'report.html'}")

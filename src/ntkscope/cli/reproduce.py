@@ -63,7 +63,7 @@ def run(
     for what, value in made.analysis.facts:
         typer.echo(f"  {what}: {value}")
     typer.echo(f"  {running.describe(made.progress)}, {made.seconds:.0f} s")
-    typer.echo(f"  {made.folder / 'index.html'}")
+    typer.echo(f"  {made.folder / 'report.html'}")
     if made.progress.failed:
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ import typer
 
 from ntkscope.cli import running
 from ntkscope.cli.plugin_option import Plugins
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.experiments.sweep import Sweep
@@ -37,7 +38,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes t
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Settings, see docs/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="Settings, see docs/reference/sweeps.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder; out/sweeps/NAME by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
@@ -111,10 +112,13 @@ def export(
     if (by or y) and not aggregate:
         raise ValueError("--by and --y say how to aggregate; add --aggregate")
     target = to or folder / ("aggregate.csv" if aggregate else "table.csv")
-    table = Sweep.of(folder).table(folder, timings)
+    sweep = Sweep.of(folder)
+    table = sweep.table(folder, timings)
     if aggregate:
         table = table.aggregate(*(listed(by) if by else ()), y=listed(y) if y else ())
     table.save(target)
+    if to is None:
+        _write_page(sweep, folder)
     typer.echo(f"{len(table)} rows in {target}")
 
 
@@ -140,6 +144,8 @@ def plot(
         raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
     target = to or folder / "plot.png"
     _draw(sweep, folder, wanted, target)
+    if to is None:
+        _write_page(sweep, folder, wanted)
     typer.echo(str(target))
 
 
@@ -149,14 +155,30 @@ def _finish(sweep: Sweep, folder: Path) -> None:
     table.save(folder / "table.csv")
     if sweep.settings.plot is not None and len(table):
         _draw(sweep, folder, sweep.settings.plot, folder / "plot.png")
-    if sweep.settings.fit:
-        from ntkscope.experiments.reading.analysis import fit_all
-        from ntkscope.report.files import to_json, write_all
+    for fit in _write_page(sweep, folder):
+        typer.echo(textwrap.indent(str(fit), "  "))
+    typer.echo(f"The page: {folder / 'report.html'}")
 
-        fits = fit_all(table, sweep.settings.fit)
-        write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
-        for fit in fits:
-            typer.echo(textwrap.indent(str(fit), "  "))
+
+def _write_page(sweep: Sweep, folder: Path, wanted: Any = None) -> list[Any]:
+    """report.html, result.json, settings.toml and, where the settings ask for fits, these."""
+    from ntkscope.experiments.reading.analysis import fit_all
+    from ntkscope.experiments.summary import settings_of, summarize
+    from ntkscope.report.files import to_json
+    from ntkscope.report.sweep_page import page
+
+    fits = fit_all(sweep.table(folder), sweep.settings.fit) if sweep.settings.fit else []
+    record = summarize(sweep, folder, fits, wanted)
+    more = {"fits.json": to_json(record["fits"])} if fits else {}
+    write(
+        folder,
+        page(record),
+        record,
+        settings_of(sweep.settings),
+        "ntkscope sweep settings.toml",
+        more,
+    )
+    return fits
 
 
 def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:

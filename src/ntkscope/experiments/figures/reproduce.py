@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import platform
 import tempfile
@@ -21,9 +20,10 @@ from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
+from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
-from ntkscope.report.files import to_json, write_all
-from ntkscope.report.html import environment
+from ntkscope.report.figure_page import page
+from ntkscope.report.files import results, write_all
 
 with needs("sweep"):
     import psutil
@@ -59,6 +59,21 @@ def reproduce(
     of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
     the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
+
+    Parameters
+    ----------
+    id: of the figure, such as ``"nguyen2021-figure-2-left"``.
+    scale: ``"quick"`` or ``"full"``.
+    folder: for runs and results.
+    engine: where the trials run.
+    only: an expression that keeps a part of the grid.
+    retry_failed: run failed trials again.
+    run: False draws what the folder holds.
+    progress: called with a report of the sweep now and then.
+
+    Returns
+    -------
+    Reproduction: the table, the fits, the verdict and the files.
     """
     found = find_figure(id)
     if scale not in ("quick", "full"):
@@ -106,9 +121,11 @@ def render(
     contents: dict[str, str | bytes] = {
         **pictures,
         f"{found.id}.csv": table.to_csv(),
-        f"{found.id}.json": to_json(record),
-        "index.html": _page(found, record, analysis, pictures[f"{found.id}.png"]),
-    }
+        **results(
+            page(record, _bytes(pictures[f"{found.id}.png"])), record,
+            settings_of(sweep.settings), str(record["command"]),
+        ),
+    }  # fmt: skip
     write_all(target, contents)
     paths = tuple(target / name for name in contents)
     return Reproduction(found, scale, target, ended, analysis, seconds, paths)
@@ -158,15 +175,6 @@ def machine() -> str:
     )
 
 
-def _page(found: Figure, record: dict[str, Any], analysis: Analysis, png: str | bytes) -> str:
+def _bytes(png: str | bytes) -> bytes:
     assert isinstance(png, bytes)
-    template = environment().get_template("figure.html")
-    image = base64.b64encode(png).decode()
-    return template.render(
-        title=found.title,
-        charts=False,
-        chart_style="",
-        record=record,
-        laws=analysis.laws,
-        image=image,
-    )
+    return png
