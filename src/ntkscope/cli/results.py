@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.printing import say
 
 
 def deliver(
@@ -23,6 +24,9 @@ def deliver(
         files = {"result.json": to_json(record)} | ({"index.html": page} if page else {})
         with options.writing(out):
             write_all(Path(out), files)
-    typer.echo(to_json(record) if json else text, nl=not json)
+    if json:
+        typer.echo(to_json(record), nl=False)
+    else:
+        say(text)
     if page and out is not None and not json:
         typer.echo(f"\nThe page: {Path(out) / 'index.html'}{note}")

@@ -34,7 +34,7 @@ class Dataset:
     source: str
 
 
-_REAL = ("digits", "breast_cancer", "diabetes", "wine", "iris")
+REAL_DATA = ("digits", "breast_cancer", "diabetes", "wine", "iris")
 _SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".parquet", ".pt", ".pth")
 
 
@@ -103,10 +103,10 @@ def _from_source(spec: str, seed: int) -> Dataset:
     parsed = parse_spec(spec)
     if parsed.name in registry.names():
         return _sample(parsed, seed)
-    if parsed.name in _REAL:
+    if parsed.name in REAL_DATA:
         return _load_real(parsed)
     raise ValueError(
-        unknown("data", parsed.name, (*registry.names(), *_REAL))
+        unknown("data", parsed.name, (*registry.names(), *REAL_DATA))
         + f"; or a file ending in {', '.join(_SUFFIXES)}"
     )
 
