@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,8 @@ def run(
     if not variance > 0:
         raise ValueError(f"--variance must be above 0, got {variance}")
     if plot is not None:
+        if Path(plot).suffix not in (".png", ".pdf", ".svg"):
+            raise ValueError(f"--plot writes a .png, .pdf or .svg, got {plot!r}")
         options.try_out(plot, folder=False, name="--plot")
     record = summary(activation, order, variance)
     if json:
