@@ -74,7 +74,6 @@ WRONG = [
         "is no folder",
     ),
     (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "it is a folder"),
-    (["lipschitz", "--widths", "2,4,1", "--out", "{}"], "it is a folder"),
     (
         ["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--config", "{}/none.toml"],
         "no settings",

@@ -8,7 +8,9 @@ import time
 import types
 
 import pytest
+import torch
 
+import ntkscope as ntk
 from ntkscope.__main__ import main
 
 ARGUMENTS = [
@@ -50,3 +52,25 @@ def test_an_interrupt_while_the_command_line_is_imported(monkeypatch, capsys):
         main()
     assert ended.value.code == 130
     assert capsys.readouterr().err == "ntkscope: interrupted before the start\n"
+
+
+def test_ctrl_c_in_a_terminal_while_workers_start_is_one_line(tmp_path):
+    """A terminal sends it to the workers too, wherever they are in their imports."""
+    psutil = pytest.importorskip("psutil")
+    K = ntk.MatrixKernel(torch.eye(64, dtype=torch.float64))
+    store = ntk.save_kernel(K, tmp_path / "k.zarr").path
+    run = subprocess.Popen(
+        [sys.executable, "-m", "ntkscope", "eig", str(store), "--workers", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
+    workers = []
+    while not workers and run.poll() is None:
+        time.sleep(0.02)
+        below = psutil.Process(run.pid).children(recursive=True)
+        workers = [p for p in below if any("spawn_main" in part for part in p.cmdline())]
+    os.killpg(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err.strip() == "ntkscope: interrupted; nothing was left half-written"
+    assert not psutil.wait_procs(workers, timeout=20)[1]

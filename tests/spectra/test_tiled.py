@@ -12,19 +12,21 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import ntkscope as ntk
+from experiments.running.test_engine import on_three_hosts
 from ntkscope.cli.main import main
 from ntkscope.engines import clusters, pool
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof.certify import Shifted, factor_error
 from ntkscope.spectra.storage.panels import shortfall
 from ntkscope.spectra.storage.source import as_source
-from ntkscope.spectra.tiled import files, tasks
+from ntkscope.spectra.tiled import files, simulation, tasks
 from ntkscope.spectra.tiled.run import lowest_by_tiles
 from ntkscope.spectra.tiled.schedule import Schedule
 from ntkscope.spectra.tiled.simulation import Rates, simulate
@@ -144,6 +146,34 @@ def test_the_simulation_reads_what_a_run_reads(tmp_path, monkeypatch):
     assert made.written == 8 * WIDTH**2 * 10
 
 
+def test_a_tile_s_own_steps_are_slower_than_products():
+    rates = Rates(1e9, 1e15, 1e15, factor=0.5, solve=0.25, overhead=0.0)
+    flops = 2 * (3 * 1 + 2 * 2 + 3) + 4 * 2 / 3 + 6 * 4
+    assert simulate(4 * 64, 1, rates, 64).seconds == pytest.approx(flops * 64**3 / 1e9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_rates_say_what_a_factorisation_takes(tmp_path, monkeypatch, threads):
+    """In seconds of the processor, which do not depend on who else is at work."""
+    n, width = 3000, 512
+    K = ntk.save_kernel(kernel(n), tmp_path / "k.zarr", tile=width)
+    clock = type("Clock", (), {"perf_counter": staticmethod(time.thread_time)})
+    monkeypatch.setattr(simulation, "time", clock)
+    ratios = []
+    for k in range(3):
+        simulation.measured_rates.cache_clear()
+        rates = simulation.measured_rates(str(tmp_path), width, threads)
+        rates = replace(rates, overhead=2e-4, entry=1.4e-8)
+        made = simulate(n, threads, rates, width)
+        with pool.pool(ntk.Engine(workers=0), n, threads) as workers:
+            begin = time.process_time()
+            factored(K, tmp_path / str(k), workers, width)
+            ratios.append((time.process_time() - begin) / (made.seconds * made.busy * threads))
+    simulation.measured_rates.cache_clear()
+    assert 0.75 < sorted(ratios)[1] < 1.33
+
+
 def test_more_workers_take_less_time_and_not_less_than_their_share():
     rates = Rates(1e9, 1e9, 1e9)
     times = [simulate(30_000, w, rates).seconds for w in (1, 2, 4, 16)]
@@ -225,6 +255,23 @@ def test_the_bound_of_tiles_is_almost_reached(tmp_path):
     assert not at_least(exact(A), -0.75 * c)
 
 
+def test_threads_of_this_process_make_the_same_factor(tmp_path):
+    K, before = kernel(5 * WIDTH), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        factored(K, tmp_path / "one")
+    finally:
+        torch.set_num_threads(before)
+    with pool.pool(ntk.Engine(workers=0), 3, threads=3) as workers:
+        assert isinstance(workers, pool.Threads)
+        factored(K, tmp_path / "three", workers)
+        assert tiles_in(tmp_path / "three") == tiles_in(tmp_path / "one")
+        workers.submit("fails", int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            workers.next()
+    assert torch.get_num_threads() == before
+
+
 # -- killed, damaged, full ----------------------------------------------------------------------
 
 
@@ -270,6 +317,26 @@ def test_a_flipped_bit_is_found_and_what_does_not_depend_on_it_is_kept(tmp_path,
     # row i from column j on, and where row i was a right factor: columns i and beyond
     assert kept == {(r, c) for r in range(5) for c in range(r + 1)
                     if c < i and not (r == i and c >= j)}  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [2, 10, 17, 25, 33, 57, -1, -9])
+def test_what_is_kept_beside_a_tile_has_its_own_check(tmp_path, at):
+    file = tmp_path / "0-0-L.tile"
+    values = torch.arange(6, dtype=torch.float64).view(2, 3)
+    beside = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    for made in (values, values.T.contiguous().T):
+        file.unlink(missing_ok=True)
+        files.write_tile(file, files.Tile(made, beside))
+        assert torch.equal(files.read_tile(file).values, values)
+        assert torch.equal(files.read_beside(file), beside)
+        damaged = bytearray(file.read_bytes())
+        damaged[at] ^= 1
+        file.write_bytes(damaged)
+        with pytest.raises(files.DamagedTileError, match="remove the file"):
+            files.read_beside(file)
+    file.write_bytes(b"")
+    with pytest.raises(files.DamagedTileError, match="cut short"):
+        files.read_beside(file)
 
 
 def test_the_first_to_write_a_tile_stays(tmp_path):
@@ -543,3 +610,28 @@ def test_one_interval_from_dense_disk_and_processes_at_4500(tmp_path):
     for other in found[1:]:
         assert other.certificate == "C"
         assert abs(other.lower - found[0].lower) + abs(other.upper - found[0].upper) <= 0.2 * width
+
+
+ON_HOSTS = """
+import sys
+from pathlib import Path
+import ntkscope as ntk
+from ntkscope.spectra.storage.source import as_source
+from ntkscope.spectra.tiled.run import lowest_by_tiles
+from spectra.test_tiled import kernel
+out = Path(sys.argv[1])
+kept = ntk.save_kernel(kernel(700), out / "k.zarr", tile=64)
+def pull(progress):
+    if progress.stage == "Cholesky" and progress.done > 0.3:
+        (out / "pull").touch()
+ends = lowest_by_tiles(as_source(kept), ntk.Engine(cluster="tcp://10.9.0.1:8786"), out / "factor",
+                       certify=True, callback=pull, width=64)
+own = ntk.smallest_eigenvalue(kept, method="packed")
+wide = own.upper - own.lower
+print("ENDED", ends.bound, abs(ends.lower[0] - own.lower) + abs(ends.upper[0] - own.upper) < wide)
+"""
+
+
+@pytest.mark.slow
+def test_a_host_that_vanishes_costs_its_tiles(tmp_path):
+    assert "ENDED C True" in on_three_hosts(tmp_path, ON_HOSTS)

@@ -13,6 +13,7 @@ from ntkscope.cli import settings as settings_module
 from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins, load_plugins
 from ntkscope.cli.printing import draw, say, width
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +50,9 @@ def run(
         int, typer.Option(help="Repetitions behind a success rate.", metavar="N")
     ] = 100,
     delta: Annotated[float, typer.Option(help="The failure probability.", metavar="δ")] = 0.1,
-    out: Annotated[Path | None, options.out("Folder for check.html, check.json.")] = None,
+    out: Annotated[
+        Path | None, options.out("Folder for report.html, result.json, settings.toml.")
+    ] = None,
     json: options.Json = False,
     latex: Annotated[
         bool, options.option("Print LaTeX tables.", "--latex", panel=options.OUTPUT)
@@ -86,8 +89,12 @@ def run(
         check_over_sweep(chosen, about, seeds, workers, out, json, quiet)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
+    about = settings_module.read(options.Problem, config, given)
     with progress.quiet(quiet):
-        verdicts = _check(chosen, config, given, budget)
+        verdicts = _check(chosen, about, budget)
+    if out is not None:
+        what = list(ids or ()) or [f"--paper {paper}" if paper else "--all"]
+        write_page(verdicts, out, about, again(what, budget))
     _show(verdicts, out, json, latex)
 
 
@@ -114,18 +121,11 @@ def _list(found: Sequence[Statement], as_json: bool) -> None:
         say(line if fits else f"{s.id}\n    {s.title} ({s.source})")
 
 
-def _check(
-    ids: list[str], config: Path | None, given: dict[str, Any], budget: dict[str, Any]
-) -> list[Verdict]:
+def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) -> list[Verdict]:
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
 
-    settings = settings_module.read(options.Problem, config, given)
-    network = options.make_network(
-        settings.widths, settings.activation, settings.init, settings.parameterization,
-        settings.weights, settings.bias_std, settings.residual,
-    )  # fmt: skip
-    dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
+    network, dataset = settings.network(), settings.dataset()
     instance = Instance(
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
@@ -140,14 +140,29 @@ def _check(
 
 def _options(settings: Any, budget: dict[str, Any]) -> str:
     """The options that differ from their defaults, as one would type them."""
-    parts = [settings_module.as_typed(settings)]
+    return " ".join([settings_module.as_typed(settings), *_spent(budget)])
+
+
+def _spent(budget: dict[str, Any]) -> list[str]:
     defaults = {"samples": 4096, "trials": 100, "delta": 0.1}
-    parts += [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
-    return " ".join(parts)
+    return [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
+
+
+def again(what: list[str], budget: dict[str, Any] | None = None) -> str:
+    """The command that makes the run again beside its settings.toml."""
+    return " ".join(["ntkscope check", *what, *_spent(budget or {}), "--config settings.toml"])
+
+
+def write_page(verdicts: list[Verdict], out: Path, settings: Any, again: str) -> None:
+    """The page, the numbers and the settings of a run."""
+    from ntkscope.report import check_page
+
+    records = [v.to_dict() for v in verdicts]
+    write(out, check_page.page(records, verdicts[0].settings), records, settings, again)
 
 
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
-    from ntkscope.report import check_page, files
+    from ntkscope.report import files
     from ntkscope.report.check_text import as_text
 
     columns = width() or 120
@@ -161,10 +176,7 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     else:
         draw(outcomes(verdicts, width() or 80))
     if out is not None:
-        page = check_page.page(records, verdicts[0].settings)
-        with options.writing(out):
-            files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
-        typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
+        typer.echo(f"The page: {out / files.REPORT}", err=as_json or latex)
 
 
 _COUNTED = {

@@ -35,7 +35,13 @@ def run(
     x: Annotated[
         str, typer.Option(help="A column or an expression: d, L*d, n_1*n_2.", metavar="COLUMN")
     ],
-    y: Annotated[str, typer.Option(help="A column or an expression: lambda_min/d.")] = "lambda_min",
+    y: Annotated[
+        str,
+        typer.Option(
+            help="Columns or expressions: lambda_min/d, or lambda_min,lambda_max.",
+            metavar="COLUMN,…",
+        ),
+    ] = "lambda_min",
     exponent: Annotated[
         float, typer.Option(help="Of x, that the constant is fitted at.", metavar="P")
     ] = 1.0,
@@ -50,12 +56,13 @@ def run(
     quiet: options.Quiet = False,
 ) -> None:
     """Fit y = c · x^exponent: the constant with its interval, beside the free exponent and a line."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.reading.constants import fit_constant
     from ntkscope.report.files import to_json
 
     options.try_out(out)
     table = _table(source, out, plugin, workers, quiet or json)
-    fits = fit_constant(table, y, x, exponent, by)
+    fits = [fit for one in listed(y) for fit in fit_constant(table, one, x, exponent, by)]
     if json:
         typer.echo(to_json([f.to_dict() for f in fits]), nl=False)
     else:

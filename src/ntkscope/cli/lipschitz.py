@@ -10,6 +10,7 @@ import typer
 
 from ntkscope.cli import options
 from ntkscope.cli.printing import draw, say
+from ntkscope.cli.results import write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,10 @@ class LipschitzOptions(options.NetworkOptions):
         int, typer.Option(help="Gradient steps of the search and of the bound.", metavar="N")
     ] = 60
     out: Annotated[
-        Path | None, options.out("Write the intervals to this JSON file.", "FILE.json")
+        Path | None,
+        options.out(
+            "Folder for report.html, result.json, settings.toml; or one FILE.json.", "DIR|FILE.json"
+        ),
     ] = None
 
 
@@ -53,9 +57,14 @@ def run(about: LipschitzOptions, json: options.Json = False) -> None:
         "seed": about.seed,
         "intervals": [f.to_dict() for f in found],
     }
-    if about.out is not None:
+    if about.out is not None and about.out.suffix == ".json":
         with options.writing(about.out):
             write_all(about.out.parent, {about.out.name: to_json(record)})
+    elif about.out is not None:
+        from ntkscope.report.lipschitz_page import page
+
+        again = "ntkscope lipschitz --config settings.toml"
+        write(about.out, page(record, str(network)), record, about, again)
     if json:
         typer.echo(to_json(record), nl=False)
     else:
@@ -67,5 +76,5 @@ app = options.command(
     run,
     "ntkscope lipschitz --widths 5,20,20,1",
     "ntkscope lipschitz --widths 64,512,512,1 --layer 2 --json",
-    folder=False,
+    folder=None,
 )

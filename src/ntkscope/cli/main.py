@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "limit": ("ntkscope.cli.limit", "The infinite-width kernel of a model, written to a file."),
         "floor": ("ntkscope.cli.floor", "Proved bounds on λ_min of a limiting kernel at any N."),
         "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
+        "explore": ("ntkscope.cli.explore", "Write an offline page with sliders: λ_min, bounds, spectrum."),
     },
     "Theory": {
         "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),

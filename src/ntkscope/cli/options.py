@@ -175,12 +175,12 @@ class Problem(NetworkOptions, DataOptions):
         return load_data(self.data, self.seed, self.center, self.scale)
 
 
-def command(run: Callable[..., None], *lines: str, folder: bool = True) -> typer.Typer:
+def command(run: Callable[..., None], *lines: str, folder: bool | None = True) -> typer.Typer:
     """The command ``run(options, …)``: an option for each field of ``options``' dataclass.
 
     The fields may come from a TOML file (``--config``) as well; what the command line gives
     overrides it. The other parameters of ``run`` are options or arguments of its own. ``--quiet``
-    is every command's, ``--out`` (a folder or a file) is tried before the work. lines: examples for
+    is every command's, ``--out`` (a folder, a file, or None: either) is tried before the work. lines: examples for
     the help.
     """
     first, *own = inspect.signature(run, eval_str=True).parameters.values()
@@ -300,7 +300,7 @@ def writing(out: str | Path) -> Iterator[None]:
         raise _unwritable(out, error.strerror or str(error)) from error
 
 
-def try_out(out: str | Path | None, folder: bool = True, name: str = "--out") -> None:
+def try_out(out: str | Path | None, folder: bool | None = True, name: str = "--out") -> None:
     """Raise OSError now if nothing could be written to ``out`` after the work; makes nothing."""
     if out is None:
         return
@@ -310,7 +310,7 @@ def try_out(out: str | Path | None, folder: bool = True, name: str = "--out") ->
             path = path.parent
         if (folder or path != Path(out)) and not path.is_dir():
             raise _unwritable(out, f"{path} is no folder", name)
-        if not folder and Path(out).is_dir():
+        if folder is False and Path(out).is_dir():
             raise _unwritable(out, "it is a folder, and a file is written", name)
         if not os.access(path, os.W_OK):
             raise _unwritable(out, f"{path} is not writable", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,17 +73,17 @@ def run(
             progress=progress,
         )  # fmt: skip
     if json:
-        record = next(path for path in made.paths if path.suffix == ".json")
+        record = next(path for path in made.paths if path.name == "result.json")
         typer.echo(record.read_text(), nl=False)
         raise typer.Exit(int(bool(made.progress.failed)))
     say(f"{made.figure.title}\n  claim: {made.figure.claim}")
     say(f"  {made.analysis.summary}")
-    for verdict in made.analysis.verdicts:
-        say(f"  {verdict}")
+    for found in (*made.analysis.verdicts, *made.analysis.constants):
+        say(textwrap.indent(str(found), "  "))
     for what, value in made.analysis.facts:
         say(f"  {what}: {value}")
     say(f"  {running.describe(made.progress)}, {made.seconds:.0f} s")
-    say(f"  {made.folder / 'index.html'}")
+    say(f"  {made.folder / 'report.html'}")
     if made.progress.failed:
         raise typer.Exit(1)
 

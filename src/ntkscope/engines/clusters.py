@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ _CONFIG: dict[str, Any] = {
     # it slows short torch trials by 15 to 40%
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.admin.log-length": 100,
+    # a hundred looks a second at what every thread does, and clocks that nobody reads: a twelfth of a core
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
     # pages of a web server that is not started
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -123,18 +128,51 @@ def local_cluster(workers: int) -> Any:
         "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
         "silence_logs": 50,
     }
+    made, loop = (
+        distributed.SpecCluster.__new__(distributed.SpecCluster),
+        _loop_without_interrupts(),
+    )
     try:
-        return distributed.SpecCluster(
+        distributed.SpecCluster.__init__(
+            made,
             scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
             workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
             security=keys,
             silence_logs=50,
+            loop=loop,
         )
     except RuntimeError as error:
         raise ConnectionError(
             f"{workers} local worker processes could not be started ({error}); use --workers 0, or call "
             "from a script whose main part is under if __name__ == '__main__'"
         ) from error
+    except KeyboardInterrupt:
+        loop.asyncio_loop.set_exception_handler(
+            lambda *_: None
+        )  # of what is cut off, nothing is news
+        _kill_workers(made)
+        distributed.SpecCluster._instances.discard(made)  # else the end of Python waits for it
+        raise
+    return made
+
+
+def _loop_without_interrupts() -> Any:
+    """A loop in a thread of its own, from which Ctrl-C is kept.
+
+    A terminal sends Ctrl-C to every process. What a thread starts inherits what it does not hear, so
+    that the workers do not answer with tracebacks, from whichever import they are at.
+    """
+    resource_tracker.ensure_running()  # which lets the thread that starts it hear again
+    runner = distributed.utils.LoopRunner()
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        runner.start()
+        return runner.loop
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        runner.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return runner.loop
 
 
 def keys_of_this_run() -> Any:
@@ -145,15 +183,21 @@ def keys_of_this_run() -> Any:
 
 
 def _close_local(cluster: Any) -> None:
+    _kill_workers(cluster)
+    _close(cluster, 2)
+
+
+def _kill_workers(cluster: Any) -> None:
     """End the workers at once: a task in LAPACK answers no polite request."""
-    for nanny in list(cluster.workers.values()):
+    for nanny in list(
+        getattr(cluster, "workers", {}).values()
+    ):  # none yet where a start was cut off
         nanny.auto_restart = False
         process = getattr(nanny, "process", None)
         pid = getattr(process, "pid", None)
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    _close(cluster, 2)
 
 
 def _close(what: Any, seconds: int) -> None:

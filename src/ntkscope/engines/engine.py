@@ -9,7 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tls:
-    """Files for a TLS connection to a cluster: certificate authority, certificate, key (PEM)."""
+    """Files for a TLS connection to a cluster: certificate authority, certificate, key (PEM).
+
+    Parameters
+    ----------
+    ca: file of the certificate authority.
+    certificate, key: files of the certificate and of its key.
+    """
 
     ca: str
     certificate: str
@@ -20,6 +26,8 @@ class Tls:
 class Engine:
     """Where to run.
 
+    Parameters
+    ----------
     workers: local processes; ``None`` is one a core (within ``$NTKSCOPE_WORKERS``), 0 this process.
     cluster: instead of local processes, the address of a Dask scheduler, a scheduler file
         (``.json``), ``"slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"``, or a
@@ -47,13 +55,14 @@ class Engine:
         """Local processes for so many units of work. Raises ValueError for a negative number."""
         asked = self.workers
         if asked is None:
-            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or _cores()
+            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or cores()
         if asked < 0:
             raise ValueError(f"workers must be 0 (this process) or more, got {asked}")
         return min(asked, n_units)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,6 +58,40 @@ class Here:
 
     def drop(self) -> None:
         self._waiting.clear()
+
+
+class Threads:
+    """Threads of this process: for tasks that spend their time in BLAS and in files."""
+
+    remote, copies = False, 0
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._executor = ThreadPoolExecutor(slots, initializer=_alone)
+        self._given: dict[Future[Any], Any] = {}
+
+    def submit(self, tag: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
+        self._given[self._executor.submit(function, *arguments)] = tag
+
+    def next(self) -> tuple[Any, Any]:
+        ended = wait(self._given, return_when=FIRST_COMPLETED).done.pop()
+        return self._given.pop(ended), ended.result()
+
+    def drop(self) -> None:
+        for future in self._given:
+            future.cancel()
+        wait(self._given)
+        self._given.clear()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+
+
+def _alone() -> None:
+    """One thread of BLAS in each of several threads."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
@@ -149,15 +184,16 @@ class OnCluster:
 
 
 @contextlib.contextmanager
-def pool(engine: Engine, n_tasks: int) -> Iterator[Pool]:
-    """Where the tasks of an engine run; ``n_tasks`` is how many may run at once.
+def pool(engine: Engine, n_tasks: int, threads: int = 1) -> Iterator[Pool]:
+    """Where the tasks of an engine run; ``n_tasks`` is how many may run at once, and ``threads`` how
+    many of them in this process.
 
     Raises ImportError where the engine's libraries are missing, ConnectionError where no cluster
     answers.
     """
     workers = engine.n_workers(n_tasks)
     if engine.local and workers == 0:
-        yield Here()
+        yield from _here(min(threads, n_tasks))
         return
     from ntkscope.engines.clusters import cleared_threads, connected
 
@@ -167,3 +203,15 @@ def pool(engine: Engine, n_tasks: int) -> Iterator[Pool]:
             yield made
         finally:
             made.drop()
+
+
+def _here(threads: int) -> Iterator[Pool]:
+    if threads == 1:
+        yield Here()
+        return
+    made = Threads(threads)
+    try:
+        yield made
+    finally:
+        made.drop()
+        made.close()

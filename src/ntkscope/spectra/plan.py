@@ -49,6 +49,7 @@ _WHAT = {
 }
 _BASIS = 120  # columns of a Krylov basis, as a rule
 _SOLVES = 70
+_BLOCK_SOLVES = 40  # of four columns, by tiles
 _UNKNOWN_INNER = 500  # flops of an entry of a kernel without factors, about a limiting one's
 _BANDWIDTH = 8e9  # bytes a second of a solve, cautious
 _DISK_BANDWIDTH = 4e8
@@ -124,6 +125,14 @@ def plan(
     ``K`` may be a number N, for a stored kernel that is not there yet. ``memory`` is the number of bytes
     that may be taken, by default nine tenths of what is free. The workers of an engine are taken to be
     as fast as one core of this machine.
+
+    Parameters
+    ----------
+    K, certify, in_place, method, memory, engine, folder: as in :func:`smallest_eigenvalue`.
+
+    Returns
+    -------
+    Plan: the method, its memory and its expected time.
 
     Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError where
     a method that was asked for does not fit.
@@ -249,7 +258,7 @@ def _made(
 
 
 def _tiled(source: Source | _OfSize, certify: bool, reason: str, place: Place) -> Plan:
-    cost = tiled_cost(source.n, place, certify, _SOLVES, _inner(source))
+    cost = tiled_cost(source.n, place, certify, _BLOCK_SOLVES, _inner(source))
     return Plan(
         method=Method.TILED, n=source.n, nbytes=8 * source.n * (_BASIS + 40) + cost.nbytes,
         nbytes_disk=cost.nbytes_disk, seconds=cost.seconds, certified=certify, reason=reason,

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Three hosts on one machine: a scheduler and client, and two workers behind virtual cables; the
-# cable of the second worker is pulled while it computes. Runs inside its own namespaces.
-python=$1 out=$2
+# cable of the second worker is pulled when the program makes the file "pull". Runs inside its own
+# namespaces.
+python=$1 out=$2 program=$3
 mount -t tmpfs none /run 2>/dev/null && mkdir -p /run/netns || { echo CANNOT mount; exit 0; }
 ip link add bridge type bridge && ip addr add 10.9.0.1/24 dev bridge && ip link set bridge up &&
   ip link set lo up || { echo CANNOT bridge; exit 0; }
@@ -19,13 +20,5 @@ for k in 2 3; do
     --no-dashboard --local-directory "$out/worker$k" > "$out/worker$k.log" 2>&1 &
 done
 sleep 8
-(sleep 5; ip link set cable3 down; echo "cable pulled") &
-$python - "$out" <<'P'
-import sys
-from experiments.trial_functions import settings
-from ntkscope.engines.engine import Engine
-from ntkscope.experiments.sweep import Sweep
-values = settings("slow_normal", seeds=10, scales=4, seconds=0.5)
-ended = Sweep(values).run(sys.argv[1] + "/sweep", Engine(cluster="tcp://10.9.0.1:8786"))
-print("ENDED", ended.done, ended.failed)
-P
+(until [ -e "$out/pull" ]; do sleep 0.1; done; ip link set cable3 down; echo "cable pulled") &
+$python -c "$program" "$out"

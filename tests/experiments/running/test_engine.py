@@ -300,26 +300,46 @@ def test_a_fake_sbatch_drives_slurm(tmp_path, monkeypatch):
         sweep.run(tmp_path / "wrong", Engine(cluster="slurm:quue=main"))
 
 
-@pytest.mark.slow
-def test_a_host_that_vanishes(tmp_path):
+def on_three_hosts(tmp_path, program):
+    """What a program prints that runs on one host, with workers on two others."""
     if not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("needs unshare and ip for hosts on one machine")
     script = Path(__file__).parent / "hosts.sh"
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}"}
     found = subprocess.run(
         ["unshare", "-Urnm", "--pid", "--fork", "--kill-child", "--mount-proc",
-         "bash", str(script), sys.executable, str(tmp_path)],
+         "bash", str(script), sys.executable, str(tmp_path), program],
         env=environment, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     if "CANNOT" in found.stdout or "unshare:" in found.stderr:
         pytest.skip(f"cannot make hosts here: {(found.stdout + found.stderr)[-200:]}")
-    assert "ENDED 40 0" in found.stdout, found.stdout + found.stderr
+    assert "cable pulled" in found.stdout, found.stdout + found.stderr
+    return found.stdout + found.stderr
+
+
+SWEEP_ON_HOSTS = """
+import sys, threading
+from pathlib import Path
+from experiments.trial_functions import settings
+from ntkscope.engines.engine import Engine
+from ntkscope.experiments.sweep import Sweep
+threading.Timer(5, Path(sys.argv[1], "pull").touch).start()
+values = settings("slow_normal", seeds=10, scales=4, seconds=0.5)
+ended = Sweep(values).run(sys.argv[1] + "/sweep", Engine(cluster="tcp://10.9.0.1:8786"))
+print("ENDED", ended.done, ended.failed)
+"""
+
+
+@pytest.mark.slow
+def test_a_host_that_vanishes(tmp_path):
+    assert "ENDED 40 0" in on_three_hosts(tmp_path, SWEEP_ON_HOSTS)
 
 
 def test_workers_that_cannot_start_are_said(tmp_path, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("Nanny failed to start.")
 
-    monkeypatch.setattr(clusters.distributed, "SpecCluster", fails)
+    monkeypatch.setattr(clusters.distributed.SpecCluster, "__init__", fails)
+    monkeypatch.setattr(clusters.distributed.SpecCluster, "__del__", lambda _: None)
     with pytest.raises(ConnectionError, match=r"could not be started .Nanny.*--workers 0"):
         Sweep(KERNELS).run(tmp_path / "out", Engine(workers=2))

@@ -9,3 +9,8 @@ def transposed_product(Q: Tensor, W: Tensor) -> Tensor:
     Taken as (WᵀQ)ᵀ: MKL is five times slower with Q transposed and more than one column.
     """
     return (W.T.contiguous() @ Q).T
+
+
+def narrow_product(L: Tensor, x: Tensor) -> Tensor:
+    """L x for a narrow x, however L lies in memory."""
+    return transposed_product(L.T, x) if L.T.is_contiguous() else L @ x

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from ntkscope._base.memory import available
+from ntkscope.engines.engine import cores
 from ntkscope.spectra.tiled.place import Place
 from ntkscope.spectra.tiled.simulation import measured_rates, simulate
 from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 
 _DISK_BANDWIDTH = 4e8
-_STORED_ENTRY = 2e-8  # seconds behind an entry of a stored kernel: read, checked, put in place
-_BLOCK = 4  # right-hand sides of a solve
+_STORED_ENTRY = 1.4e-8  # seconds behind an entry of a stored kernel: read, checked, put in place
+_MEASURED = 1024  # columns of the tiles that are measured; wider ones are as fast
+_START = 3.0  # seconds until workers answer
+_THREAD_OVERHEAD = 2e-4
 _ACCURATE = 16  # operations an entry of a product with twice the digits
 _PASSES = (
     7  # over a kernel: products for its norm and Ritz values, half of it each, and the quotient
@@ -35,25 +38,30 @@ class Cost:
 def tiled_cost(n: int, place: Place, certify: bool, solves: int, inner: int) -> Cost:
     """The schedule's own clock, and solves that read the factor; ``inner`` operations an entry.
 
-    Workers are taken to be as fast as a core of this machine, with files as fast as in this machine's
+    Workers are taken to be as fast as a core of this machine while its others work, with files as fast as in this machine's
     memory, or as its disk where they do not fit there.
     """
     width, engine, disk = tile_width(n), place.workers, Tiles.nbytes(n)
-    workers, here = max(1, engine.n_workers(n)), engine.local and engine.workers == 0
-    rates = measured_rates(str(place.disk), threads=torch.get_num_threads() if here else 1)
+    here = engine.local and engine.workers == 0
+    workers = torch.get_num_threads() if here else max(1, engine.n_workers(n))
+    local = min(workers, cores()) if engine.local else 1
+    rates = measured_rates(str(place.disk), min(width, _MEASURED), local)
     rates = replace(rates, entry=inner / rates.flops or _STORED_ENTRY)
     if here:
-        rates = replace(rates, overhead=0.0)
+        rates = replace(rates, overhead=_THREAD_OVERHEAD)
     if engine.local and disk > available():
         rates = replace(rates, read=_DISK_BANDWIDTH / workers, write=_DISK_BANDWIDTH / workers)
     one, factorings = simulate(n, workers, rates), 2 if certify else 1
     # the client solves where its memory holds the files; on a cluster the workers multiply, column by column
-    read = 2 * disk * solves / _BLOCK
-    waiting = 0.0 if engine.local else 2 * (n / width) * rates.overhead * solves / _BLOCK
-    solving = read / (rates.read * (1 if engine.local else workers)) + waiting
+    held = engine.local and Tiles.held(disk)
+    rate = rates.narrow if held else min(rates.read, rates.narrow)
+    each = 2 * disk / rate / (1 if engine.local else workers)
+    if not engine.local:
+        each += 2 * (n / width) * rates.overhead
     proving = n * n * (_PASSES * rates.entry + _ACCURATE / rates.flops)
+    starting = 0.0 if here else _START
     return Cost(
-        workers, 4 * 8 * width**2 * (workers if engine.local else 1), disk,
-        factorings * one.seconds + solving + proving, factorings * one.flops,
-        factorings * (one.read + one.written) + read,
+        workers, 4 * 8 * width**2 * (workers if engine.local else 1) + held * disk, disk,
+        starting + factorings * one.seconds + solves * each + proving, factorings * one.flops,
+        factorings * (one.read + one.written) + (1 if held else 2 * solves) * disk,
     )  # fmt: skip

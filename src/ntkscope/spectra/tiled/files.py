@@ -19,8 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_HEADER = struct.Struct("<8sqqqQQ16x")  # mark, rows, columns, numbers beside them, checks
-_MARK = b"ntktile1"
+# mark; rows, columns, numbers beside, whether by columns; checks of all, and of what is not values
+_HEADER = struct.Struct("<8sqqqqQQQ")
+_MARK = b"ntktile2"
+FORMAT = 2
 FINISHED = -1
 
 
@@ -44,15 +46,20 @@ def tile_file(folder: Path, i: int, j: int, products: int = FINISHED) -> Path:
 
 def write_tile(file: Path, tile: Tile) -> None:
     """Write a tile unless it is there. Raises OSError where the disk is full."""
-    values = np.ascontiguousarray(tile.values.numpy())
-    beside = np.ascontiguousarray(tile.beside.numpy())
-    numbers = np.concatenate([values.ravel(), beside])
-    head = _HEADER.pack(_MARK, *values.shape, len(beside), *_checks(numbers))
+    values, beside = tile.values, tile.beside.contiguous().numpy()
+    by_columns = (
+        values.T.is_contiguous()
+    )  # as LAPACK leaves them: to transpose takes as long as to write
+    numbers = (values.T if by_columns else values.contiguous()).numpy()
+    layout = [*values.shape, len(beside), int(by_columns)]
+    small, _ = _checks(layout, beside)
+    head = _HEADER.pack(_MARK, *layout, *_checks(layout, numbers, beside), small)
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
     try:
         with open(partial, "wb") as out:
             out.write(head)
             out.write(numbers.data)
+            out.write(beside.data)
         with contextlib.suppress(FileExistsError):
             os.link(partial, file)
     finally:
@@ -69,14 +76,35 @@ def read_tile(file: Path) -> Tile:
         if size <= _HEADER.size:
             raise DamagedTileError(_damage(file))
         data = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_COPY)
-    mark, rows, columns, extra, *checks = _HEADER.unpack_from(data)
+    mark, *layout, either, total, _ = _HEADER.unpack_from(data)
+    rows, columns, extra, by_columns = layout
     if mark != _MARK or size != _HEADER.size + 8 * (rows * columns + extra):
         raise DamagedTileError(_damage(file))
     numbers = np.frombuffer(data, dtype=np.float64, offset=_HEADER.size)
-    if _checks(numbers) != tuple(checks):
+    if _checks(layout, numbers) != (either, total):
         raise DamagedTileError(_damage(file))
     made = torch.from_numpy(numbers)
-    return Tile(made[: rows * columns].view(rows, columns), made[rows * columns :])
+    values = made[: rows * columns]
+    values = values.view(columns, rows).T if by_columns else values.view(rows, columns)
+    return Tile(values, made[rows * columns :])
+
+
+def read_beside(file: Path) -> Tensor:
+    """What is kept beside a tile's values, which are not read."""
+    with open(file, "rb") as source:
+        head = source.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            raise DamagedTileError(_damage(file))
+        mark, *layout, _, _, small = _HEADER.unpack(head)
+        rows, columns, extra, _ = layout
+        size = _HEADER.size + 8 * (rows * columns + extra)
+        if mark != _MARK or os.fstat(source.fileno()).st_size != size:
+            raise DamagedTileError(_damage(file))
+        source.seek(-8 * extra, os.SEEK_END)
+        beside = np.frombuffer(source.read(), dtype=np.float64).copy()
+    if _checks(layout, beside)[0] != small:
+        raise DamagedTileError(_damage(file))
+    return torch.from_numpy(beside)
 
 
 def _damage(file: Path) -> str:
@@ -86,13 +114,17 @@ def _damage(file: Path) -> str:
     )
 
 
-def _checks(numbers: npt.NDArray[np.float64]) -> tuple[int, int]:
-    """Exclusive or and sum of the 64-bit words: any flipped bit changes the first.
+def _checks(layout: list[int], *parts: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """Exclusive or and sum of the layout and the 64-bit words: any flipped bit changes the first.
 
     At the speed of memory, where a CRC would take a fifth of a product of two tiles.
     """
-    words = numbers.view(np.uint64)
-    return int(np.bitwise_xor.reduce(words)), int(words.sum(dtype=np.uint64))
+    either, total = 0, 0
+    for part in (np.array(layout, dtype=np.int64), *parts):
+        words = part.reshape(-1).view(np.uint64)
+        either ^= int(np.bitwise_xor.reduce(words))
+        total += int(words.sum(dtype=np.uint64))
+    return either, total % 2**64
 
 
 def found_in(folder: Path) -> dict[tuple[int, int], set[int]]:

@@ -46,7 +46,8 @@ def lowest_by_tiles(
     OSError
         For a damaged tile, a full disk, a cluster that is gone; what is finished stays in ``folder``.
     """
-    with _place(folder, source) as root, pool(engine, source.n) as workers:
+    threads = torch.get_num_threads()
+    with _place(folder, source) as root, pool(engine, source.n, threads) as workers:
         tiles = Tiles(source.n, root, workers, width)
         steps = dense.Engine(source, tiles, callback, small=0)
         pairs = _kept(root / _PAIRS)

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import heapq
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
+from threading import Barrier
 
 import torch
 
+from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.tiled.files import Tile, read_tile, write_tile
 from ntkscope.spectra.tiled.schedule import Schedule, Step
 from ntkscope.spectra.tiled.tiles import tile_width
 
+_REPEATS = 3
+
 
 @dataclass(frozen=True)
 class Rates:
-    """What a worker does in a second: flops of a product of tiles, bytes read and checked, bytes written.
+    """What a worker does in a second, the others at work beside it.
 
-    overhead: seconds between the end of a step and the next one's beginning; entry: seconds behind an
-    entry of the kernel.
+    flops: of a product of tiles; read, write: bytes of tiles, checked; factor, solve: the shares of
+    ``flops`` that the Cholesky factorisation of a tile and a triangular solve with it reach; narrow:
+    bytes of a tile in memory, multiplied by few columns; overhead: seconds between the end of a step
+    and the next one's beginning; entry: seconds behind an entry of the kernel.
     """
 
     flops: float
     read: float
     write: float
+    factor: float = 1.0
+    solve: float = 1.0
+    narrow: float = 4e9
     overhead: float = 0.004
     entry: float = 0.0
 
@@ -63,8 +75,8 @@ def simulate(n: int, workers: int, rates: Rates, width: int | None = None) -> Si
             if step is None:
                 break
             more_flops, more_read, formed = _work(step, b)
-            seconds = more_flops / rates.flops + more_read / rates.read + 8 * b * b / rates.write
-            seconds += formed * rates.entry + rates.overhead
+            seconds = _flop_seconds(step, b, rates) + more_read / rates.read
+            seconds += 8 * b * b / rates.write + formed * rates.entry + rates.overhead
             heapq.heappush(running, (clock + seconds, steps, step))
             steps, worked = steps + 1, worked + seconds
             flops, read, written = flops + more_flops, read + more_read, written + 8 * b * b
@@ -86,37 +98,62 @@ def _work(step: Step, b: int) -> tuple[float, float, int]:
     return flops, 8.0 * tiles * b * b, b * b if step.start == 0 else 0
 
 
+def _flop_seconds(step: Step, b: int, rates: Rates) -> float:
+    seconds = 2.0 * (step.stop - step.start) * b**3
+    if step.last:
+        seconds += b**3 / 3 / rates.factor if step.i == step.j else b**3 / rates.solve
+    return seconds / rates.flops
+
+
 @cache
-def measured_rates(folder: str, width: int = 1024, threads: int = 1) -> Rates:
-    """The rates of this machine, of one worker with so many threads, its tiles in ``folder``."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return _measured(Path(folder), width)
-    finally:
-        torch.set_num_threads(before)
+def measured_rates(folder: str, width: int = 1024, at_once: int = 1) -> Rates:
+    """The rates of one of ``at_once`` workers of this machine, its tiles in ``folder``.
+
+    So many do the same at the same time, since they share a memory: what one of them reaches alone says
+    too much.
+    """
+    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        ready = Barrier(at_once)
+        runs = [executor.submit(_seconds, Path(folder), k, width, ready) for k in range(at_once)]
+        seconds = [median(kind) for kind in zip(*(run.result() for run in runs), strict=True)]
+    product, factor, solve, write, read, narrow = seconds
+    flops, nbytes = 2 * width**3 / product, 8 * width**2
+    return Rates(
+        flops, nbytes / read, nbytes / write, width**3 / 3 / factor / flops,
+        width**3 / solve / flops, nbytes / narrow,
+    )  # fmt: skip
 
 
-def _measured(folder: Path, width: int) -> Rates:
-    A = torch.rand(width, width, dtype=torch.float64)
-    C = torch.rand(width, width, dtype=torch.float64)
-    flops = 2 * width**3 / _fastest(lambda _: torch.addmm(C, A, A.T, alpha=-1e-9, out=C))
-    files = [folder / f"rate-{k}.tile" for k in range(3)]
+def _seconds(folder: Path, worker: int, width: int, ready: Barrier) -> list[float]:
+    """Seconds of a product, a factorisation, a solve, a write, a read and a narrow product of tiles."""
+    generator = torch.Generator().manual_seed(worker)
+    A = torch.rand(width, width, dtype=torch.float64, generator=generator)
+    S = A @ A.T + width * torch.eye(width, dtype=torch.float64)
+    L, C, x = torch.linalg.cholesky(S), S.clone(), A[:, :4].contiguous()
+    mine = f"rate-{uuid.uuid4().hex}"
+    files = [folder / f"{mine}-{k}.tile" for k in range(_REPEATS)]
+    tile = Tile(L, torch.zeros(1, dtype=torch.float64))
+    kinds: list[Callable[[int], object]] = [
+        lambda _: torch.addmm(C, A, L.T, alpha=-1e-9, out=C),
+        lambda _: torch.linalg.cholesky_ex(S),
+        lambda _: torch.linalg.solve_triangular(L.T, A, upper=True, left=False),
+        lambda k: write_tile(files[k], tile),
+        lambda k: read_tile(files[k]),
+        lambda _: narrow_product(L, x),
+    ]
     try:
-        tile = Tile(A, torch.zeros(1, dtype=torch.float64))
-        write = 8 * width**2 / _fastest(lambda k: write_tile(files[k], tile))
-        read = 8 * width**2 / _fastest(lambda k: read_tile(files[k]))
+        return [_usual(run, ready) for run in kinds]
     finally:
         for file in files:
             file.unlink(missing_ok=True)
-    return Rates(flops, read, write)
 
 
-def _fastest(run: Callable[[int], object]) -> float:
-    """Seconds of the fastest of three runs, each told its number."""
-    best = float("inf")
-    for k in range(3):
+def _usual(run: Callable[[int], object], ready: Barrier) -> float:
+    """Seconds of the run in the middle of a few, each told its number; all workers begin together."""
+    ready.wait()
+    seconds = []
+    for k in range(_REPEATS):
         begin = time.perf_counter()
         run(k)
-        best = min(best, time.perf_counter() - begin)
-    return best
+        seconds.append(time.perf_counter() - begin)
+    return median(seconds)

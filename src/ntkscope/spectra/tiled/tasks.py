@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.version import __version__
-from ntkscope.spectra.storage.blas import transposed_product
+from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Readable
 from ntkscope.spectra.tiled.files import FINISHED, Tile, read_tile, tile_file, write_tile
 from ntkscope.spectra.tiled.schedule import Step
@@ -125,4 +125,4 @@ def products(
 ) -> list[Tensor]:
     """L_ij x, or L_ijᵀ x, of finished tiles."""
     tiles = (read_tile(tile_file(Path(folder), i, j)).values for i, j in places)
-    return [transposed_product(L, x) if transposed else L @ x for L in tiles]
+    return [narrow_product(L.T if transposed else L, x) for L in tiles]

@@ -13,15 +13,24 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope._base.memory import human
+from ntkscope._base.memory import available, human
 from ntkscope.engines.pool import Pool
 from ntkscope.spectra.progress import Stage
+from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Readable, Taken
-from ntkscope.spectra.tiled.files import FINISHED, found_in, read_tile, tile_file
+from ntkscope.spectra.tiled.files import (
+    FINISHED,
+    FORMAT,
+    found_in,
+    read_beside,
+    read_tile,
+    tile_file,
+)
 from ntkscope.spectra.tiled.schedule import Schedule, Step
 from ntkscope.spectra.tiled.tasks import JOB, Job, advance, job_bytes, products, run_step
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HELD = 0.4  # of the free memory, for the tiles that solves read
 _AHEAD = 1  # steps in flight beyond one a worker, which hide the way there and back
 
 
@@ -46,6 +55,8 @@ class Tiles:
         self.count = -(-n // self.width)
         self._root, self._pool = folder, pool
         self._folder = folder
+        self._held: dict[tuple[int, int], Tensor] = {}
+        self._hold: bool | None = None  # decided when the factor is there
 
     @staticmethod
     def nbytes(n: int, width: int | None = None) -> int:
@@ -53,6 +64,11 @@ class Tiles:
         b = width or tile_width(n)
         sides = [min(b, n - i) for i in range(0, n, b)]
         return 8 * sum(s * sum(sides[: k + 1]) for k, s in enumerate(sides))
+
+    @staticmethod
+    def held(nbytes: int) -> bool:
+        """Whether solves keep a factor of so many bytes in memory, where they read each tile once."""
+        return nbytes <= _HELD * available()
 
     # -- factoring -------------------------------------------------------------------------------
 
@@ -62,6 +78,7 @@ class Tiles:
         Raises OSError where a tile cannot be read or written; what is finished stays.
         """
         job = Job(matrix, self.n, self.width)
+        self._held, self._hold = {}, None
         self._prepare(job)
         schedule = self._gone_on()
         threads = torch.get_num_threads()
@@ -76,7 +93,7 @@ class Tiles:
 
     def _prepare(self, job: Job) -> None:
         """A folder of the matrix's own in the root; factors of other matrices go."""
-        self._mark = f"{job.matrix.digest()[:24]}-{self.width}"
+        self._mark = f"{job.matrix.digest()[:24]}-{self.width}-{FORMAT}"
         self._folder = self._root / f"factor-{self._mark}"
         for other in self._root.glob("factor-*"):
             if other != self._folder:
@@ -135,7 +152,7 @@ class Tiles:
         while not schedule.ended:
             slots = self._pool.slots
             while schedule.running < slots + (_AHEAD if self._pool.remote else 0):
-                step = schedule.next(ahead=self._pool.remote and schedule.running < slots)
+                step = schedule.next(ahead=slots > 1 and schedule.running < slots)
                 if step is None:
                     break
                 if self._pool.remote:
@@ -155,7 +172,7 @@ class Tiles:
         squares, diagonal = 0.0, []
         for i in range(self.count):
             for j in range(i + 1):
-                beside = read_tile(tile_file(self._folder, i, j)).beside
+                beside = read_beside(tile_file(self._folder, i, j))
                 squares += (1 if i == j else 2) * float(beside[0]) ** 2
                 if i == j:
                     diagonal.append(beside[1:])
@@ -165,7 +182,19 @@ class Tiles:
     # -- reading the factor ----------------------------------------------------------------------
 
     def _tile(self, i: int, j: int) -> Tensor:
-        return read_tile(tile_file(self._folder, i, j)).values
+        if self._hold is None:
+            self._hold = self._near and self.held(self.nbytes(self.n, self.width))
+        if (i, j) in self._held:
+            return self._held[i, j]
+        made = read_tile(tile_file(self._folder, i, j)).values
+        if self._hold:  # a copy: what maps a file that is cut short ends the process
+            made = self._held[i, j] = made.clone()
+        return made
+
+    @property
+    def _near(self) -> bool:
+        """Whether this process solves: local workers read the same memory of the system as it does."""
+        return not self._pool.remote or self._pool.copies > 0
 
     def rows(self, index: int) -> Tensor:
         """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
@@ -189,17 +218,17 @@ class Tiles:
         self, places: list[tuple[int, int]], parts: tuple[Tensor, ...], known: int, transposed: bool
     ) -> None:
         """Take the products of these tiles with part ``known`` off the parts that they reach."""
-        # local processes read the same memory of the system as this one
-        far = self._pool.remote and self._pool.copies == 0
-        size = max(1, -(-len(places) // self._pool.slots) if far else len(places))
+        x = parts[known].contiguous()
+        if self._near:
+            for i, j in places:
+                L = self._tile(i, j)
+                parts[j if transposed else i].sub_(narrow_product(L.T if transposed else L, x))
+            return
+        size = max(1, -(-len(places) // self._pool.slots))
         chunks = [tuple(places[k : k + size]) for k in range(0, len(places), size)]
         for chunk in chunks:
-            work = str(self._folder), chunk, parts[known].contiguous(), transposed
-            if far:
-                self._pool.submit(chunk, products, *work)
-            else:
-                _take_off(chunk, products(*work), parts, transposed)
-        for _ in chunks if far else ():
+            self._pool.submit(chunk, products, str(self._folder), chunk, x, transposed)
+        for _ in chunks:
             _take_off(*self._pool.next(), parts, transposed)
 
 
