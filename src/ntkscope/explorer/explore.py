@@ -59,8 +59,9 @@ def explore() -> Explorer:
     data = json.dumps(tables(), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     template = html.environment().from_string(_read("page.html"))
     page = template.render(
-        title="λ_min explorer", answer="", subtitle="", about="", tiles=(), warnings=(), command="",
-        charts=False, chart_style=svg.STYLE, style=_read("style.css"),
+        title="λ_min explorer", charts=False, chart_style=svg.STYLE, style=_read("style.css"),
+        answer="", about="", tiles=(), warnings=(), command="", subtitle="The neural tangent kernel of "
+        "a fully connected network, its smallest eigenvalue and what decides it.",
         tables=data, script="\n".join(_read(f"{name}.js") for name in SCRIPTS),
     )  # fmt: skip
     return Explorer(page)
