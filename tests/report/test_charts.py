@@ -9,7 +9,7 @@ import pytest
 
 from ntkscope.report.axes import scale, thin
 from ntkscope.report.chart import DOTTED, Axis, Chart, Series
-from ntkscope.report.svg import Shown, draw
+from ntkscope.report.svg import draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -114,10 +114,3 @@ def test_many_points_are_thinned_but_for_their_numbers():
     assert kept[0] == 0
     assert kept[-1] == 999
     assert len(kept) <= 12
-
-
-def test_a_chart_shows_itself_in_a_notebook():
-    chart = Chart()
-    chart.add(Series("", [1.0, 2.0], [1.0, 2.0]))
-    assert "<style>" in Shown(chart)._repr_html_()
-    assert '<svg class="chart"' in Shown(chart)._repr_html_()

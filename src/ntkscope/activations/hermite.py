@@ -19,6 +19,9 @@ from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.activations.expectation import DENSITY, REACH
 from ntkscope.activations.polynomials import functions_on_grid, hermite_polynomials
 from ntkscope.activations.registry import activation as resolve_activation
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 
 _U = float(np.finfo(np.float64).eps) / 2
 _ROUNDING = 64 * _U  # what a sum over the nodes loses, relative to √E f²
@@ -28,7 +31,7 @@ _MOST_SUMMED = 10_000  # the order of a summary
 
 
 @dataclass(frozen=True, eq=False)
-class Coefficients:
+class Coefficients(Drawn, Tabular, Result):
     """α_r(a) = E[φ(√a z) h_r(z)], z ~ N(0, 1), for every variance a.
 
     They satisfy E[φ(u)φ(v)] = Σ_r α_r(a) α_r(b) ρ^r for u ~ N(0, a), v ~ N(0, b) of correlation ρ.
@@ -53,6 +56,21 @@ class Coefficients:
     @property
     def order(self) -> int:
         return int(self.values.shape[1]) - 1
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.variances.tolist(), self.values.tolist(), strict=True)
+        return [
+            {"variance": a, "order": r, "value": v} for a, row in pairs for r, v in enumerate(row)
+        ]
+
+    def _chart(self) -> Chart:
+        """|α_r| over r, a curve for each variance."""
+        sizes = zip(self.variances.tolist(), abs(self.values).tolist(), strict=True)
+        found = {f"variance {a:g}": row for a, row in sizes}
+        return charts.curves(
+            "order r", "|α_r|", range(self.order + 1), found, log=(False, True),
+            errors={name: [self.error] * len(row) for name, row in found.items()},
+        )  # fmt: skip
 
     @property
     def generalised(self) -> Any:

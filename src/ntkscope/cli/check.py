@@ -130,7 +130,7 @@ def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) ->
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
     facts = {"data": dataset.source, "options": _options(settings, budget)}
-    verdicts = []
+    verdicts: list[Verdict] = []
     with progress.ProgressBar() as bar:
         for done, id in enumerate(ids):
             bar(id, done / len(ids))

@@ -41,12 +41,15 @@ def run(
             metavar="FILE",
         ),
     ] = None,
+    style: options.Style = "screen",
     json: options.Json = False,
 ) -> None:
     """Hermite coefficients of an activation, with c = E φ² and ν₀² = σ₀²/c."""
     from ntkscope.activations.hermite import summary
     from ntkscope.report import files, hermite
+    from ntkscope.report import style as styles
 
+    look = styles.Style(style)
     if not variance > 0:
         raise ValueError(f"--variance must be above 0, got {variance}")
     if plot is not None:
@@ -59,5 +62,5 @@ def run(
     else:
         draw(hermite.table(record))
     if plot is not None:
-        written = hermite.figure(record, plot)
+        written = hermite.figure(record, plot, look)
         typer.echo(f"The figure: {written}", err=json)

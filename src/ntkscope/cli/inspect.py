@@ -180,7 +180,7 @@ def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[An
         for s in all_statements()
         if all(h.met is not False for h in s.applies_to(model.network))
     ]
-    verdicts = []
+    verdicts: list[Any] = []
     for done, id in enumerate(applying):
         progress(id, done / len(applying))
         verdicts += check_all(instance, [id], {"data": dataset.source})

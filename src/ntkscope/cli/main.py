@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Theory": {
         "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
         "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
+        "cite": ("ntkscope.cli.cite", "BibTeX of ntkscope and of the papers it runs."),
     },
     "Training": {
         "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),

@@ -123,6 +123,14 @@ Out = Annotated[
     str | None,
     option("Folder for the page, result.json and the network.", panel=OUTPUT, metavar="DIR"),
 ]
+Style = Annotated[
+    str,
+    option(
+        "Of the picture: screen, or a paper's column: paper (3.25 in), paper:double (6.75 in).",
+        panel=OUTPUT, metavar="STYLE",
+        autocompletion=completion.of("screen", "paper", "paper:double"),
+    ),
+]  # fmt: skip
 Json = Annotated[bool, option("Print JSON instead of text and tables.", "--json", panel=OUTPUT)]
 Quiet = Annotated[bool, option("No progress on stderr.", "--quiet", panel=OUTPUT)]
 Config = Annotated[

@@ -81,12 +81,15 @@ def run(
     out: Annotated[
         Path | None, options.out("Folder for report.html, result.json, settings.toml.")
     ] = None,
+    style: options.Style = "screen",
     json: options.Json = False,
 ) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
     from ntkscope.prediction.predict import predict_smallest_eigenvalue
     from ntkscope.report import files
+    from ntkscope.report import style as styles
 
+    look = styles.Style(style)
     options.try_out(out)
     if dim is not None and dim < 2:
         raise ValueError(f"--dim must be at least 2, got {dim}")
@@ -106,19 +109,19 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture: dict[str, str | bytes] = {}
+    pictures: dict[str, str | bytes] = {}
     if over is not None:
         from ntkscope.cli.predicted_curve import LABELS, curve_record
 
         curve = record["curve"] = curve_record(net, n_samples, *_axis(over), law)
         if out is not None:
-            from ntkscope.report.curves import prediction_png
+            from ntkscope.report.curves import prediction_pictures
 
-            png = prediction_png(
+            drawn = prediction_pictures(
                 curve["values"], curve["predictions"], LABELS[curve["over"]],
-                f"{found.network}, {found.data}",
+                f"{found.network}, {found.data}", look,
             )  # fmt: skip
-            picture = {"prediction.png": png}
+            pictures |= {f"prediction.{kind}": made for kind, made in drawn.items()}
     if out is not None:
         from ntkscope.report.prediction_page import page
 
@@ -126,7 +129,7 @@ def run(
             "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
             "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
         }  # fmt: skip
-        write(out, page(record), record, given, _again(given), picture)
+        write(out, page(record), record, given, _again(given), pictures)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return

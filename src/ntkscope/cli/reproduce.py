@@ -47,6 +47,7 @@ def run(
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw what the folder holds; run nothing.")
     ] = False,
+    style: options.Style = "screen",
     plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
@@ -70,7 +71,7 @@ def run(
     with running.live(quiet or draw) as progress:
         made = reproduce(
             figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,
-            progress=progress,
+            progress=progress, style=style,
         )  # fmt: skip
     if json:
         record = next(path for path in made.paths if path.name == "result.json")

@@ -182,6 +182,7 @@ def plot(
         Path | None,
         typer.Option(help="A .png or .pdf; plot.png in the folder.", metavar="FILE"),
     ] = None,
+    style: options.Style = "screen",
     json: options.Json = False,
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
@@ -194,7 +195,7 @@ def plot(
     if wanted is None:
         raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
     target = to or folder / "plot.png"
-    _draw(sweep, folder, wanted, target)
+    _draw(sweep, folder, wanted, target, style)
     if to is None:
         _write_page(sweep, folder, wanted)
     _tell({"written": target}, str(target), json)
@@ -239,14 +240,19 @@ def _write_page(sweep: Sweep, folder: Path, wanted: Any = None) -> list[Any]:
     return fits
 
 
-def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
+def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path, style: str = "screen") -> None:
     from ntkscope._base.files import save_figure
     from ntkscope.experiments.reading import drawing
+    from ntkscope.report import style as styles
+
+    look = styles.Style(style)
 
     if target.suffix not in (".png", ".pdf"):
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
-    figure, axes = drawing.make_axes()
     # an unknown column is told before anything is drawn
     table = sweep.table(folder).having(wanted.x, *wanted.ys, wanted.by)
-    drawing.overlaid(axes[0], table, wanted.x, wanted.ys, wanted.by, wanted.log)
-    save_figure(figure, target)
+    with look.drawing():
+        figure, axes = drawing.make_axes(style=look)
+        drawing.overlaid(axes[0], table, wanted.x, wanted.ys, wanted.by, wanted.log)
+        look.typeset(figure)
+        save_figure(figure, target)

@@ -15,13 +15,14 @@ from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unkno
 from ntkscope.data import registry
 from ntkscope.data.distribution import Distribution
 from ntkscope.data.preprocessing import center, scale_rows
+from ntkscope.report.result import Result
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Result, without=("X", "y", "distribution"), also=("shape", "law")):
     """Data and where they come from.
 
     Attributes
@@ -36,6 +37,17 @@ class Dataset:
     y: Tensor | None
     distribution: Distribution | None
     source: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        N, d = self.X.shape
+        return N, d
+
+    @property
+    def law(self) -> str:
+        """The distribution in words, empty where it is not known."""
+        return "" if self.distribution is None else repr(self.distribution)
 
 
 REAL_DATA = ("digits", "breast_cancer", "diabetes", "wine", "iris")

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from ntkscope.report.axes import Scale, scale, thin
@@ -79,16 +78,6 @@ def draw(chart: Chart, label: str) -> str:
         f'role="img" aria-label="{escape(label)}">{inside}</svg>'
         f'<script type="application/json" class="numbers">{data}</script></figure>'
     )
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A chart that a notebook shows."""
-
-    chart: Chart
-
-    def _repr_html_(self) -> str:
-        return f"<style>{STYLE}</style>{draw(self.chart, self.chart.y.title)}"
 
 
 def _values(chart: Chart, which: str) -> Iterator[Coordinate]:

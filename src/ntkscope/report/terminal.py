@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
     count,
     enclosed,
@@ -24,16 +24,14 @@ from ntkscope.report.numbers import (
 
 with needs("report"):
     from rich import box
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 
 def render(record: Mapping[str, Any], width: int = 100) -> str:
     """The report as plain text."""
-    console = Console(file=io.StringIO(), width=width, record=True, highlight=False)
-    console.print(tables(record))
-    return console.export_text(styles=False).rstrip()
+    return printed(tables(record), width=width)
 
 
 def tables(record: Mapping[str, Any]) -> RenderableType:

@@ -14,12 +14,13 @@ from ntkscope.kernels.hadamard import HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.report.numbers import enclosure
+from ntkscope.report.result import Shown
 from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 
 @dataclass(frozen=True)
-class LoewnerResult:
+class LoewnerResult(Shown):
     """Whether A − B is positive semidefinite.
 
     Attributes

@@ -22,11 +22,13 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
-from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training import checkpoints
@@ -39,7 +41,7 @@ _ROUNDS = 60  # corrections at one ε: a contraction by ½ reaches rounding in 5
 
 @dataclass(frozen=True)
 class Memorization(
-    Record, without=("model",), also={"network": "model.network", "certified": "certified"}
+    Drawn, Result, without=("model",), also={"network": "model.network", "certified": "certified"}
 ):
     """A network that fits the labels, or how near one came and why no nearer.
 
@@ -71,6 +73,11 @@ class Memorization(
     rounds: int
     seconds: float
     errors: tuple[float, ...] = field(repr=False, default=())
+
+    def _chart(self) -> Chart:
+        """‖F − Y‖₂ after each correction."""
+        rounds = range(1, len(self.errors) + 1)
+        return charts.curves("round", "‖F − Y‖₂", rounds, {"": self.errors}, log=(False, True))
 
     @property
     def certified(self) -> bool:
@@ -318,7 +325,7 @@ _ANSWERS = {
 
 
 @dataclass(frozen=True)
-class Capacity(Record, without=("exact", "doubled"), also=_ANSWERS):
+class Capacity(Result, without=("exact", "doubled"), also=_ANSWERS):
     """Whether N real labels can be fitted, from the certificate that λ_min(K) > 0.
 
     network: the widths asked about. exact: λ_min of the base with half the hidden widths, whose
