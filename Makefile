@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # the suite spent a third of its time on taking them again: let it keep them
 TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
-.PHONY: install demo test test-shapes test-slow explore mutants campaign check bench clean
+.PHONY: install demo test test-shapes test-slow explore mutants campaign check bench docs clean
 
 install: .venv/installed
 
@@ -41,7 +41,12 @@ mutants: install
 campaign: install
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m campaign --out out/campaign.json
 
-check: install
+# the site, to be opened as site/index.html; a warning, a dead link or anything loaded from elsewhere fails
+docs: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs site
+	$(BIN)/python docs/_ext/checked.py site
+
+check: install docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -51,4 +56,4 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf out build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""λ_min of empirical kernels, measured / predicted from the widths: the table of docs/prediction.md."""
+"""λ_min of empirical kernels, measured / predicted from the widths: the table of docs/reference/prediction-tables.md."""
 
 from __future__ import annotations
 

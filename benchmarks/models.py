@@ -38,10 +38,10 @@ def ntkscope(model: nn.Module, X: Any) -> Tensor:
 
 def held(model: nn.Module, X: Any) -> Tensor:
     """All gradients (N, C, P) at once, then a product for each layer."""
-    return _added(_gradients(model, X, list(dict(model.named_parameters()))))
+    return added(_gradients(model, X, list(dict(model.named_parameters()))))
 
 
-def _added(gradients: Iterator[Tensor]) -> Tensor:
+def added(gradients: Iterator[Tensor]) -> Tensor:
     total: Any = 0
     for g in gradients:
         rows = g.flatten(1)
@@ -53,12 +53,12 @@ def _gradients(model: nn.Module, X: Any, names: list[str]) -> Iterator[Tensor]:
     """(N, C, P) of each parameter."""
     inputs = tuple(X.values()) if isinstance(X, dict) else (X,)
     try:
-        return _by_vmap(model, inputs, names)
+        return by_vmap(model, inputs, names)
     except RuntimeError:  # vmap does not take the pass
-        return _by_loop(model, inputs, names)
+        return by_loop(model, inputs, names)
 
 
-def _by_vmap(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> Iterator[Tensor]:
+def by_vmap(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> Iterator[Tensor]:
     from torch.func import functional_call, jacrev, vmap
 
     every = {k: v.detach() for k, v in model.named_parameters()}
@@ -73,7 +73,7 @@ def _by_vmap(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> 
     return (g.flatten(2) for g in made.values())
 
 
-def _by_loop(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> Iterator[Tensor]:
+def by_loop(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str]) -> Iterator[Tensor]:
     parameters = [dict(model.named_parameters())[name] for name in names]
     made: list[Tensor] = []
     for i in range(len(inputs[0])):

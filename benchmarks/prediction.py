@@ -1,4 +1,4 @@
-"""The predictor against measured eigenvalues: the table of docs/prediction.md, and its speed.
+"""The predictor against measured eigenvalues: the table of docs/reference/prediction-tables.md, and its speed.
 
 Measured λ_min of limiting kernels over a grid of (d, N, L, activation, data), 20 trials a cell.
 ``python -m benchmarks.prediction --quick`` takes 3 trials of the smallest cells.

@@ -57,9 +57,9 @@ def measure(name: str, N: int, widths: str, options: str) -> dict[str, Any]:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        if done.returncode or not (Path(folder) / "check.json").exists():
+        if done.returncode or not (Path(folder) / "result.json").exists():
             return {"case": name, "failed": done.stderr.strip()[-300:]}
-        verdicts = json.loads((Path(folder) / "check.json").read_text())
+        verdicts = json.loads((Path(folder) / "result.json").read_text())
     sizes = [int(w) for w in widths.split(",")]
     slowest = sorted(verdicts, key=lambda v: -v["seconds"])[:5]
     return {

@@ -75,7 +75,7 @@ def verdicts(paper: str, options: str) -> list[dict[str, Any]]:
         arguments = ["check", "--paper", paper, *options.split(), "--out", folder]
         with contextlib.suppress(SystemExit):
             command(arguments)
-        found: list[dict[str, Any]] = json.loads((Path(folder) / "check.json").read_text())
+        found: list[dict[str, Any]] = json.loads((Path(folder) / "result.json").read_text())
     return found
 
 

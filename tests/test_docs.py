@@ -1,14 +1,30 @@
 """The pages under docs/ as readers see them; that their examples run is pytest's --doctest-glob."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+TEXTS = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *TEXTS]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def prose(page):
+    """The page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """A heading's name in a link, as GitHub and MyST make it."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@every_page
 def test_every_example_stands_in_a_fence(page):
     fenced, bare = False, []
     for number, line in enumerate(page.read_text().splitlines(), 1):
@@ -18,3 +34,16 @@ def test_every_example_stands_in_a_fence(page):
             bare.append(number)
     assert bare == []
     assert not fenced
+
+
+@every_page
+def test_every_link_leads_somewhere(page):
+    dead = []
+    for link in LINK.findall(prose(page)):
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []

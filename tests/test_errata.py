@@ -8,7 +8,7 @@ import pytest
 from ntkscope.cli.main import main
 from ntkscope.statements.registry import find
 
-TEXT = Path(__file__).parents[1].joinpath("docs/ERRATA.md").read_text()
+TEXT = Path(__file__).parents[1].joinpath("docs/reference/errata.md").read_text()
 COMMANDS = tuple(dict.fromkeys(re.findall(r"`ntkscope ([^`]+)`", TEXT)))
 SMALL = "--data gaussian:N=12,d=20 --widths 20,50,9,1"
 TANH = "--activation tanh --parameterization ntk --init banerjee2023"

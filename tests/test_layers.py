@@ -18,7 +18,7 @@ FLOORS = [
     ("prediction",),
     ("training", "inspection", "statements"),
     ("experiments",),
-    ("papers",),
+    ("papers", "explorer"),
     ("cli", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -7,6 +7,7 @@ from ntkscope.activations.hermite import hermite_coefficients as hermite_coeffic
 from ntkscope.engines.engine import Engine as Engine, Tls as Tls
 from ntkscope.experiments.figures.reproduce import reproduce as reproduce
 from ntkscope.experiments.sweep import Sweep as Sweep
+from ntkscope.explorer.explore import Explorer as Explorer, explore as explore
 from ntkscope.inspection.chain import Chain as Chain, limiting_chain as limiting_chain
 from ntkscope.inspection.comparison import (
     KernelComparison as KernelComparison,

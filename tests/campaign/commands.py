@@ -41,6 +41,7 @@ LINES: dict[str, list[str]] = {
     "eig": ["K.npy"],
     "fit": ["stored", "--x", "N"],
     "reproduce": ["--list"],
+    "explore": ["--out", "explorer.html"],
     "predict": ["--widths", "4,8,1", "--samples", "100"],
 }
 # what these take is more than their type says: a 0, a negative number or a word may be right

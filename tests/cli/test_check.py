@@ -37,8 +37,8 @@ def test_one_statement_prints_its_table(capsys):
 def test_a_paper_writes_page_and_json(capsys, tmp_path):
     code, _, _ = run(capsys, "--paper", "nguyen2021", *SMALL, "--out", str(tmp_path / "check"))
     assert code == 0
-    records = json.loads((tmp_path / "check" / "check.json").read_text())
-    page = (tmp_path / "check" / "check.html").read_text()
+    records = json.loads((tmp_path / "check" / "result.json").read_text())
+    page = (tmp_path / "check" / "report.html").read_text()
     assert len(records) > 30
     for record in records:
         assert record["id"] in page
@@ -116,7 +116,7 @@ def test_inspect_shows_the_statements_that_apply(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "nguyen2021.eq-26" in out
     assert "nguyen2021.theorem-4.1" not in out  # it asks for ReLU
-    ids = {r["id"] for r in json.loads((tmp_path / "check.json").read_text())}
+    ids = {r["id"] for r in json.loads((tmp_path / "statements" / "result.json").read_text())}
     assert "nguyen2021.eq-27" in ids
 
 

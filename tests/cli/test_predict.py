@@ -34,10 +34,50 @@ def test_a_curve_has_a_picture(capsys, tmp_path):
     assert code == 0
     assert "bulk" in out
     assert (tmp_path / "p" / "prediction.png").read_bytes().startswith(b"\x89PNG")
-    curve = json.loads((tmp_path / "p" / "prediction.json").read_text())["curve"]
+    curve = json.loads((tmp_path / "p" / "result.json").read_text())["curve"]
     values = [p["value"] for p in curve["predictions"]]
     assert values == sorted(values, reverse=True)
     assert len(values) == 25
+
+
+def test_the_constant_of_a_curve(capsys):
+    """Over d the sphere's K_ii is L d at β = 1, in the limit's units: the share is λ_min/(L d)."""
+    code, out, _ = run(capsys, *GOOD, "--over", "dim=30:3000", "--json")
+    assert code == 0
+    curve = json.loads(out)["curve"]
+    assert curve["exponent"] == 1
+    net = ntk.Network([60, float("inf"), float("inf"), 1], "relu", "unit")
+    for d, p, constant, share in zip(
+        curve["values"], curve["predictions"], curve["constants"], curve["shares"], strict=True
+    ):
+        X = ntk.data.sphere(1, d, seed=0)
+        diagonal = float(ntk.limiting_ntk(net.with_widths((d, *net.widths[1:])), X))
+        assert p["diagonal"] == pytest.approx(diagonal, rel=1e-9)
+        assert diagonal == pytest.approx(3 * d)
+        assert constant == pytest.approx(p["value"] / d)
+        assert share == pytest.approx(p["value"] / diagonal)
+    assert curve["law"]["trend"] == "rises"
+    code, out, _ = run(capsys, *GOOD, "--over", "dim=30:3000")
+    assert "λ_min/d" in out
+    assert "rises with the size" in out
+
+
+def test_a_curve_over_the_width(capsys):
+    command = ["predict", "--widths", "30,64,64,1", "--samples", "60"]
+    code, out, _ = run(capsys, *command, "--over", "width=40:1000", "--json")
+    assert code == 0
+    curve = json.loads(out)["curve"]
+    assert curve["exponent"] == 1  # He: every term but the first grows with the width before it
+    assert "40" in curve["refused"]
+    wide = ntk.Network([30, 1000, 1000, 1])
+    last = ntk.predict_smallest_eigenvalue(wide, 60, kernel="empirical")
+    assert curve["predictions"][-1]["value"] == last.value
+    code, out, _ = run(capsys, *command, "--over", "width=40:1000")
+    assert "λ_min/n" in out
+    assert "none at n = 40" in out
+    code, _, err = run(capsys, *command, "--over", "width=3:5")
+    assert code == 2
+    assert "no width has a prediction" in err
 
 
 def test_finite_widths_show_both(capsys):

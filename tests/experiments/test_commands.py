@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from markupsafe import escape
 
 from ntkscope.cli.main import main
 from ntkscope.engines.engine import Engine
@@ -16,6 +15,7 @@ from ntkscope.experiments.figures.reproduce import render, reproduce
 from ntkscope.experiments.reading.drawing import heat_map, make_axes
 from ntkscope.experiments.reading.table import Table, read_csv
 from ntkscope.experiments.sweep import Sweep
+from ntkscope.report.html import math_html
 
 TOML = """
 name = "widths"
@@ -50,7 +50,15 @@ def test_a_sweep_ends_in_a_table_a_figure_and_an_exponent(swept, capsys, tmp_pat
     assert re.search(r"lambda_min ∝ n\^\S+ \[.*\], claimed 1: ", out)
     assert (folder / "plot.png").stat().st_size > 5000
     (fit,) = json.loads((folder / "fits.json").read_text())
-    assert fit["law"]["n_trials"] == 16
+    assert fit["constant"]["free"]["n_trials"] == 16
+    assert fit["verdict"]["claimed"] == fit["constant"]["constant"]["exponent"] == 1
+    for line in (
+        "constant       c = ",
+        "larger half    c = ",
+        "free exponent  ",
+        "straight line  ",
+    ):
+        assert f"\n    {line}" in out
     table = read_csv(folder / "table.csv")
     assert len(table) == 16
     assert table.to_csv() == (folder / "table.csv").read_text()
@@ -73,13 +81,37 @@ def test_status_export_and_plot(swept, capsys):
     assert (folder / "a.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_several_columns_and_groups(swept, capsys):
+    folder, _ = swept
+    picture = folder / "two.png"
+    asked = ("--x", "n", "--y", "lambda_min,max(lambda_min, n)/n", "--to", picture)
+    assert run(capsys, "sweep", "plot", folder, *asked)[0] == 0
+    assert picture.stat().st_size > 5000
+    code, out, _ = run(
+        capsys, "sweep", "export", folder, "--aggregate", "--y", "lambda_min,lambda_min/n"
+    )
+    assert (code, out) == (0, f"4 rows in {folder / 'aggregate.csv'}\n")
+    for row in read_csv(folder / "aggregate.csv").records:
+        values = [r["lambda_min"] for r in read_csv(folder / "table.csv").where(n=row["n"]).records]
+        assert row["lambda_min.n"] == 4
+        assert row["lambda_min.mean"] == pytest.approx(statistics.mean(values))
+        assert row["lambda_min/n.error"] == pytest.approx(statistics.stdev(values) / 2 / row["n"])
+    code, out, _ = run(
+        capsys, "fit", folder, "--x", "n", "--y", "lambda_min,lambda_min/n", "--json"
+    )
+    assert [f["y"] for f in json.loads(out)] == ["lambda_min", "lambda_min/n"]
+
+
 def test_bad_input_is_one_line(swept, capsys, tmp_path):
     folder, _ = swept
     for arguments, message in [
         (("sweep", "none.toml"), "no settings file"),
         (("sweep", "status", tmp_path / "none"), "no sweep in"),
         (("sweep", "export", folder, "--to", "t.xlsx"), "as .csv or .parquet"),
+        (("sweep", "export", folder, "--by", "n"), "add --aggregate"),
+        (("sweep", "export", folder, "--aggregate", "--y", "m"), "unknown column 'm'"),
         (("sweep", "plot", folder, "--x", "m"), "unknown column 'm'"),
+        (("sweep", "plot", folder, "--x", "n", "--y", "lambda_min,"), "has no empty part"),
         (("sweep", "plot", folder, "--x", "n", "--to", "p.gif"), "as .png or .pdf"),
         (("sweep", tmp_path / "run.toml", "--out", folder, "--no-resume"), "holds a sweep already"),
         (("sweep", tmp_path / "run.toml", "--workers", "1", "--cluster", "x"), "leave it out"),
@@ -139,14 +171,20 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     assert ended.failed == 0
     made = render(found, "quick", tmp_path, sweep, ended)
     names = {p.name for p in made.paths}
-    assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv", "json")} | {"index.html"}
-    record = json.loads((tmp_path / f"{id}.json").read_text())
+    made_by_all = {"report.html", "result.json", "settings.toml"}
+    assert names == {f"{id}.{s}" for s in ("png", "pdf", "csv")} | made_by_all
+    record = json.loads((tmp_path / "result.json").read_text())
     assert record["analysis"]["summary"]
+    laws = [v["constant"] for v in record["analysis"]["verdicts"]] + record["analysis"]["constants"]
+    for law in laws:
+        c = law["constant"]["constant"]
+        assert c["low"] <= c["value"] <= c["high"]
+        assert law["line"]["slope"]
     shown_means_and_errors(record["plotted"])
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     for choice in found.choices:
-        assert str(escape(choice)) in page
+        assert str(math_html(choice)) in page
 
 
 def shown_means_and_errors(panels):
@@ -173,7 +211,7 @@ def shown_means_and_errors(panels):
 
 def test_a_record_holds_the_numbers_that_are_drawn(tmp_path):
     made = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n <= 128 and N == 80")
-    panels = json.loads((tmp_path / "width.json").read_text())["plotted"]
+    panels = json.loads((tmp_path / "result.json").read_text())["plotted"]
     table = read_csv(tmp_path / "width.csv")
     assert made.progress.failed == 0
     for curve in (c for c in panels[0]["curves"] if "trials" in c):
@@ -188,7 +226,7 @@ def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):
     part = "n <= 256 and N == 80"
     made = reproduce("width", "quick", tmp_path, Engine(workers=0), only=part)
     assert made.progress.total == 2 * 3 * 5
-    assert "--only" in json.loads((tmp_path / "width.json").read_text())["command"]
+    assert "--only" in json.loads((tmp_path / "result.json").read_text())["command"]
     more = Sweep({**made.figure.settings("quick"), "where": "n <= 512"})
     assert more.progress(tmp_path).ended == 30
     seen = reproduce("width", "quick", tmp_path, run=False)

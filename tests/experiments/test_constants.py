@@ -164,6 +164,7 @@ def test_one_command_finds_the_constant(tmp_path, capsys):
         assert len(fit["points"]) == 3
     code, out, _ = run(capsys, "sweep", file, "--out", folder, "--quiet")
     assert "trace/24 ∝ L*d^1 [1, 1]" in out
+    assert "\n    constant       c = 1 [1, 1], residual" in out
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

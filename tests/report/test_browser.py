@@ -1,7 +1,5 @@
 """The page in a real browser: opened from disk, no console errors, no outside requests."""
 
-import json
-import shutil
 import time
 
 import pytest
@@ -9,12 +7,10 @@ import torch
 from torch import nn
 
 import ntkscope as ntk
+from chromium import chromium, requested
 from ntkscope.report import check_page
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +46,8 @@ def checked(tmp_path_factory):
 
 @pytest.fixture
 def browser(tmp_path):
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromium-driver (Debian's packages)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path) as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("width", [1400, 400])
@@ -98,12 +79,7 @@ def test_opens_from_disk_without_errors_or_requests(browser, request, which, tit
     assert overflow <= 0
     errors = [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
     assert errors == []
-    requested = set()
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            requested.add(message["params"]["request"]["url"])
-    assert {u for u in requested if not u.startswith(("file:", "data:", "blob:"))} == set()
+    assert requested(browser) == set()
 
 
 @pytest.mark.parametrize("which", ["inspected", "module"])

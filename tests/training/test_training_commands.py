@@ -31,7 +31,7 @@ def test_train_writes_its_page(capsys, tmp_path):
     assert len(record["loss"]) == 41
     assert record["loss"][0] == 15.0  # F(θ_0) = 0 and labels ±1
     assert record["predicted_loss"] == pytest.approx(record["loss"], rel=1e-5)
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "report.html").read_text()
     assert "Observed and predicted loss" in page
     assert page.count('<svg class="chart"') == 4
     assert load_model(tmp_path / "network.pt").network.paired
@@ -53,7 +53,7 @@ def test_train_puts_the_wide_layer_at_each_position(capsys, tmp_path):
     assert code == 0
     assert "64-32-16-1" in out
     assert "64-16-32-1" in out
-    assert "wide layer 2" in (tmp_path / "index.html").read_text()
+    assert "wide layer 2" in (tmp_path / "report.html").read_text()
 
 
 def test_train_warns_and_stops_when_the_step_is_too_large(capsys):
@@ -72,7 +72,7 @@ def test_memorize_answers_and_builds(capsys, tmp_path):
     assert "any 30 real labels can be fitted" in out
     assert load_model(tmp_path / "network.pt").network.widths == (64, 32, 32, 1)
     assert json.loads((tmp_path / "result.json").read_text())["memorization"]["reached"]
-    assert "The construction" in (tmp_path / "index.html").read_text()
+    assert "The construction" in (tmp_path / "report.html").read_text()
     code, out, _ = run(capsys, "memorize", *DIGITS, "--certificate-only", "--json")
     assert code == 0
     assert json.loads(out)["fits"] is True
@@ -92,7 +92,7 @@ def test_width_finds_one_and_says_when_there_is_none(capsys, tmp_path):
     code, out, err = run(capsys, *base, "--target-lambda-min", "0.01", "--out", str(tmp_path))
     assert code == 0, err
     assert "meet the goal" in out
-    assert "What the theorems ask for" in (tmp_path / "index.html").read_text()
+    assert "What the theorems ask for" in (tmp_path / "report.html").read_text()
     assert run(capsys, *base, "--steps-to", "1e-2", "--steps", "100000", "--json")[0] == 0
     code, out, _ = run(capsys, *base, "--target-lambda-min", "1e6")
     assert code == 1

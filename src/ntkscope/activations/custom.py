@@ -41,6 +41,19 @@ def custom(
 ) -> Activation:
     """An activation of your own, of functions of tensors. What is not given comes by autograd.
 
+    Parameters
+    ----------
+    phi: φ, a function of a tensor that returns a tensor of its shape.
+    name: for tables and reports.
+    derivative, second: φ′ and φ″; by autograd where they are not given.
+    lipschitz, lipschitz_derivative: sup |φ′| and sup |φ″|, where they are known.
+    kinks: points where φ′ jumps.
+    homogeneity: 1 if φ(cz) = cφ(z) for every c > 0.
+
+    Returns
+    -------
+    Activation with what was stated of it.
+
     Raises ValueError if φ or a given derivative changes the shape, or is not finite on [-3, 3].
     """
     first = derivative if derivative is not None else _autograd(phi)

@@ -193,6 +193,17 @@ def hermite_coefficients(
 
     Variances in a NumPy array give NumPy arrays; everything else gives tensors.
 
+    Parameters
+    ----------
+    phi: a name, an :class:`Activation` or a callable.
+    order: the highest order.
+    variance: of the Gaussian argument, one number or several.
+    derivative: the coefficients of φ′ in place of φ.
+
+    Returns
+    -------
+    Coefficients, with the error of the quadrature.
+
     Raises ValueError for a negative variance or order, and for an activation whose E φ² is not
     finite.
     """

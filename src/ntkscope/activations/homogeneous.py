@@ -21,7 +21,16 @@ def relu() -> Activation:
 
 
 def leaky_relu(alpha: float = 0.01) -> Activation:
-    """z for z > 0, αz otherwise; φ′(0) = α, the slope that autograd takes."""
+    """z for z > 0, αz otherwise; φ′(0) = α, the slope that autograd takes.
+
+    Parameters
+    ----------
+    alpha: slope for z < 0.
+
+    Returns
+    -------
+    Activation.
+    """
     if alpha == 1.0:
         raise ValueError("leaky_relu with alpha=1 is linear; use 'identity'")
     finite("leaky_relu", "alpha", alpha)

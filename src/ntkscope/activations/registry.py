@@ -45,6 +45,14 @@ def activation(spec: str | Activation | Callable[[Any], Any]) -> Activation:
     A callable maps a tensor to a tensor of the same shape; its derivatives come from autograd and
     its constants are unknown (use :func:`custom` to state them).
 
+    Parameters
+    ----------
+    spec: a name with options, an :class:`Activation` or a callable.
+
+    Returns
+    -------
+    Activation of that name or callable.
+
     Raises ValueError for an unknown name or option, TypeError for anything else.
     """
     if isinstance(spec, Activation):

@@ -85,7 +85,16 @@ def silu() -> Activation:
 
 
 def softplus(beta: float = 1.0) -> Activation:
-    """log(1 + e^{βz})/β, a smoothed ReLU."""
+    """log(1 + e^{βz})/β, a smoothed ReLU.
+
+    Parameters
+    ----------
+    beta: inverse width of the smoothed kink.
+
+    Returns
+    -------
+    Activation.
+    """
     if finite("softplus", "beta", beta) <= 0:
         raise ValueError(f"softplus needs beta > 0, got {beta}")
 

@@ -11,6 +11,7 @@ import typer
 from ntkscope.cli import options
 from ntkscope.cli import settings as settings_module
 from ntkscope.cli.plugin_option import Plugins, load_plugins
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +37,9 @@ def run(
     samples: Annotated[int, typer.Option(help="Draws behind an expectation.")] = 4096,
     trials: Annotated[int, typer.Option(help="Repetitions behind a success rate.")] = 100,
     delta: Annotated[float, typer.Option(help="The failure probability δ.")] = 0.1,
-    out: Annotated[Path | None, typer.Option(help="Folder for check.html, check.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
     sweep: Annotated[
@@ -68,26 +71,23 @@ def run(
         check_over_sweep(chosen, about, seeds, workers, out, json)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
-    verdicts = _check(chosen, config, given, budget)
+    about = settings_module.read(options.Problem, config, given)
+    verdicts = _check(chosen, about, budget)
+    if out is not None:
+        what = list(ids or ()) or [f"--paper {paper}" if paper else "--all"]
+        write_page(verdicts, out, about, again(what, budget))
     _show(verdicts, out, json, latex)
 
 
 app.command()(options.takes(options.NETWORK, run))
 
 
-def _check(
-    ids: list[str], config: Path | None, given: dict[str, Any], budget: dict[str, Any]
-) -> list[Verdict]:
+def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) -> list[Verdict]:
     from ntkscope.report.terminal import ProgressBar
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
 
-    settings = settings_module.read(options.Problem, config, given)
-    network = options.make_network(
-        settings.widths, settings.activation, settings.init, settings.parameterization,
-        settings.weights, settings.bias_std, settings.residual,
-    )  # fmt: skip
-    dataset = options.load_data(settings.data, settings.seed, settings.center, settings.scale)
+    network, dataset = settings.network(), settings.dataset()
     instance = Instance(
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
@@ -102,16 +102,31 @@ def _check(
 
 def _options(settings: Any, budget: dict[str, Any]) -> str:
     """The options that differ from their defaults, as one would type them."""
-    parts = [settings_module.as_typed(settings)]
+    return " ".join([settings_module.as_typed(settings), *_spent(budget)])
+
+
+def _spent(budget: dict[str, Any]) -> list[str]:
     defaults = {"samples": 4096, "trials": 100, "delta": 0.1}
-    parts += [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
-    return " ".join(parts)
+    return [f"--{k} {v}" for k, v in budget.items() if v != defaults[k]]
+
+
+def again(what: list[str], budget: dict[str, Any] | None = None) -> str:
+    """The command that makes the run again beside its settings.toml."""
+    return " ".join(["ntkscope check", *what, *_spent(budget or {}), "--config settings.toml"])
+
+
+def write_page(verdicts: list[Verdict], out: Path, settings: Any, again: str) -> None:
+    """The page, the numbers and the settings of a run."""
+    from ntkscope.report import check_page
+
+    records = [v.to_dict() for v in verdicts]
+    write(out, check_page.page(records, verdicts[0].settings), records, settings, again)
 
 
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
     from rich.console import Console
 
-    from ntkscope.report import check_page, files
+    from ntkscope.report import files
     from ntkscope.report.check_text import as_text
 
     width = shutil.get_terminal_size((120, 24)).columns
@@ -125,10 +140,7 @@ def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool)
     else:
         Console(highlight=False, width=width).print(outcomes(verdicts, width))
     if out is not None:
-        page = check_page.page(records, verdicts[0].settings)
-        with options.writing(out):
-            files.write_all(out, {"check.html": page, "check.json": files.to_json(records)})
-        typer.echo(f"The page: {out / 'check.html'}", err=as_json or latex)
+        typer.echo(f"The page: {out / files.REPORT}", err=as_json or latex)
 
 
 _COUNTED = {

@@ -8,19 +8,21 @@ from typing import Any
 import typer
 
 from ntkscope.cli import options, running
+from ntkscope.cli.results import write
 
 
 def check_over_sweep(
     ids: list[str], settings: Any, seeds: int, workers: int | None, out: Path | None, as_json: bool
 ) -> None:
-    """Run each statement's sweep (or the rest of it), print its verdict, and write check-sweep.json.
+    """Run each statement's sweep (or the rest of it), print its verdict, and write the page.
 
     Raises ValueError for data that are no distribution: a sweep draws them at several sizes.
     """
     from ntkscope._base.specs import parse_spec
     from ntkscope.data.registry import distribution
     from ntkscope.experiments.growing import check_sweep
-    from ntkscope.report.files import to_json, write_all
+    from ntkscope.report.files import REPORT, to_json
+    from ntkscope.report.sweep_page import swept_page
 
     spec = parse_spec(settings.data)
     N = spec.options.get("N")
@@ -53,7 +55,10 @@ def check_over_sweep(
             )
         if not as_json:
             typer.echo(str(found[-1]))
-    text = to_json([f.to_dict() for f in found])
-    write_all(folder, {"check-sweep.json": text})
+    records = [f.to_dict() for f in found]
+    again = f"ntkscope check {' '.join(ids)} --sweep --seeds {seeds} --config settings.toml"
+    write(folder, swept_page(records, str(network), settings.data), records, settings, again)
     if as_json:
-        typer.echo(text, nl=False)
+        typer.echo(to_json(records), nl=False)
+    else:
+        typer.echo(f"The page: {folder / REPORT}")

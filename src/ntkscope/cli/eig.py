@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ntkscope.cli import running
+from ntkscope.cli import options, running
+from ntkscope.cli.results import write
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,6 +43,7 @@ def run(
     density: Annotated[
         bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
     ] = False,
+    out: options.Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok.
@@ -63,12 +66,40 @@ def run(
         typer.echo(plan_of(matrix, certify=certify, method=method, **place))
         return
     record, ok = _measure(matrix, k, singular, condition, certify, method, density, place)
+    if out is not None:
+        from ntkscope.report.eig_page import page
+
+        given = {
+            "file": file, "k": k, "singular": singular, "condition": condition, "certify": certify,
+            "method": method, "density": density,
+        }  # fmt: skip
+        write(out, page(record, file, list(matrix.shape)), record, given, _again(given))
     if json:
         typer.echo(to_json(record), nl=False)
     else:
         _draw(record)
+    if out is not None:
+        typer.echo(f"\nThe page: {Path(out) / 'report.html'}", err=json)
     if not ok:
         raise typer.Exit(1)
+
+
+def _again(given: dict[str, Any]) -> str:
+    """The command with its options as one would type them."""
+    flags = [f"--{name}" for name in ("singular", "condition", "density") if given[name]]
+    flags += [] if given["certify"] else ["--no-certify"]
+    return shlex.join(
+        [
+            "ntkscope",
+            "eig",
+            given["file"],
+            "--k",
+            str(given["k"]),
+            "--method",
+            given["method"],
+            *flags,
+        ]
+    )
 
 
 def _place(

@@ -25,7 +25,9 @@ def run(
         ),
     ],
     x: Annotated[str, typer.Option(help="A column or an expression: d, L*d, n_1*n_2.")],
-    y: Annotated[str, typer.Option(help="A column or an expression: lambda_min/d.")] = "lambda_min",
+    y: Annotated[
+        str, typer.Option(help="Columns or expressions: lambda_min/d, or lambda_min,lambda_max.")
+    ] = "lambda_min",
     exponent: Annotated[float, typer.Option(help="Of x, that the constant is fitted at.")] = 1.0,
     by: Annotated[str | None, typer.Option(help="A fit for each value of this column.")] = None,
     out: Annotated[Path | None, typer.Option(help="Of a .toml: the sweep's folder.")] = None,
@@ -35,11 +37,12 @@ def run(
     json: options.Json = False,
 ) -> None:
     """Fit y = c · x^exponent: the constant with its interval, beside the free exponent and a line."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.reading.constants import fit_constant
     from ntkscope.report.files import to_json
 
     table = _table(source, out, plugin, workers, quiet or json)
-    fits = fit_constant(table, y, x, exponent, by)
+    fits = [fit for one in listed(y) for fit in fit_constant(table, one, x, exponent, by)]
     typer.echo(
         to_json([f.to_dict() for f in fits]) if json else "\n".join(map(str, fits)), nl=not json
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,15 +102,11 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
             page = report.save(settings.out)
     records = [v.to_dict() for v in verdicts]
     if verdicts and settings.out:
-        from ntkscope.report import check_page
+        from ntkscope.cli.check import again, write_page
 
-        files.write_all(
-            Path(settings.out),
-            {
-                "check.html": check_page.page(records, verdicts[0].settings),
-                "check.json": files.to_json(records),
-            },
-        )
+        problem = {field.name: getattr(settings, field.name) for field in fields(options.Problem)}
+        said = again([v.id for v in verdicts])
+        write_page(verdicts, Path(settings.out) / "statements", problem, said)
     if as_json:
         found = report.to_dict() | ({"statements": records} if verdicts else {})
         typer.echo(files.to_json(found), nl=False)

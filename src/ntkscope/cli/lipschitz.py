@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.lipschitz import LipschitzInterval
@@ -22,7 +23,10 @@ class LipschitzOptions(options.NetworkOptions):
     start: Annotated[int, typer.Option(help="Of f_start ↦ g_k instead of x ↦ g_k.")] = 0
     starts: Annotated[int, typer.Option(help="Starting points of the search below.")] = 64
     steps: Annotated[int, typer.Option(help="Gradient steps of the search and of the bound.")] = 60
-    out: Annotated[Path | None, typer.Option(help="Write the intervals to this JSON file.")] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html, result.json, settings.toml; or one FILE.json."),
+    ] = None
 
 
 def run(about: LipschitzOptions, json: options.Json = False) -> None:
@@ -41,9 +45,14 @@ def run(about: LipschitzOptions, json: options.Json = False) -> None:
         "seed": about.seed,
         "intervals": [f.to_dict() for f in found],
     }
-    if about.out is not None:
+    if about.out is not None and about.out.suffix == ".json":
         with options.writing(about.out):
             write_all(about.out.parent, {about.out.name: to_json(record)})
+    elif about.out is not None:
+        from ntkscope.report.lipschitz_page import page
+
+        again = "ntkscope lipschitz --config settings.toml"
+        write(about.out, page(record, str(network)), record, about, again)
     if json:
         typer.echo(to_json(record), nl=False)
     else:

@@ -42,6 +42,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ntkscope.cli.predict",
         "Predict λ_min from widths, N and d alone, before any data.",
     ),
+    "explore": (
+        "ntkscope.cli.explore",
+        "Write an offline page with sliders: λ_min, bounds, spectrum.",
+    ),
 }
 
 # typer carries click's classes under its own name in some versions; this one is in all of them

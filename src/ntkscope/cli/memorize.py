@@ -35,25 +35,36 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
     network, dataset = about.network(), about.dataset()
     question = capacity(network, dataset.X, about.seed)
     if about.certificate_only:
-        deliver(question.to_dict(), str(question), about.out, json)
+        from ntkscope.report.training import capacity_page
+
+        subtitle = f"{dataset.source}, N = {len(dataset.X)}; seed {about.seed}"
+        deliver(
+            question.to_dict(), str(question), about.out, json,
+            lambda: capacity_page(question.to_dict(), f"Memorization by {network}", subtitle),
+            about, _AGAIN,
+        )  # fmt: skip
         return
     labels = make_targets(dataset.y, len(dataset.X), about.targets)
     result = memorize(network, dataset.X, labels.Y, about.tol, about.seed)
     record = {"capacity": question.to_dict(), "memorization": result.to_dict()}
-    page = ""
-    if about.out:
+
+    def page() -> str:
         from ntkscope.report.training import memorization_page
 
         subtitle = (
             f"{dataset.source}, N = {len(dataset.X)}; targets: {labels.note}; seed {about.seed}"
         )
         title = f"Memorization by {network}"
-        page = memorization_page(record["memorization"], record["capacity"], title, subtitle)
-        result.save(Path(about.out) / "network.pt")
+        return memorization_page(record["memorization"], record["capacity"], title, subtitle)
+
+    if about.out:
+        with options.writing(about.out):
+            result.save(Path(about.out) / "network.pt")
     note = "; the network: network.pt beside it"
-    deliver(record, f"{question}\n\n{result}", about.out, json, page, note)
+    deliver(record, f"{question}\n\n{result}", about.out, json, page, about, _AGAIN, note)
     if not result.reached:
         raise typer.Exit(1)
 
 
+_AGAIN = "ntkscope memorize --config settings.toml"
 app = options.command(run)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
@@ -54,10 +56,13 @@ def run(
     bias_std: options.BiasStd = None,
     over: Annotated[
         str | None,
-        typer.Option(help="A curve: samples=100:1e6 or dim=10:1000, 25 points on a log axis."),
+        typer.Option(
+            help="A curve: samples=100:1e6, dim=10:1000 or width=64:4096 (every hidden layer), 25 "
+            "points on a log axis, with λ_min over what it scales with."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for prediction.json and, with --over, a PNG.")
+        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -83,26 +88,41 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture = None
+    picture: dict[str, str | bytes] = {}
     if over is not None:
-        axis, values = _axis(over)
-        curve = [_at(net, n_samples, law, axis, value).to_dict() for value in values]
-        record["curve"] = {"over": axis, "values": values, "predictions": curve}
+        from ntkscope.cli.predicted_curve import LABELS, curve_record
+
+        curve = record["curve"] = curve_record(net, n_samples, *_axis(over), law)
         if out is not None:
             from ntkscope.report.curves import prediction_png
 
-            label = "N, samples" if axis == "samples" else "d, inputs"
-            picture = prediction_png(values, curve, label, f"{found.network}, {found.data}")
+            png = prediction_png(
+                curve["values"], curve["predictions"], LABELS[curve["over"]],
+                f"{found.network}, {found.data}",
+            )  # fmt: skip
+            picture = {"prediction.png": png}
     if out is not None:
-        contents: dict[str, str | bytes] = {"prediction.json": files.to_json(record)}
-        if picture is not None:
-            contents["prediction.png"] = picture
-        with options.writing(out):
-            files.write_all(out, contents)
+        from ntkscope.report.prediction_page import page
+
+        given = {
+            "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
+            "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
+        }  # fmt: skip
+        write(out, page(record), record, given, _again(given), picture)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
     _show(found, record, out)
+
+
+def _again(given: dict[str, Any]) -> str:
+    """The command with its options as one would type them."""
+    typed = (
+        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in given.items()
+        if value is not None
+    )
+    return f"ntkscope predict {' '.join(typed)}"
 
 
 def _network(
@@ -142,14 +162,6 @@ def _law(data: str) -> Any:
     return load_vector(file)
 
 
-def _at(net: Network, n_samples: int, data: Any, axis: str, value: int) -> Prediction:
-    from ntkscope.prediction.predict import predict_smallest_eigenvalue
-
-    if axis == "samples":
-        return predict_smallest_eigenvalue(net, value, net.dim, data)
-    return predict_smallest_eigenvalue(net, n_samples, value, data)
-
-
 def _count(text: str, name: str) -> int:
     try:
         value = float(text)
@@ -164,8 +176,10 @@ def _axis(text: str) -> tuple[str, list[int]]:
     """``samples=100:1e6`` as a name and 25 whole numbers, evenly spaced in the logarithm."""
     name, _, span = text.partition("=")
     low, colon, high = span.partition(":")
-    if name not in ("samples", "dim") or not colon:
-        raise ValueError(f"--over is samples=LOW:HIGH or dim=LOW:HIGH, got {text!r}")
+    if name not in ("samples", "dim", "width") or not colon:
+        raise ValueError(
+            f"--over is samples=LOW:HIGH, dim=LOW:HIGH or width=LOW:HIGH, got {text!r}"
+        )
     ends = [_count(end, "--over") for end in (low, high)]
     if not 2 <= ends[0] < ends[1]:
         raise ValueError(f"--over needs 2 ≤ LOW < HIGH, got {low}:{high}")
@@ -210,11 +224,8 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
         table.add_row("warning", "not to be relied on: see the line above")
     console.print(table)
     if "curve" in record:
-        curve = Table(box=None)
-        for name in (record["curve"]["over"], "λ_min", "edge", "regime"):
-            curve.add_column(name, justify="right")
-        for value, p in zip(record["curve"]["values"], record["curve"]["predictions"], strict=True):
-            curve.add_row(f"{value:,}", number(p["value"], 5), number(p["edge"], 5), p["regime"])
-        console.print(curve)
+        from ntkscope.cli.predicted_curve import show_curve
+
+        show_curve(console, record["curve"])
     if out is not None:
-        typer.echo(f"\nWritten to {out}")
+        typer.echo(f"\nThe page: {out / 'report.html'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,12 +58,12 @@ def run(
         )  # fmt: skip
     typer.echo(f"{made.figure.title}\n  claim: {made.figure.claim}")
     typer.echo(f"  {made.analysis.summary}")
-    for verdict in made.analysis.verdicts:
-        typer.echo(f"  {verdict}")
+    for found in (*made.analysis.verdicts, *made.analysis.constants):
+        typer.echo(textwrap.indent(str(found), "  "))
     for what, value in made.analysis.facts:
         typer.echo(f"  {what}: {value}")
     typer.echo(f"  {running.describe(made.progress)}, {made.seconds:.0f} s")
-    typer.echo(f"  {made.folder / 'index.html'}")
+    typer.echo(f"  {made.folder / 'report.html'}")
     if made.progress.failed:
         raise typer.Exit(1)
 

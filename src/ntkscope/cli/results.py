@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,40 @@ from ntkscope.cli import options
 
 
 def deliver(
-    record: Any, text: str, out: str | Path | None, json: bool, page: str = "", note: str = ""
+    record: Any,
+    text: str,
+    out: str | Path | None,
+    json: bool,
+    page: Callable[[], str],
+    settings: Any,
+    again: str,
+    note: str = "",
 ) -> None:
-    """Write result.json (and index.html) to ``out``, and print the record or the text.
+    """Write report.html, result.json and settings.toml to ``out``, and print the record or the text.
 
-    note: what else was written there.
+    page: makes the page, where one is wanted. settings: the command's options, as a dataclass or
+    plain values. again: the command that runs with them. note: what else was written there.
     """
-    from ntkscope.report.files import to_json, write_all
+    from ntkscope.report.files import REPORT, to_json
 
     if out is not None:
-        files = {"result.json": to_json(record)} | ({"index.html": page} if page else {})
-        with options.writing(out):
-            write_all(Path(out), files)
+        write(out, page(), record, settings, again)
     typer.echo(to_json(record) if json else text, nl=not json)
-    if page and out is not None and not json:
-        typer.echo(f"\nThe page: {Path(out) / 'index.html'}{note}")
+    if out is not None and not json:
+        typer.echo(f"\nThe page: {Path(out) / REPORT}{note}")
+
+
+def write(
+    out: str | Path,
+    page: str,
+    record: Any,
+    settings: Any,
+    again: str,
+    more: Mapping[str, str | bytes] | None = None,
+) -> None:
+    """The files of a result, and ``more`` of them by name, whole or not at all."""
+    from ntkscope.report.files import results, write_all
+
+    plain = settings if isinstance(settings, Mapping) else asdict(settings)
+    with options.writing(out):
+        write_all(Path(out), results(page, record, plain, again) | dict(more or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from ntkscope.cli import running
 from ntkscope.cli.plugin_option import Plugins
+from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.experiments.sweep import Sweep
@@ -36,7 +38,7 @@ Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes t
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Settings, see docs/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="Settings, see docs/reference/sweeps.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder; out/sweeps/NAME by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with what the folder holds.")
@@ -92,13 +94,31 @@ def export(
     folder: Folder,
     to: Annotated[Path | None, typer.Option(help="A .csv or .parquet; CSV in the folder.")] = None,
     timings: Annotated[bool, typer.Option(help="Add seconds and worker of each trial.")] = False,
+    aggregate: Annotated[
+        bool,
+        typer.Option("--aggregate", help="Mean, standard error and n of each group of trials."),
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Of --aggregate: group by these columns; the grid's.")
+    ] = None,
+    y: Annotated[
+        str | None, typer.Option(help="Of --aggregate: these columns or expressions; all numbers.")
+    ] = None,
 ) -> None:
     """Write the table as CSV or Parquet, also while the sweep runs."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.sweep import Sweep
 
-    target = to or folder / "table.csv"
-    table = Sweep.of(folder).table(folder, timings)
+    if (by or y) and not aggregate:
+        raise ValueError("--by and --y say how to aggregate; add --aggregate")
+    target = to or folder / ("aggregate.csv" if aggregate else "table.csv")
+    sweep = Sweep.of(folder)
+    table = sweep.table(folder, timings)
+    if aggregate:
+        table = table.aggregate(*(listed(by) if by else ()), y=listed(y) if y else ())
     table.save(target)
+    if to is None:
+        _write_page(sweep, folder)
     typer.echo(f"{len(table)} rows in {target}")
 
 
@@ -106,21 +126,26 @@ def export(
 def plot(
     folder: Folder,
     x: Annotated[str | None, typer.Option(help="Column on the horizontal axis.")] = None,
-    y: Annotated[str, typer.Option(help="Column whose mean and spread are drawn.")] = "lambda_min",
+    y: Annotated[
+        str, typer.Option(help="Columns whose mean and spread are drawn: lambda_min,trace/N.")
+    ] = "lambda_min",
     by: Annotated[str | None, typer.Option(help="A curve for each value of this column.")] = None,
     log: Annotated[bool, typer.Option(help="Logarithmic axes.")] = False,
     to: Annotated[Path | None, typer.Option(help="A .png or .pdf; plot.png in the folder.")] = None,
 ) -> None:
     """Draw the mean and one standard deviation of a column."""
+    from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.design.settings import PlotSettings
     from ntkscope.experiments.sweep import Sweep
 
     sweep = Sweep.of(folder)
-    wanted = PlotSettings(x=x, y=y, by=by, log=log) if x else sweep.settings.plot
+    wanted = PlotSettings(x=x, y=list(listed(y)), by=by, log=log) if x else sweep.settings.plot
     if wanted is None:
         raise ValueError("say what to draw: --x COLUMN (and --y, --by), or [plot] in the settings")
     target = to or folder / "plot.png"
     _draw(sweep, folder, wanted, target)
+    if to is None:
+        _write_page(sweep, folder, wanted)
     typer.echo(str(target))
 
 
@@ -130,14 +155,30 @@ def _finish(sweep: Sweep, folder: Path) -> None:
     table.save(folder / "table.csv")
     if sweep.settings.plot is not None and len(table):
         _draw(sweep, folder, sweep.settings.plot, folder / "plot.png")
-    if sweep.settings.fit:
-        from ntkscope.experiments.reading.analysis import fit_all
-        from ntkscope.report.files import to_json, write_all
+    for fit in _write_page(sweep, folder):
+        typer.echo(textwrap.indent(str(fit), "  "))
+    typer.echo(f"The page: {folder / 'report.html'}")
 
-        fits = fit_all(table, sweep.settings.fit)
-        write_all(folder, {"fits.json": to_json([fit.to_dict() for fit in fits])})
-        for fit in fits:
-            typer.echo(f"  {fit}")
+
+def _write_page(sweep: Sweep, folder: Path, wanted: Any = None) -> list[Any]:
+    """report.html, result.json, settings.toml and, where the settings ask for fits, these."""
+    from ntkscope.experiments.reading.analysis import fit_all
+    from ntkscope.experiments.summary import settings_of, summarize
+    from ntkscope.report.files import to_json
+    from ntkscope.report.sweep_page import page
+
+    fits = fit_all(sweep.table(folder), sweep.settings.fit) if sweep.settings.fit else []
+    record = summarize(sweep, folder, fits, wanted)
+    more = {"fits.json": to_json(record["fits"])} if fits else {}
+    write(
+        folder,
+        page(record),
+        record,
+        settings_of(sweep.settings),
+        "ntkscope sweep settings.toml",
+        more,
+    )
+    return fits
 
 
 def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
@@ -148,9 +189,6 @@ def _draw(sweep: Sweep, folder: Path, wanted: Any, target: Path) -> None:
         raise ValueError(f"plots are written as .png or .pdf, got {target.name!r}")
     figure, axes = drawing.make_axes()
     # an unknown column is told before anything is drawn
-    table = sweep.table(folder).having(wanted.x, wanted.y, wanted.by)
-    drawing.curves(axes[0], table, wanted.x, wanted.y, (wanted.by,) if wanted.by else ())
-    if wanted.log:
-        axes[0].set_xscale("log")
-        axes[0].set_yscale("log")
+    table = sweep.table(folder).having(wanted.x, *wanted.ys, wanted.by)
+    drawing.overlaid(axes[0], table, wanted.x, wanted.ys, wanted.by, wanted.log)
     save_figure(figure, target)

@@ -63,18 +63,21 @@ def run(about: TrainOptions, json: options.Json = False) -> None:
         _positions(network, about, dataset, labels, recipe, json)
         return
     result, subtitle = _train(network, dataset, labels, recipe, about.seed, checkpoint)
-    record, page = result.to_dict(), ""
-    if about.out:
+    record = result.to_dict()
+
+    def page() -> str:
         from ntkscope.report.training import training_page
+
+        return training_page(record, f"Training {result.model.network}", subtitle, result.summary())
+
+    if about.out and result.status != "diverged":
         from ntkscope.training.checkpoints import save_model
 
-        title = f"Training {result.model.network}"
-        page = training_page(record, title, subtitle, result.summary())
-        if result.status != "diverged":
-            save_model(result.model, Path(about.out) / "network.pt")
-    deliver(record, str(result), about.out, json, page)
+        save_model(result.model, Path(about.out) / "network.pt")
+    deliver(record, str(result), about.out, json, page, about, _AGAIN)
 
 
+_AGAIN = "ntkscope train --config settings.toml"
 app = options.command(run)
 
 
@@ -133,5 +136,7 @@ def _positions(
             f"({result.status})"
         )
     title = f"A layer of {about.wide} at each position of {network}"
-    page = positions_page(results, title, subtitle) if about.out else ""
-    deliver(results, "\n".join(lines), about.out, json, page)
+    deliver(
+        results, "\n".join(lines), about.out, json,
+        lambda: positions_page(results, title, subtitle), about, _AGAIN,
+    )  # fmt: skip

@@ -54,16 +54,20 @@ def run(about: WidthOptions, json: options.Json = False) -> None:
             network, dataset.X, goal, max_width=about.max_width, networks=about.networks,
             seed=about.seed, progress=progress,
         )  # fmt: skip
-    record, page = advice.to_dict(), ""
-    if about.out:
-        from ntkscope.report.training import width_page
+    record = advice.to_dict()
+
+    def page() -> str:
+        from ntkscope.report.width_page import width_page
 
         subtitle = (
             f"{dataset.source}, N = {len(dataset.X)}; {about.depth} layers, {about.activation}, "
             f"{about.init}, {about.parameterization}; seed {about.seed}"
         )
-        page = width_page(record, f"How wide for {goal}?", subtitle)
-    deliver(record, str(advice), about.out, json, page)
+        return width_page(record, f"How wide for {goal}?", subtitle)
+
+    deliver(
+        record, str(advice), about.out, json, page, about, "ntkscope width --config settings.toml"
+    )
     if advice.width is None:
         raise typer.Exit(1)
 

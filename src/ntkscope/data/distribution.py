@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Moments:
-    """E‖x‖², E‖x − Ex‖² and whether Ex = 0; ``error`` is a standard error where one was estimated."""
+    """E‖x‖², E‖x − Ex‖² and whether Ex = 0; ``error`` is a standard error where one was estimated.
+
+    Attributes
+    ----------
+    norm_sq: E‖x‖².
+    centered_norm_sq: E‖x − Ex‖².
+    centered: whether Ex = 0.
+    error: a standard error, where one was estimated.
+    """
 
     norm_sq: float
     centered_norm_sq: float

@@ -29,7 +29,12 @@ def _check_dim(dim: int, least: int = 1) -> None:
 
 @dataclass(frozen=True)
 class Gaussian(Distribution):
-    """N(0, I_d)."""
+    """N(0, I_d).
+
+    Parameters
+    ----------
+    dim: d.
+    """
 
     dim: int
 
@@ -68,7 +73,13 @@ class Gaussian(Distribution):
 
 @dataclass(frozen=True)
 class Sphere(Distribution):
-    """Uniform on the sphere of radius √d (or ``radius``) in R^d."""
+    """Uniform on the sphere of radius √d (or ``radius``) in R^d.
+
+    Parameters
+    ----------
+    dim: d.
+    radius: √d where none is given.
+    """
 
     dim: int
     radius: float | None = None
@@ -129,7 +140,13 @@ class _Box(Distribution):
 
 @dataclass(frozen=True)
 class Cube(_Box):
-    """Uniform on [−√3, √3]^d, so that E‖x‖² = d; ``centered=False``: on [0, 1]^d."""
+    """Uniform on [−√3, √3]^d, so that E‖x‖² = d; ``centered=False``: on [0, 1]^d.
+
+    Parameters
+    ----------
+    dim: d.
+    centered: [−√3, √3]^d (True) or [0, 1]^d.
+    """
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
         import torch
@@ -158,7 +175,13 @@ class Cube(_Box):
 
 @dataclass(frozen=True)
 class BinaryCube(_Box):
-    """Uniform on {−1, 1}^d, so that E‖x‖² = d; ``centered=False``: on {0, 1}^d."""
+    """Uniform on {−1, 1}^d, so that E‖x‖² = d; ``centered=False``: on {0, 1}^d.
+
+    Parameters
+    ----------
+    dim: d.
+    centered: {−1, 1}^d (True) or {0, 1}^d.
+    """
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:
         import torch
@@ -190,6 +213,12 @@ class GeneratedImage(Distribution):
 
     G is a random two-layer tanh network with orthogonal layers scaled to operator norm 1, and c
     makes E‖x‖² = d; so x is ``lipschitz_constant``-Lipschitz in z. tanh is odd: the mean is 0.
+
+    Parameters
+    ----------
+    dim: d.
+    latent: dimension of z.
+    generator_seed: of the generator's weights.
     """
 
     dim: int
@@ -291,7 +320,12 @@ class _OnCircle(Distribution):
 
 @dataclass(frozen=True)
 class Circle(_OnCircle):
-    """Uniform on the circle of radius √2 in R²."""
+    """Uniform on the circle of radius √2 in R².
+
+    Parameters
+    ----------
+    dim: 2.
+    """
 
     @property
     def poincare(self) -> float:
@@ -311,6 +345,10 @@ class EquispacedCircle(_OnCircle):
     """N equispaced points on the circle of radius √2: the limiting kernel is then circulant.
 
     The points are the same for every seed.
+
+    Parameters
+    ----------
+    dim: 2.
     """
 
     def _draw(self, n_samples: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002

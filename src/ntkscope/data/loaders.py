@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 class Dataset:
     """Data and where they come from.
 
-    X: (N, d) float64. y: (N,) labels where the source has them. distribution: the law that X was
-    drawn from, for synthetic data. source: the text it was loaded by, with its preprocessing.
+    Attributes
+    ----------
+    X: (N, d) float64.
+    y: (N,) labels, where the source has them.
+    distribution: the law that X was drawn from, for synthetic data.
+    source: the text it was loaded by, with its preprocessing.
     """
 
     X: Tensor
@@ -47,6 +51,17 @@ def load(spec: str, *, seed: int = 0, centered: bool = False, scaled: bool = Fal
     .npz (``file.npz:key``), .csv (``file.csv:y=label`` takes a column as labels), .parquet, .pt.
 
     ``centered`` subtracts the mean row; ``scaled`` then scales every row to norm √d.
+
+    Parameters
+    ----------
+    spec: a name with options, or a file.
+    seed: of the draw from a distribution.
+    centered: subtract the mean of the rows.
+    scaled: scale each row to norm √d.
+
+    Returns
+    -------
+    Dataset, with the distribution where it is known.
 
     Raises ValueError for unknown names or unusable content, FileNotFoundError for a missing file.
     """

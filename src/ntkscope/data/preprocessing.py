@@ -11,12 +11,29 @@ if TYPE_CHECKING:
 
 
 def center(X: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    """X minus the mean of its rows."""
+    """X minus the mean of its rows.
+
+    Parameters
+    ----------
+    X: (N, d) samples.
+
+    Returns
+    -------
+    (N, d) centred samples.
+    """
     return X - X.mean(dim=0, keepdim=True)
 
 
 def scale_rows(X: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
     """Every row scaled to norm √d (Banerjee et al. 2023, Assumption 2).
+
+    Parameters
+    ----------
+    X: (N, d) samples.
+
+    Returns
+    -------
+    (N, d) scaled samples.
 
     Raises ValueError naming the first row that is zero.
     """

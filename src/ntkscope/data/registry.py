@@ -62,6 +62,15 @@ def distribution(spec: str | Spec, dim: int | None = None) -> Distribution:
 
     ``dim`` stands in where the description names no d. Raises ValueError for an unknown name or
     option, a missing d, or one that is not ``dim``.
+
+    Parameters
+    ----------
+    spec: a name with options.
+    dim: d, where the name gives none.
+
+    Returns
+    -------
+    Distribution of that name.
     """
     parsed = parse_spec(spec) if isinstance(spec, str) else spec
     factory = _LAWS.get(parsed.name)

@@ -19,6 +19,15 @@ class DataSummary(Record):
 
     ``nearest_angle`` is in radians between the closest two distinct directions' rows; it is
     ``None`` for a single row. ``mean_norm`` is ‖mean row‖, 0 for centred data.
+
+    Attributes
+    ----------
+    n_samples, dim: N and d.
+    norm_min, norm_mean, norm_max: of the rows.
+    mean_norm: ‖mean row‖₂.
+    zero_rows, duplicate_rows: how many.
+    duplicate_example, nearest_pair: row numbers.
+    nearest_angle, nearest_distance: of that pair.
     """
 
     n_samples: int
@@ -36,7 +45,16 @@ class DataSummary(Record):
 
 
 def summarize(X: Any) -> DataSummary:
-    """Summarise (N, d) data in O(N²d) time and O(N) memory beyond X."""
+    """Summarise (N, d) data in O(N²d) time and O(N) memory beyond X.
+
+    Parameters
+    ----------
+    X: (N, d) samples.
+
+    Returns
+    -------
+    DataSummary of the rows.
+    """
     import torch
 
     from ntkscope._base.inputs import as_data

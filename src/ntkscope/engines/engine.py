@@ -9,7 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Tls:
-    """Files for a TLS connection to a cluster: certificate authority, certificate, key (PEM)."""
+    """Files for a TLS connection to a cluster: certificate authority, certificate, key (PEM).
+
+    Parameters
+    ----------
+    ca: file of the certificate authority.
+    certificate, key: files of the certificate and of its key.
+    """
 
     ca: str
     certificate: str
@@ -20,6 +26,8 @@ class Tls:
 class Engine:
     """Where to run.
 
+    Parameters
+    ----------
     workers: local processes; ``None`` is one a core (within ``$NTKSCOPE_WORKERS``), 0 this process.
     cluster: instead of local processes, the address of a Dask scheduler, a scheduler file
         (``.json``), ``"slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"``, or a

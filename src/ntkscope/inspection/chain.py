@@ -30,7 +30,14 @@ class ChainTerm:
 
 @dataclass(frozen=True)
 class Chain:
-    """The terms, their sum ``lower`` ≤ λ_min(K), and λ_min(K) itself."""
+    """The terms, their sum ``lower`` ≤ λ_min(K), and λ_min(K) itself.
+
+    Attributes
+    ----------
+    terms: each with its bound.
+    lower: sum of the terms' bounds, at most λ_min(K).
+    smallest: λ_min(K) with its interval.
+    """
 
     terms: tuple[ChainTerm, ...]
     lower: float
@@ -58,6 +65,15 @@ def limiting_chain(net: Network, X: Any) -> Chain:
 
     Plain networks and residual ones alike: K = Σ_l (A_{l−1} + b) ∘ S_l with both factors positive
     semi-definite. Errors as in :func:`limiting_ntk`; NotEnoughMemoryError counts 2L + 1 matrices.
+
+    Parameters
+    ----------
+    net: a network that has a wide limit.
+    X: (N, d) samples.
+
+    Returns
+    -------
+    Chain, with the bound of each term.
     """
     data = as_data(X, "X")
     N = len(data)

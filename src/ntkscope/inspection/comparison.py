@@ -59,8 +59,12 @@ class Distance(Record):
 class KernelComparison(Record):
     """Two kernels beside one another.
 
-    whole: of the kernels themselves. terms: of the summands that both have, by name. unmatched: names that
-    only one of them has.
+    Attributes
+    ----------
+    n_rows: rows of the kernels.
+    whole: distances of the kernels themselves.
+    terms: distances of the summands that both have, by name.
+    unmatched: names that only one of them has.
     """
 
     n_rows: int
@@ -133,6 +137,10 @@ def compare_kernels(
     K, other: symmetric kernels (or matrices) of one size; distances are relative to the first.
     terms: compare the summands of one name too, which reads each of them once more.
     progress: called with a :class:`Progress` now and then.
+
+    Returns
+    -------
+    KernelComparison, with the errors of its numbers.
 
     Raises
     ------

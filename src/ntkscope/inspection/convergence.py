@@ -65,6 +65,13 @@ class Convergence:
 
     The exponent is the least-squares slope of log distance on log width over all draws, with a 95%
     confidence interval; −1/2 is expected of independent neurons. ``n_samples`` rows were used.
+
+    Attributes
+    ----------
+    points: the distances at each width.
+    exponent: the fitted slope.
+    lower, upper: its 95% confidence interval.
+    n_samples: rows of X that were used.
     """
 
     points: tuple[WidthPoint, ...]
@@ -111,6 +118,11 @@ def width_convergence(
     widths: of a function, what it is called with; (16, 32, 64, 128) if not given.
     draws: networks at each width, with seeds that follow from ``seed``.
     reduce: as in :func:`empirical_ntk`.
+    seed: of the draws.
+
+    Returns
+    -------
+    Convergence: distances over widths, with the exponent and its interval.
 
     Raises ValueError for fewer than two different widths, fewer than three distances in all, or a
     residual network; TypeError for what is neither a Network nor a function that gives modules.

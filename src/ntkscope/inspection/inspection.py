@@ -66,6 +66,10 @@ class Inspection:
     prediction: λ_min of the limiting kernel from N, d and the norms alone, or why it is refused.
     warnings: in plain words.
     loss: the curvature of the loss that is trained, where one was named.
+    network: its description, for the report.
+    seconds: wall time of each stage.
+    peak_memory: bytes.
+    extra: further sections of the report, such as the wide limit.
     """
 
     settings: dict[str, Any]
@@ -145,16 +149,10 @@ class Inspection:
         Raises OSError where the directory cannot be written.
         """
         folder = Path(directory)
-        record = self.to_dict()
-        files.write_all(
-            folder,
-            {
-                "report.html": self.to_html(),
-                "result.json": files.to_json(record),
-                "settings.toml": files.to_toml(self.settings),
-            },
-        )
-        return folder / "report.html"
+        again = "ntkscope inspect --config settings.toml" if "data" in self.settings else ""
+        made = files.results(self.to_html(), self.to_dict(), self.settings, again)
+        files.write_all(folder, made)
+        return folder / files.REPORT
 
 
 def inspect(
@@ -193,6 +191,11 @@ def inspect(
     width_limit: add the limiting kernel's λ_min, the distance to it and its decay over widths.
     settings: recorded in the report, e.g. how the data were made.
     progress: called with (what is being done, fraction done).
+    seed: of the weights of a :class:`Network`.
+
+    Returns
+    -------
+    Inspection, which prints as tables and is saved as a page.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from ntkscope.inspection.examined import Examined
 from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
-from ntkscope.kernels.loss.make import loss_of
+from ntkscope.kernels.loss.make import loss_of, require_blocks
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
 from ntkscope.spectra.density import Density, Estimate, spectral_density
@@ -88,6 +88,7 @@ def inspect_loss(
         )
     steps = None if optimizer is None else preconditioner(optimizer, seen.model)
     at = loss_of(seen.prepared, loss, targets)
+    require_blocks(at, len(seen.prepared.outputs()))
     rows = at.roots.shape[0] * at.roots.shape[2]
     small = rows <= _ALL_EIGENVALUES
     pairs = seen.prepared.beside("full") if small else seen.prepared.products("full")

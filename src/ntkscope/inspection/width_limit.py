@@ -63,6 +63,8 @@ class WidthLimit:
     relative: ‖K̄ − K‖₂/‖K̄‖₂, known to ``relative_error``.
     convergence: the distance over widths, None where they cannot vary (``note`` says why).
     terms: for a module, the same comparison parameter by parameter, on its first samples.
+    distance_error, relative_error: bounds on the errors of the two distances.
+    note: why the widths cannot vary, where they cannot.
     """
 
     limiting: Eigenvalue
@@ -123,6 +125,12 @@ def width_limit(
         keyword, such as ``pixel_values``.
     reduce: for several outputs, ``"trace"`` or an output's index, as in :func:`empirical_ntk`.
     output: which part of a module's outputs, as in :func:`empirical_ntk`.
+    model: the network or module that was drawn.
+    seed: of the draws.
+
+    Returns
+    -------
+    WidthLimit: the distance to the limit, with its error.
 
     Raises ValueError where the network has no wide limit or its β_l are unknown (given weights),
     NotEnoughMemoryError when three N×N matrices do not fit.

@@ -89,6 +89,10 @@ def empirical_ntk(
     output: which part of what the model returns holds its outputs: ``"logits"`` of a dict or
         dataclass, a place in a tuple, or a function of it (``lambda out: out.logits[:, -1]``).
 
+    Returns
+    -------
+    Kernel, or :class:`OutputKernels` with ``reduce="diagonal"``.
+
     An MLP's closed form serves all of its weights; giving ``params``, ``max_memory``,
     ``chunk_size``, ``output`` or ``general`` treats it as a module.
 

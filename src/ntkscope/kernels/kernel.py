@@ -26,7 +26,7 @@ class Kernel(ABC):
 
     A kind writes :meth:`tile`, and :meth:`entry_error` where its tiles are not the truth. It may
     write :meth:`matmul`, :meth:`_diagonal` and :meth:`_fill` where it has a faster way than tiles,
-    and :meth:`to` and :attr:`T` where it has a better one than converting tiles. What they are
+    and :meth:`to` and ``T`` where it has a better one than converting tiles. What they are
     given has been checked.
 
     Attributes

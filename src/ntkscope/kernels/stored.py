@@ -152,6 +152,11 @@ def save_kernel(
     K: any kernel, float64 or float32.
     tile: rows and columns of a chunk, of a new store.
     progress: called with the share that is done.
+    path: the folder.
+
+    Returns
+    -------
+    StoredKernel that reads what was written.
 
     Raises
     ------
@@ -183,6 +188,14 @@ def save_kernel(
 
 def load_kernel(path: str | Path) -> StoredKernel:
     """The kernel in a folder that :func:`save_kernel` wrote.
+
+    Parameters
+    ----------
+    path: the folder.
+
+    Returns
+    -------
+    StoredKernel, which reads its tiles as they are asked for.
 
     Raises
     ------

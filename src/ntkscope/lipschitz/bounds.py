@@ -33,6 +33,7 @@ class LipschitzInterval(Record, without=("z",)):
     scaling: the right side of Nguyen et al. 2021, Theorem 6.2, without its constant and as a
         bound on the constant, not its square; None where the β_l or start > 0 leave it undefined.
     z: an input where ``lower`` is met.
+    layer, start: which map: f_start ↦ g_layer.
     """
 
     layer: int
@@ -73,6 +74,11 @@ def lipschitz_interval(
     start: the constant of f_start ↦ g_layer instead of x ↦ g_layer.
     X: (N, d) inputs from which the search starts too (only with start = 0).
     starts, steps, seed: of the search behind the lower end.
+    model: an :class:`MLP`.
+
+    Returns
+    -------
+    LipschitzInterval, which contains the constant.
 
     The upper end is the least of the product of operator norms, the averaged expansion and the
     semidefinite bound with diagonal multipliers; both ends are one number where the linear pieces

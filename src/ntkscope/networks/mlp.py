@@ -55,6 +55,12 @@ class MLP(nn.Module):
 
     ``weights`` and ``biases`` are ordinary parameters; the two halves of a paired network
     (Bombari eq. 18) are evaluated by separate products of one shape, so that f(θ_0, ·) is exactly 0.
+
+    Parameters
+    ----------
+    network: the description.
+    weights: W_1, …, W_L, of shapes (n_{l-1}, n_l).
+    biases: b_1, …, b_L where the network has them.
     """
 
     network: Network

@@ -29,7 +29,7 @@ _QUANTILES = 40
 _COARSE = 48  # values of m in five decades
 _FINE = 9  # points about the largest z
 
-# lowest and highest mean of measured / predicted over the grid in docs/prediction.md, rounded out
+# lowest and highest mean of measured / predicted over the grid in docs/reference/prediction-tables.md, rounded out
 _MEASURED = {2: (0.92, 1.04), 3: (0.82, 1.24)}  # by depth, 3 standing for more
 
 
@@ -39,7 +39,7 @@ class FiniteWidth:
 
     value: λ_min of the empirical kernel. limit: λ_min of the limiting kernel by the same solver.
     spread: variance of the logarithm of the rows' scale.
-    lower, upper: the range of measured / predicted on the grid of docs/prediction.md.
+    lower, upper: the range of measured / predicted on the grid of docs/reference/prediction-tables.md.
     """
 
     value: float

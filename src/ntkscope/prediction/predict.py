@@ -37,6 +37,10 @@ def predict_smallest_eigenvalue(
     kernel: ``"limiting"``, or ``"empirical"`` for λ_min of ``empirical_ntk(net.sample(seed), X)``
         at the network's widths, within the range that was measured for it.
 
+    Returns
+    -------
+    Prediction, with its error and the regime that decides.
+
     Raises ValueError for arguments outside their range, a network without a wide limit, widths
     that the finite-width law does not cover, or coefficients that overflow; TypeError for
     arguments of the wrong type.
@@ -44,9 +48,9 @@ def predict_smallest_eigenvalue(
     if kernel not in ("limiting", "empirical"):
         raise ValueError(unknown("kernel", kernel, ("limiting", "empirical")))
     made = model_of(net, n_samples, dim, data)
-    if kernel == "empirical":
-        return _empirical(made)
-    return _limiting(made)
+    found = _empirical(made) if kernel == "empirical" else _limiting(made)
+    diagonal = float(made.resolvent.weights @ made.resolvent.c.sum(axis=1))
+    return replace(found, diagonal=diagonal)
 
 
 def _limiting(made: Model) -> Prediction:
@@ -66,6 +70,15 @@ def predict_spectrum(
 
     Arguments and errors as in :func:`predict_smallest_eigenvalue`; ``points`` is the size of the
     grid, logarithmic from below λ_min to above λ_max.
+
+    Parameters
+    ----------
+    net, n_samples, dim, data: as in :func:`predict_smallest_eigenvalue`.
+    points: of the grid of eigenvalues.
+
+    Returns
+    -------
+    SpectrumPrediction: the density on that grid.
     """
     if points < 10:
         raise ValueError(f"points must be at least 10, got {points}")

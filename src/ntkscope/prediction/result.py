@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,10 @@ class Prediction(Record):
     degrees: the degrees that make up λ_min, the largest first; ">R" is the tail.
     reason: why, in a sentence. validity: what holds and what does not.
     reliable: False where the method is known to fail or has lost its digits.
+    n_samples, dim: N and d.
+    network, data: what was predicted, in words.
+    kernel: "limiting" or "empirical".
+    diagonal: the mean of the limiting kernel's K_ii.
     """
 
     value: float
@@ -57,6 +62,7 @@ class Prediction(Record):
     network: str
     data: str
     kernel: str = "limiting"
+    diagonal: float = math.nan
 
     def __float__(self) -> float:
         return self.value
@@ -78,6 +84,13 @@ class SpectrumPrediction(Record):
 
     ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
     ``smoothing``, so sharp edges are rounded by that much.
+
+    Attributes
+    ----------
+    eigenvalues, density: the grid, and the density per unit of ln λ on it.
+    edge: the lower end of the bulk.
+    smoothing: relative width over which the density is smoothed.
+    prediction: of λ_min.
     """
 
     eigenvalues: Array

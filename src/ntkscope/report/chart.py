@@ -52,13 +52,13 @@ class Series:
 
 @dataclass
 class Chart:
-    """bands: intervals of x; rules: values of x; note: a sentence in the lower left corner."""
+    """bands: intervals of x; rules: values of x with their names; note: a sentence in the lower left corner."""
 
     x: Axis = field(default_factory=Axis)
     y: Axis = field(default_factory=Axis)
     series: list[Series] = field(default_factory=list)
     bands: list[tuple[float, float]] = field(default_factory=list)
-    rules: list[float] = field(default_factory=list)
+    rules: list[tuple[float, str]] = field(default_factory=list)
     note: str = ""
     height: int = 340
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ntkscope.report import palette
+from ntkscope.report import answers, palette
 from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.html import render_page
 from ntkscope.report.svg import draw
@@ -35,7 +35,7 @@ def inequalities(records: Sequence[Record]) -> Chart:
             ratio = right / left if claim["relation"] == "≥" else left / right
             marks.append((max(ratio, 1e-12), record["id"], claim["name"]))
     chart = _by_statement(records, found, _COLOURS, "bounded side / bound", "ratio")
-    chart.rules.append(1.0)
+    chart.rules.append((1.0, "tight"))
     return chart
 
 
@@ -123,7 +123,18 @@ def page(records: Sequence[Record], settings: Mapping[str, Any]) -> str:
         for index, table in enumerate(record["tables"])
         if table.get("plot")
     }
+    many = len(records) > 1
+    title = f"{len(records)} statements on {settings.get('network')}" if many else records[0]["id"]
+    law = f", law {settings['distribution']}" if settings.get("distribution") else ""
     return render_page(
-        "check.html", "Statements on an instance", records=records, settings=settings,
-        counts=counts, figures=figures, drawn=drawn,
+        "check.html", title, answers.verdicts(records),
+        f"{'' if many else str(settings.get('network')) + ', '}{settings.get('data')}: "
+        f"N = {settings.get('N')}, d = {settings.get('d')}, seed {settings.get('seed')}{law}",
+        tiles=[(word, str(n), look(word)) for word, n in counts.items()] if many else (),
+        records=records, counts=counts, figures=figures, drawn=drawn, bad=answers.BAD, good=answers.GOOD,
     )  # fmt: skip
+
+
+def look(outcome: str) -> str:
+    """How an outcome is coloured."""
+    return "bad" if outcome in answers.BAD else "good" if outcome in answers.GOOD else ""

@@ -28,6 +28,20 @@ def write_all(folder: Path, contents: Mapping[str, str | bytes]) -> None:
             os.fsync(file.fileno())  # a full disk says so before the first is renamed
 
 
+REPORT, RESULT, SETTINGS = "report.html", "result.json", "settings.toml"
+
+
+def results(
+    page: str, record: Any, settings: Mapping[str, Any], again: str = ""
+) -> dict[str, str | bytes]:
+    """What every command writes: its page, its numbers, and its settings so that it can be run again.
+
+    again: the command that does so, as a comment above the settings.
+    """
+    head = f"# Again: {again}\n" if again else ""
+    return {REPORT: page, RESULT: to_json(record), SETTINGS: head + to_toml(settings)}
+
+
 def to_json(record: Any) -> str:
     """A result or plain values as JSON that every parser reads: infinities and NaN become strings."""
     return json.dumps(_finite(plain(record)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -42,7 +56,7 @@ def _finite(value: Any) -> Any:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """Flat settings as TOML; ``None`` is left out, as an absent key."""
+    """Settings as TOML, a line a key, tables inline; ``None`` is left out, as an absent key."""
     lines = [f"{key} = {_toml(value)}" for key, value in settings.items() if value is not None]
     return "\n".join(lines) + "\n"
 
@@ -53,7 +67,16 @@ def _toml(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return "inf" if value == math.inf else repr(value)
+        return repr(value)  # inf and nan are TOML's words too
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, Mapping):
+        kept = [f"{_key(k)} = {_toml(v)}" for k, v in value.items() if v is not None]
+        return "{ " + ", ".join(kept) + " }" if kept else "{}"
+    # DEL is a control character to TOML and none to JSON
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    bare = name.replace("_", "").replace("-", "")
+    return name if bare.isascii() and bare.isalnum() else json.dumps(name, ensure_ascii=False)

@@ -24,6 +24,38 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def up(value: float, digits: int = 1) -> str:
+    """A bound in few digits, rounded up so that it stays one."""
+    if not 0 < value < math.inf:
+        return number(value)
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return number(math.ceil(value / unit * (1 - 1e-9)) * unit, digits)
+
+
+def told_apart(one: float, other: float, least: int = 4, most: int = 15) -> tuple[str, str]:
+    """Two numbers in as many digits as it takes to tell them apart."""
+    for digits in range(least, most + 1):
+        texts = number(one, digits), number(other, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def span(low: float, high: float) -> str:
+    """``209.91 … 209.94``: an interval whose ends can be told apart."""
+    return " … ".join(told_apart(low, high))
+
+
+def many(count: float) -> str:
+    """A count in words: 640, 26,000, 1.5 million."""
+    if not count < 1e12:
+        return number(count, 2)
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if count >= size:
+            return f"{float(f'{count:.2g}') / size:g}{word}"
+    return f"{float(f'{count:.2g}') if count >= 1e4 else round(count):,.0f}"
+
+
 def bars(value: Any, error: Any = 0.0, standard_error: Any = 0.0) -> str:
     """``0.42 ± 3e-12``: with the rounding error, and with the standard error where it was sampled.
 
@@ -71,8 +103,8 @@ def predicted(found: Mapping[str, Any]) -> str:
     """A finite-width prediction with its interval and reason, or why it is 0."""
     if found["regime"] == "zero":
         return f"0 exactly: {found['reason']}"
-    span = f"{number(found['lower'])} … {number(found['upper'])}"
-    return f"predicted {number(found['value'])} in {span}: {found['reason']}"
+    ends = span(found["lower"], found["upper"])
+    return f"predicted {number(found['value'])} in {ends}: {found['reason']}"
 
 
 def steps(pair: Any) -> str:

@@ -58,7 +58,7 @@ def density(spectrum: Sequence[float], bins: int = 60) -> Chart:
     )  # fmt: skip
     chart.add(bars)
     if len(logs) == len(values):
-        chart.rules.append(float(values.min()))
+        chart.rules.append((float(values.min()), "λ_min"))
     return chart
 
 

@@ -16,7 +16,7 @@ from html import escape
 from ntkscope.report.axes import Scale, scale, thin
 from ntkscope.report.chart import Chart, Coordinate, Series
 from ntkscope.report.palette import BLACK
-from ntkscope.report.text import subscripts
+from ntkscope.report.text import powers, subscripts
 
 STYLE = """\
 svg.chart { width: 100%; height: auto; display: block; overflow: visible; color: var(--ink, #1b1f24); }
@@ -56,17 +56,21 @@ def draw(chart: Chart, label: str) -> str:
     y = scale(chart.y, _values(chart, "y"), bottom, top + 4)
     parts = [*_grid(chart, x, y), *legend]
     for low, high in chart.bands:
+        if chart.x.log and low <= 0:
+            continue
         a, b = x(low), x(high)
         parts.append(
             f'<rect class="band" x="{a:.1f}" y="{top}" width="{b - a:.1f}" height="{bottom - top}"/>'
         )
-    for rule in chart.rules:
-        parts.append(f'<path class="rule" d="M{x(rule):.1f} {top}V{bottom}"/>')
+    for value, name in chart.rules:
+        if x.shows(value):
+            parts += _rule(x(value), name, top, bottom, (left + _WIDTH) / 2)
     bars = [s for s in chart.series if s.kind == "bars"]
     for series in chart.series:
         parts += _bars(series, bars, x, y) if series.kind == "bars" else _points(series, x, y)
-    if chart.note:
-        parts.append(f'<text x="{left + 6:.1f}" y="{bottom - 8}">{_text(chart.note)}</text>')
+    note = chart.note or _left_out(chart)
+    if note:
+        parts.append(f'<text x="{left + 6:.1f}" y="{bottom - 8}">{_text(note)}</text>')
     inside = "".join(parts)
     data = json.dumps(_data(chart), ensure_ascii=False).replace("<", "\\u003c")
     return (
@@ -105,10 +109,27 @@ def _values(chart: Chart, which: str) -> Iterator[Coordinate]:
                 yield 0.0
 
 
+def _left_out(chart: Chart) -> str:
+    """What has no place on the axes, in words."""
+    numbers = [
+        (v, axis.log)
+        for series in chart.series
+        for axis, values in ((chart.x, series.x), (chart.y, series.y))
+        for v in values
+        if not isinstance(v, str)
+    ]
+    none = sum(not math.isfinite(v) for v, _ in numbers)
+    low = sum(log and v <= 0 for v, log in numbers)
+    said = [f"{low} {'value' if low == 1 else 'values'} ≤ 0"] if low else []
+    if none:
+        said.append(f"{none} not finite")
+    return f"not shown: {', '.join(said)}" if said else ""
+
+
 def _text(text: str) -> str:
     """Escaped, with real indices."""
     shifts = {"sub": 4, "sup": -5}
-    plain = subscripts(escape(text, quote=False))
+    plain = subscripts(powers(escape(text, quote=False)))
 
     def shifted(found: re.Match[str]) -> str:
         d = shifts[found[1]]
@@ -147,6 +168,14 @@ def _grid(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
             f'<text transform="translate(15 {middle:.1f}) rotate(-90)" text-anchor="middle">'
             f"{_text(chart.y.title)}</text>"
         )
+
+
+def _rule(at: float, name: str, top: float, bottom: float, middle: float) -> Iterator[str]:
+    """A line from top to bottom; its name stands on the side that has more room."""
+    yield f'<path class="rule" d="M{at:.1f} {top}V{bottom}"/>'
+    place, anchor = (at + 5, "start") if at < middle else (at - 5, "end")
+    if name:
+        yield f'<text x="{place:.1f}" y="{top + 12}" text-anchor="{anchor}">{_text(name)}</text>'
 
 
 def _short(name: str, most: int = 32) -> str:
@@ -203,7 +232,7 @@ def _hover(series: Series, index: int) -> str:
     else:
         said = ": ".join(v if isinstance(v, str) else f"{v:.6g}" for v in _at(series, index))
     name = f"{series.name}\n" if series.name else ""
-    return f"<title>{escape(name + said, quote=False)}</title>"
+    return f"<title>{escape(powers(name + said), quote=False)}</title>"
 
 
 def _at(series: Series, index: int) -> tuple[Coordinate, Coordinate]:
@@ -252,7 +281,7 @@ def _error(series: Series, index: int, at: float, y: Scale) -> str:
     if isinstance(value, str) or not error > 0:
         return ""
     low, high = value - error, value + error
-    ends = [y(v) if y.shows(v) else y.start for v in (low, high)]
+    ends = [y(v) if y.shows(v) else end for v, end in ((low, y.start), (high, y.stop))]
     color = _color(series.color)
     return f'<path class="line" stroke="{color}" d="M{at:.1f} {ends[0]:.1f}V{ends[1]:.1f}"/>'
 

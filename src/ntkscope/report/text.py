@@ -1,10 +1,12 @@
-"""Indices in the texts of pages."""
+"""Indices and powers of ten in the texts of pages."""
 
 from __future__ import annotations
 
 import re
 
 _BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
+_POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w|\.\d)")
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 # a name, a number: the k of F_kF_kᵀ ends where the F begins
 _BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
 
@@ -20,3 +22,14 @@ def subscripts(text: str) -> str:
         return f"<{tag}>{body}</{tag}>"
 
     return _BARE.sub(indexed, _BRACKETED.sub(indexed, text))
+
+
+def powers(text: str) -> str:
+    """``1.51e+08`` as 1.51·10⁸, and ``1e-06`` as 10⁻⁶."""
+
+    def raised(found: re.Match[str]) -> str:
+        mantissa, sign, exponent = found.groups()
+        power = "10" + (sign.strip("+") + exponent).translate(_RAISED)
+        return power if float(mantissa) == 1 else f"{mantissa}·{power}"
+
+    return _POWER.sub(raised, text)

@@ -1,37 +1,20 @@
-"""Pages and plots of training, memorization and width. Draws the records it is given."""
+"""Pages and plots of training and memorization. Draws the records it is given."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from ntkscope.report import answers
 from ntkscope.report.chart import DASHED, DOTTED, Axis, Chart, Series
-from ntkscope.report.html import render_page
 from ntkscope.report.numbers import interval, number
 from ntkscope.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, VERMILION
+from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
 
 Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A card of a page: text, a plot, a table; whatever is empty is left out."""
-
-    heading: str
-    text: Sequence[str] = ()
-    figure: str = ""
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = field(default=())
-
-
-def _study(title: str, subtitle: str, tiles: Any, warnings: Any, sections: list[Section]) -> str:
-    return render_page(
-        "study.html", title, subtitle=subtitle, tiles=tiles, warnings=warnings, sections=sections
-    )
 
 
 def _over_steps(title: str) -> Chart:
@@ -121,6 +104,12 @@ def movement(record: Record) -> Chart:
     return chart
 
 
+_ABOUT = (
+    "θ_t are the parameters after t steps, J_t the N × p matrix of the gradients of the outputs at θ_t, "
+    "K_t = J_tJ_tᵀ the neural tangent kernel, η the step size, F the outputs, Y the labels."
+)
+
+
 def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
     """The page of ``ntkscope train``."""
     first, last = record["probes"][0], record["probes"][-1]
@@ -140,25 +129,37 @@ def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
                 if predicted
                 else "This optimizer has no linearised law; the observed loss stands alone.",
             ),
-            draw(losses(record), "loss"),
+            draw(losses(record), "observed and predicted loss over steps"),
         ),
         Section(
             "Mode by mode",
             ("The residual in the eigenvectors of K₀: points observed, dashes predicted.",),
-            draw(modes(record), "modes"),
+            draw(modes(record), "residual of single modes over steps"),
         ),
-        Section("λ_min and λ_max along training", (), draw(eigenvalues(record), "λ")),
+        Section(
+            "λ_min and λ_max along training",
+            (),
+            draw(eigenvalues(record), "λ_min and λ_max over steps"),
+        ),
         Section(
             "How far kernel, weights and Jacobian move",
             (
-                "Condition 21 of Bombari et al. is asked of a whole ball; here it is seen on the points "
-                "visited, where a share above 1 refutes it and one below 1 does not prove it.",
+                "Three shares of what theory allows. ‖K_t − K_0‖/‖K_0‖: the drift of the kernel, 0 for a "
+                "linear model. ‖θ_t − θ₀‖/R: the distance from the start, R = 4‖F_0 − Y‖/α being the "
+                "radius of the ball in which Bombari et al. 2022 keep the parameters. "
+                "‖J_t − J₀‖/(α²/2β): the change of the Jacobian, α²/2β being what their condition 21 "
+                "allows. α is the smallest σ_min(J_t), β the largest ‖J_t‖ met.",
+                "The condition is asked of every point of a ball around θ₀ and is measured here on the "
+                "points visited: a share above 1 refutes it, one below 1 does not prove it.",
             ),
-            draw(movement(record), "movement"),
+            draw(movement(record), "movement over steps"),
         ),
         Section("In numbers", (), rows=rows),
     ]
-    return _study(title, subtitle, tiles, record["notes"], sections)
+    return study(
+        title, answers.training(record), subtitle, sections,
+        about=_ABOUT, tiles=tiles, warnings=record["notes"],
+    )  # fmt: skip
 
 
 def _interval(value: Record) -> str:
@@ -193,7 +194,36 @@ def positions_page(results: Mapping[int, Record], title: str, subtitle: str) -> 
         Section("λ_min(K_t)", (), draw(least, "λ_min along training"), header, rows),
         Section("Loss", (), draw(loss, "loss")),
     ]
-    return _study(title, subtitle, [], [], sections)
+    return study(title, answers.positions(results), subtitle, sections, about=_ABOUT)
+
+
+def _fitted(question: Record) -> Section:
+    said = {True: "yes, any real labels", None: "not established"}
+    return Section(
+        f"Can {question['n_samples']} real labels be fitted?",
+        (
+            "Where λ_min at one θ₀ is certainly positive, the network of twice the hidden widths fits any "
+            "real labels (Nguyen et al. 2021, Corollary 4.2). Where it is not, nothing is proved.",
+        ),
+        rows=[
+            ("at these widths", said[question["fits"]]),
+            ("at twice the hidden widths", said[question["fits_doubled"]]),
+        ],
+    )
+
+
+def capacity_page(question: Record, title: str, subtitle: str) -> str:
+    """The page of ``ntkscope memorize --certificate-only``."""
+    found = [("λ_min of the kernel at these widths", question["lambda_min"]),
+             ("λ_min at half the hidden widths", question["lambda_min_half"])]  # fmt: skip
+    tiles = [(name, _interval(value)) for name, value in found if value is not None]
+    return study(title, answers.capacity(question), subtitle, [_fitted(question)], tiles=tiles)
+
+
+_CORRECTIONS = (
+    "The network built is h_ε(x) = (f(θ_0 + εθ′, x) − f(θ_0, x))/ε, of twice the hidden widths of f; θ′ is corrected "
+    "until h_ε fits the labels Y. F are its outputs on the data. λ_min is that of the kernel of f at θ_0."
+)
 
 
 def memorization_page(record: Record, question: Record, title: str, subtitle: str) -> str:
@@ -208,18 +238,8 @@ def memorization_page(record: Record, question: Record, title: str, subtitle: st
     chart = Chart(Axis("correction"), Axis("‖h_ε − Y‖", log=True))
     chart.add(Series("‖h_ε − Y‖", x, record["errors"], "both", BLUE))
     chart.add(Series("asked for", x, [record["tol"]] * len(x), color=GREY, dash=DOTTED))
-    answers = {True: "yes, any real labels", None: "not established"}
-    rows = [("at these widths", answers[question["fits"]])]
-    rows.append(("at twice the hidden widths", answers[question["fits_doubled"]]))
     sections = [
-        Section(
-            f"Can {question['n_samples']} real labels be fitted?",
-            (
-                "A λ_min that is certainly positive at one θ₀ is a proof for the network of twice the "
-                "hidden widths; one that is not proves nothing.",
-            ),
-            rows=rows,
-        ),
+        _fitted(question),
         Section(
             "The construction",
             (
@@ -229,77 +249,5 @@ def memorization_page(record: Record, question: Record, title: str, subtitle: st
             draw(chart, "error after each correction"),
         ),
     ]
-    return _study(title, subtitle, tiles, [], sections)
-
-
-def width_page(record: Record, title: str, subtitle: str) -> str:
-    """The page of ``ntkscope width``."""
-    found = record["width"]
-    tiles = [
-        ("smallest width", "none found" if found is None else str(found)),
-        ("too narrow", number(record["too_narrow"])),
-        (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
-        ("asked for", number(record["threshold"])),
-    ]
-    guess, notes = record["predicted"]["prediction"], [f"{record['reason']}."]
-    if guess is None:
-        notes.append(f"No prediction from N, d and the norms: {record['predicted']['refused']}.")
-    else:
-        value = f"{number(guess['value'])} ± {number(guess['error'], 2)}"
-        tiles.append(("λ_min of the limit predicted from N, d and the norms alone", value))
-    law, points = record["concentration"], record["points"]
-    shown = [p for p in points if p["mean"] > 0]
-    if len(shown) < len(points):
-        lost = ", ".join(str(p["width"]) for p in points if p["mean"] <= 0)
-        notes.append(f"Not above 0, so not on the logarithmic axis: width {lost}.")
-    chart = Chart(Axis("hidden width", log=True), Axis(record["quantity"], log=True))
-    if points:
-        low, high = points[0]["width"], 2 * points[-1]["width"]
-        x = [low * (high / low) ** (i / 99) for i in range(100)]
-        limits = [_interpolate(points, n) for n in x]
-        if law is not None:
-            share = [max(0.0, 1 - law["loss"] * n ** -law["exponent"]) for n in x]
-            y = [s * limit for s, limit in zip(share, limits, strict=True)]
-            chart.add(Series("fitted concentration", x, y, color=BLUE))
-        chart.add(Series("limiting kernel", x, limits, color=ORANGE, dash=DASHED))
-        goal = [record["threshold"]] * len(x)
-        chart.add(Series("goal", x, goal, color=VERMILION, dash=DOTTED))
-    chart.add(
-        Series(
-            "sampled networks, mean ± one standard deviation", [p["width"] for p in shown],
-            [p["mean"] for p in shown], "marks", BLACK, errors=[p["spread"] for p in shown],
-        )
-    )  # fmt: skip
-    rows = [
-        [
-            str(p["width"]), f"{number(p['mean'])} ± {number(p['spread'], 2)}",
-            number(min(p["values"])), f"{p['mean'] / p['limit']:.1%}",
-        ]
-        for p in points
-    ]  # fmt: skip
-    sections = [
-        Section("The curve", tuple(notes), draw(chart, "λ_min over widths")),
-        Section(
-            "Measured",
-            (),
-            "",
-            ("width", record["quantity"], "smallest", "share of the limit"),
-            rows,
-        ),
-        Section(
-            "What the theorems ask for",
-            ("With every constant that they hide set to 1; they are conditions that suffice.",),
-            rows=[[name, formula, str(n)] for name, formula, n in record["conditions"]],
-        ),
-    ]
-    return _study(title, subtitle, tiles, [], sections)
-
-
-def _interpolate(points: Sequence[Record], width: float) -> float:
-    """The limit at a width, log-log between the measured ones and constant beyond them."""
-    for left, right in itertools.pairwise(points):
-        if left["width"] <= width <= right["width"]:
-            share = math.log(width / left["width"]) / math.log(right["width"] / left["width"])
-            return float(left["limit"] * (right["limit"] / left["limit"]) ** share)
-    end = points[0] if width < points[0]["width"] else points[-1]
-    return float(end["limit"])
+    answer = answers.memorization(record, question)
+    return study(title, answer, subtitle, sections, about=_CORRECTIONS, tiles=tiles)

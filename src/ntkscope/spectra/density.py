@@ -114,6 +114,18 @@ def spectral_density(
 
     Takes what :func:`smallest_eigenvalue` takes; ``exact`` chooses for every N.
 
+    Parameters
+    ----------
+    K: as in :func:`smallest_eigenvalue`.
+    exact: all eigenvalues (True) or the quadrature (False); by default by N.
+    n_probes: random vectors of the quadrature.
+    n_steps: products with each of them.
+    seed: of the probes.
+
+    Returns
+    -------
+    Density, with its standard error where it was estimated.
+
     Raises ValueError for fewer than two probes or one step, NotEnoughMemoryError.
     """
     source = as_source(K)

@@ -99,6 +99,7 @@ class Eigenvalue:
     certificate: which bound proved ``lower``: A, B or C, or empty.
     norm: an estimate of ‖K‖₂ (of λ_max, for a kernel) from below.
     seconds: wall time.
+    note: what else a reader should know, in a sentence.
     """
 
     value: float

@@ -27,7 +27,13 @@ _KEPT = 64  # products, and Ritz values that are subtracted from a trace, at mos
 
 @dataclass(frozen=True)
 class Extremes:
-    """The k smallest eigenvalues in ascending and the k largest in descending order."""
+    """The k smallest eigenvalues in ascending and the k largest in descending order.
+
+    Attributes
+    ----------
+    smallest: the k smallest, ascending.
+    largest: the k largest, descending.
+    """
 
     smallest: tuple[Eigenvalue, ...]
     largest: tuple[Eigenvalue, ...]
@@ -45,6 +51,13 @@ class ConditionNumber:
     """λ_max/λ_min with the interval that follows from those of its parts.
 
     ``upper`` is infinite where λ_min cannot be told from zero; ``status`` is that of λ_min.
+
+    Attributes
+    ----------
+    value: λ_max/λ_min.
+    lower, upper: an interval that contains it.
+    status: of λ_min.
+    smallest, largest: the eigenvalues.
     """
 
     value: float
@@ -94,6 +107,15 @@ def extreme_eigenvalues(
 
     Takes what :func:`smallest_eigenvalue` takes. One Cholesky factorisation certifies all k of an
     end where a gap lies behind them; otherwise they share the bound of the outermost.
+
+    Parameters
+    ----------
+    K, certify, method, memory, progress: as in :func:`smallest_eigenvalue`.
+    k: eigenvalues at each end, 1, …, N.
+
+    Returns
+    -------
+    Extremes, each eigenvalue with its interval.
 
     Raises ValueError for k outside 1, …, N, besides what :func:`smallest_eigenvalue` raises.
     """
@@ -150,6 +172,14 @@ def condition_number(
     K: Any, *, method: str = "auto", memory: float | None = None, progress: Callback | None = None
 ) -> ConditionNumber:
     """λ_max/λ_min of a symmetric positive definite matrix, with its interval.
+
+    Parameters
+    ----------
+    K, method, memory, progress: as in :func:`smallest_eigenvalue`.
+
+    Returns
+    -------
+    ConditionNumber, an interval.
 
     Raises what :func:`smallest_eigenvalue` raises.
     """

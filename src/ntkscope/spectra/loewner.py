@@ -29,6 +29,7 @@ class LoewnerResult:
     lower, upper: an interval around λ_min(A − B).
     witness: the vector v (N,) of a refutation, as stored; witness_value: an enclosure of
         vᵀ(A − B)v/vᵀv from ball arithmetic.
+    method: the proof that decided.
     """
 
     dominates: bool | None
@@ -69,6 +70,14 @@ def certify_loewner(A: Any, B: Any = None) -> LoewnerResult:
     the subtraction and of forming kernels taken off. No is certified by a vector whose quadratic
     form is negative: of factors and matrices in ball arithmetic, which needs python-flint, of other
     kernels beyond the error of their tiles.
+
+    Parameters
+    ----------
+    A, B: kernels, symmetric (N, N) matrices, or ``None`` for the zero matrix.
+
+    Returns
+    -------
+    LoewnerResult, with the bound or the vector that decides.
 
     Raises ValueError for shapes that differ or are not square, ImportError where a refutation
     cannot be verified because python-flint is missing.

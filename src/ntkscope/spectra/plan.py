@@ -126,6 +126,14 @@ def plan(
     that may be taken, by default nine tenths of what is free. The workers of an engine are taken to be
     as fast as one core of this machine.
 
+    Parameters
+    ----------
+    K, certify, in_place, method, memory, engine, folder: as in :func:`smallest_eigenvalue`.
+
+    Returns
+    -------
+    Plan: the method, its memory and its expected time.
+
     Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError where
     a method that was asked for does not fit.
     """

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 class Progress:
     """One report: the stage, how much of it is done, the residual where there is one.
 
-    ``remaining`` is in seconds, of this stage, and None until it can be told.
+
+    Attributes
+    ----------
+    stage: what is being done.
+    done: the fraction of the stage, 0 to 1.
+    residual: of an iteration; None elsewhere.
+    elapsed, remaining: seconds of this stage; ``remaining`` is None until it can be told.
     """
 
     stage: str

@@ -33,6 +33,15 @@ def smallest_singular_value(F: Any, *, certify: bool = True) -> Eigenvalue:
 
     The result's ``vector`` is the singular vector on the shorter side.
 
+    Parameters
+    ----------
+    F: an (m, n) tensor or array.
+    certify: prove a lower bound.
+
+    Returns
+    -------
+    Eigenvalue whose value is σ_min, with its interval.
+
     Raises ValueError for an array that is not a finite matrix, NotEnoughMemoryError.
     """
     begin = time.perf_counter()

@@ -46,6 +46,7 @@ class Solution(Record, without=("x",)):
     converged: whether ``relative_residual`` is within the tolerance.
     iterations: of conjugate gradients; rank: columns behind the preconditioner.
     covers: what residual and bound speak of.
+    seconds: wall time.
     """
 
     x: Tensor
@@ -98,6 +99,12 @@ def solve(
     rank: columns of the preconditioner, by default 8√N and at most 2000.
     memory: bytes that may be taken, by default nine tenths of what is free.
     seed: of the columns that are drawn.
+    max_iterations: of conjugate gradients.
+    progress: called with a :class:`Progress` now and then.
+
+    Returns
+    -------
+    Solution, with a bound on its residual and, where λ_min is bounded, on its error.
 
     Raises
     ------

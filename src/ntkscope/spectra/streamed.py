@@ -61,6 +61,8 @@ class StreamedBound(Record, without=("series",), also=("share",)):
         without biases. Elsewhere the series' coefficients carry a quadrature's own estimate.
     norm_sq: the smallest factor ‖x_i‖² that was taken out of K (1 where the rows have one norm).
     seconds: of the clock.
+    n_samples: N.
+    series: the power series of the kernel.
     """
 
     lower: float
@@ -124,6 +126,10 @@ def streamed_bound(
         bound, for small N.
     progress: called with a :class:`Progress` now and then.
 
+    Returns
+    -------
+    StreamedBound: a floor and a ceiling of λ_min.
+
     Raises
     ------
     ValueError
@@ -139,7 +145,7 @@ def streamed_bound(
     series = power_series(net, degree, 1.0 if scaled else float(norms.mean()))
     if any(isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= degree for k in measure):
         raise ValueError(f"measure names powers within 1 … {degree}, got {list(measure)}")
-    sums = _RowSums(len(data), _exponents(degree + 1))
+    sums = _RowSums(len(data), exponents(degree + 1))
     sums.run(unit, Stage("row sums", progress))
     known = sums.found(unit.shape[1])
     known += [_measured(known, unit, k, progress) for k in sorted(set(measure))]
@@ -176,7 +182,7 @@ def _directions(net: Network, data: Tensor) -> tuple[Tensor, Tensor]:
     return data / norms[:, None], norms
 
 
-def _exponents(top: int) -> list[int]:
+def exponents(top: int) -> list[int]:
     """1, 2, …, 8, then eight steps between doublings, up to ``top``."""
     found, k, step = [], 1, 1
     while k <= top:

@@ -34,6 +34,11 @@ def check(
     distribution: the law of X's rows, where it is known; without it, expectations over the data
         are taken over half of the sample and hypotheses on the law cannot be tested.
     samples, trials, delta: Monte-Carlo draws, repetitions behind a success rate, and δ.
+    seed: of the weights and of every other random choice.
+
+    Returns
+    -------
+    Verdict of the statement on this network and data.
 
     Raises ValueError for an unknown id, or data that do not fit the network.
     """
@@ -49,6 +54,17 @@ def check(
 def check_all(
     instance: Instance, ids: Iterable[str] = (), settings: dict[str, Any] | None = None
 ) -> list[Verdict]:
-    """Several statements (all of them by default) on one instance, sharing what it caches."""
+    """Several statements (all of them by default) on one instance, sharing what it caches.
+
+    Parameters
+    ----------
+    instance: network and data.
+    ids: of the statements; all of them by default.
+    settings: recorded in the verdicts.
+
+    Returns
+    -------
+    A verdict for each statement, in the order of the ids.
+    """
     chosen = [find(id) for id in ids] or list(statements())
     return [s.check(instance, settings) for s in chosen]

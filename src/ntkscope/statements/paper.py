@@ -49,7 +49,7 @@ A statement's function takes (Instance, Findings) and writes down findings, each
   Gram matrix, a norm), so that a lower bound ≤ 0 is *vacuous*; say ``nonnegative=False`` where it can,
   such as λ_min(A − B) ≥ 0. Where the sides are a residual and 0, ``scale`` is the size of what is
   compared; without it rounding makes the claim *below rounding*. What does not hold as printed is marked ``erratum=True`` and described in
-  docs/ERRATA.md. ``key`` is what confirmers and searches know a claim by, and layers, powers, … are
+  docs/reference/errata.md. ``key`` is what confirmers and searches know a claim by, and layers, powers, … are
   given beside it: ``key="hermite", k=k, r=r``.
 - A confirmer takes the instance in ball arithmetic and the claim's parameters, and returns both
   sides as balls.

@@ -64,6 +64,14 @@ def papers() -> tuple[Paper, ...]:
 def statements(paper: str | None = None) -> tuple[Statement, ...]:
     """All statements, in the papers' order; of one paper if named.
 
+    Parameters
+    ----------
+    paper: a key such as ``"nguyen2021"``; all papers by default.
+
+    Returns
+    -------
+    Statements in the order of the papers.
+
     Raises ValueError for an unknown paper, suggesting the nearest.
     """
     for home in homes():

@@ -21,8 +21,15 @@ Run = Callable[[Instance, Findings], None]
 class Statement:
     """A numbered statement of a paper that can be run on an :class:`Instance`.
 
-    id: ``paper.statement``. sentence: the claim in one sentence. latex: the claim as printed.
-    needs: what it asks of the network, each a function of it. section: where it stands.
+    Attributes
+    ----------
+    id: ``paper.statement``.
+    title, source: its name, and where it stands in the paper.
+    sentence: the claim in one sentence.
+    latex: the claim as printed.
+    run: computes the findings on an instance.
+    needs: what it asks of the network, each a function of it.
+    level2: what is compared with explicit constants, in a line.
     growth: in a sweep d and the widths grow by s and N by s^growth: 2 holds N/(n_{L-2} n_{L-1}) fixed.
     """
 

@@ -20,7 +20,20 @@ from ntkscope.statements.outcomes import (
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one statement on one instance. Prints as a table; ``to_dict`` for JSON."""
+    """The outcome of one statement on one instance. Prints as a table; ``to_dict`` for JSON.
+
+    Attributes
+    ----------
+    id, title, source, sentence, latex: of the statement.
+    hypotheses: the conditions, each met or not.
+    claims: inequalities and identities with explicit constants.
+    events: what is promised with a probability, over trials.
+    constants: what the conclusion needs, where its constant is hidden.
+    notes: in plain words.
+    tables: numbers behind the findings.
+    settings: network, data and seed.
+    seconds: wall time.
+    """
 
     id: str
     title: str

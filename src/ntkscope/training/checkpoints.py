@@ -41,6 +41,11 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
 def save_model(model: MLP, path: str | Path) -> None:
     """Save a network with its weights; :func:`load_model` gives the same bits back.
 
+    Parameters
+    ----------
+    model: an :class:`MLP`.
+    path: the file.
+
     Raises ValueError for a custom activation, which a file of numbers cannot hold.
     """
     if model.network.activation.custom:
@@ -52,7 +57,16 @@ def save_model(model: MLP, path: str | Path) -> None:
 
 
 def load_model(path: str | Path) -> MLP:
-    """The network that :func:`save_model` wrote. Raises ValueError for any other file."""
+    """The network that :func:`save_model` wrote. Raises ValueError for any other file.
+
+    Parameters
+    ----------
+    path: the file.
+
+    Returns
+    -------
+    MLP with the weights that were saved, bit for bit.
+    """
     content = read(path, "saved network")
     if content.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} is no saved network: it lacks format {_FORMAT!r}")

@@ -61,7 +61,17 @@ def hessian_norms(
 ) -> HessianNorms:
     """‖∇²_θ f(θ; x_i)‖₂ of every row of X, at the model's θ.
 
-    tol: relative residual at which a sample counts as converged; seed: of Lanczos' start.
+    Parameters
+    ----------
+    model: a network of one output.
+    X: (N, d) samples.
+    tol: relative residual at which a sample counts as converged.
+    max_products: with each sample's Hessian.
+    seed: of Lanczos' start.
+
+    Returns
+    -------
+    HessianNorms: a norm, a residual and a state of convergence for each sample.
 
     Raises ValueError for several outputs, or data that do not fit the model.
     """

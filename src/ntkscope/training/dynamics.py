@@ -50,13 +50,17 @@ class Progress:
 class Recipe:
     """How to train.
 
-    steps: number of steps. optimizer: ``"gd"`` (closed form), ``"momentum:beta=0.9"``,
-    ``"adam:beta1=0.9,beta2=0.999"`` or ``"sgd:batch=32,beta=0"`` (torch.optim).
+    Parameters
+    ----------
+    steps: number of steps.
+    optimizer: ``"gd"`` (closed form), ``"momentum:beta=0.9"``,
+        ``"adam:beta1=0.9,beta2=0.999"`` or ``"sgd:batch=32,beta=0"`` (torch.optim).
     eta: a number; ``"lambda_max:fraction=0.5"``, that fraction of the stability limit 2/λ_max(K_0)
-    (2(1 + μ)/λ_max with momentum); ``"theorem:C=1"``, C/(γ N d n_{L-1}) of Theorem 4.2; or
-    ``"auto"``: lambda_max, and 1e-3 for Adam.
+        (2(1 + μ)/λ_max with momentum); ``"theorem:C=1"``, C/(γ N d n_{L-1}) of Theorem 4.2; or
+        ``"auto"``: lambda_max, and 1e-3 for Adam.
     probes: how many times K_t is measured, at geometrically spaced steps, start and end included.
-    tol: stop when the loss is below tol times its start. seed: of SGD's batches.
+    tol: stop when the loss is below tol times its start.
+    seed: of SGD's batches.
     """
 
     steps: int = 1000
@@ -119,7 +123,20 @@ def train(
 ) -> Training:
     """Train a copy of ``model`` on ½‖F − Y‖² and measure what Theorem 4.2 speaks of.
 
-    X: (N, d) samples; Y: N real labels. ``model`` itself is left as it was.
+    ``model`` itself is left as it was.
+
+    Parameters
+    ----------
+    model: an :class:`MLP` of one output.
+    X: (N, d) samples.
+    Y: N real labels.
+    recipe: optimizer, step size and number of steps.
+    checkpoint: a file to store the run in and to resume it from.
+    progress: called with a report now and then.
+
+    Returns
+    -------
+    Training: the losses beside those that the kernel at the start predicts.
 
     Raises ValueError for data or labels that do not fit, a network of several outputs, or a
     checkpoint of another run; TypeError for a model that is no MLP or labels that are no numbers.

@@ -89,6 +89,14 @@ def leave_one_out(posterior: KernelPosterior) -> LeaveOneOut:
 
     A kernel must not depend on which samples are there, and the ridge stays. Raises ValueError where
     rounding hides M.
+
+    Parameters
+    ----------
+    posterior: the regression, such as ``regressor.posterior_``.
+
+    Returns
+    -------
+    LeaveOneOut: predictions, residuals and standard deviations, with bounds on their rounding.
     """
     left = left_out(posterior)
     covariance = torch.linalg.inv(left.blocks)

@@ -50,6 +50,10 @@ class Memorization(
         that λ_min's error leaves certain, plus rounding.
     reason: what limits the error. lambda_min: of the base network's kernel, with its error.
     rank: eigenvalues of K above its error, of N. epsilon, rounds: the ε and corrections used.
+    base: the description of the base network.
+    n_samples: N.
+    seconds: wall time.
+    errors: ‖F − Y‖₂ after each correction.
     """
 
     model: MLP
@@ -89,9 +93,20 @@ def memorize(
 ) -> Memorization:
     """A network of the same depth and twice the hidden widths with ‖F − Y‖₂ ≤ tol.
 
-    net_or_model: the base: a Network (sampled with ``seed``) or an MLP. X: (N, d); Y: N real labels.
     What cannot be reached (rank, λ_min, rounding) is not an error: the best network found comes back with
     ``reached=False`` and the reason.
+
+    Parameters
+    ----------
+    net_or_model: the base: a Network, sampled with ``seed``, or an MLP.
+    X: (N, d) samples.
+    Y: N real labels.
+    tol: ‖F − Y‖₂ at which it stops.
+    seed: of the base's weights.
+
+    Returns
+    -------
+    Memorization: the network, its error and whether ``tol`` was reached.
 
     Raises ValueError for equal rows with different labels (named), labels of another length, a
     residual network or several outputs; TypeError for labels that are no numbers.

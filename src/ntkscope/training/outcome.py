@@ -37,6 +37,10 @@ class Training(Record, without=_UNSAID, also=_SAID):
     observed: (P, N) residuals at the probes in the eigenvectors of K_0.
     eigenvalues, coefficients: of K_0 (ascending), and the residual's coefficients at the start.
     theorem_unit: γ n_{L-2} n_{L-1} for the paired initialization, else ``None``.
+    steps: that were taken.
+    optimizer, momentum: that took them.
+    notes: what else a reader should know.
+    seconds: wall time.
     """
 
     model: MLP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +20,29 @@ from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
+from ntkscope.kernels.module.reading.plain import flat
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Options
+from ntkscope.spectra.density import Estimate
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
+
+_PROBES = 16  # of a trace
 
 
 @dataclass(frozen=True)
 class Sharpness(Record, also=("edge_step",)):
     """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
 
-    value: a Ritz value, at most λ_max but for rounding. residual: ‖Hv − value·v‖: an eigenvalue lies that
-    near. products: with the Hessian. converged: whether the residual is below the tolerance.
-    threshold: of η·λ_max, above which steps are unstable: 2 for gradient descent.
+    Attributes
+    ----------
+    value: a Ritz value, at most λ_max up to rounding.
+    residual: ‖Hv − value·v‖₂; some eigenvalue lies within this distance of ``value``.
+    products: with the Hessian.
+    converged: whether the residual is below the tolerance.
+    threshold: of η·λ_max; steps above it are unstable. 2 for gradient descent.
+    trace: of the same Gauss-Newton matrix, from random signs; None for the Hessian.
+    seconds: wall time.
     """
 
     value: float
@@ -41,6 +51,16 @@ class Sharpness(Record, also=("edge_step",)):
     converged: bool
     seconds: float
     threshold: float = 2.0
+    trace: Estimate | None = None
+
+    @property
+    def edge_interval(self) -> tuple[float, float]:
+        """Of the edge but for rounding, if the eigenvalue within ``residual`` of ``value`` is the largest.
+
+        Its upper end holds whatever eigenvalue was found, as ``value`` is at most λ_max.
+        """
+        above = self.value + self.residual
+        return self.threshold / above if above > 0 else math.inf, self.edge_step
 
     @property
     def edge_step(self) -> float:
@@ -73,9 +93,17 @@ def sharpness(
     ----------
     optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, and for Adam its
         preconditioner P. Of gradient descent without momentum where none is given.
-    gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's.
-    tol: the residual, relative, at which it stops. seed: of its start.
+    gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's,
+        and an estimate of its trace. Nothing grows with the square of the number of outputs, so the
+        cross-entropy of a language model over all tokens and words is taken as it is.
+    tol: the residual, relative, at which it stops.
     model, X, targets, loss, params, chunk_size, output: as in :func:`gauss_newton_kernel`.
+    max_products: with the Hessian.
+    seed: of Lanczos' start.
+
+    Returns
+    -------
+    Sharpness: a Ritz value with its residual.
 
     Raises what :func:`gauss_newton_kernel` raises; TypeError or ValueError for an optimizer of another
     kind, without a step behind it, or that does not hold the parameters.
@@ -112,9 +140,10 @@ def sharpness_of(
         return bool(residuals[0] <= tol * values[0].abs())
 
     found = block_lanczos(product, start, done, keep=1, max_columns=most)
+    trace = product.trace(seed) if gauss_newton else None
     return Sharpness(
         float(found.values[0]), float(found.residuals[0]), found.products, found.converged,
-        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold,
+        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace,
     )  # fmt: skip
 
 
@@ -161,6 +190,34 @@ class _Product:
         found = total.to(V.dtype)
         return found if S is None else S * found
 
+    def trace(self, seed: int, probes: int = _PROBES) -> Estimate:
+        """Of the Gauss-Newton matrix: the mean of ‖S Jᵀ R z‖² over vectors z of random signs."""
+        generator = torch.Generator().manual_seed(seed)
+        b, _, r = self._roots.shape
+        found = []
+        for _ in range(probes):
+            signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
+            weights = self._roots.push(signs.to(self._gradient))[..., 0]
+            slope = self._slope(weights)
+            slope = slope if self._S is None else self._S * slope
+            found.append(float(slope.to(torch.float64).square().sum()))
+        each = torch.tensor(found, dtype=torch.float64)
+        return Estimate(float(each.mean()), float(each.std()) / math.sqrt(probes))
+
+    def _slope(self, weights: Tensor) -> Tensor:
+        """Jᵀ w, (P,), for w (B, C)."""
+        subject = self._prepared.subject
+        total = torch.zeros(subject.n_parameters, dtype=subject.dtype, device=subject.device)
+        for rows in self._spans():
+            with subject.autograd() as (leaves, run):
+                outputs = run(take(self._prepared.rows, rows))
+                own = weights[rows.start * self._each : rows.stop * self._each]
+                slopes = torch.autograd.grad(
+                    outputs, list(leaves.values()), own.reshape(outputs.shape), allow_unused=True
+                )
+                total += _joined(slopes, list(leaves.values()))
+        return total
+
     def _spans(self) -> Iterator[slice]:
         for i in range(0, self._n, self._chunk):
             yield slice(i, min(i + self._chunk, self._n))
@@ -170,7 +227,7 @@ class _Product:
     ) -> Tensor:
         blocks = slice(rows.start * self._each, rows.stop * self._each)
         outputs = outputs.reshape(blocks.stop - blocks.start, -1)
-        moved = (outputs - outputs.detach())[:, None] @ self._roots[blocks]
+        moved = self._roots[blocks].pull((outputs - outputs.detach())[..., None])
         surrogate = (self._gradient[blocks] * outputs).sum() + 0.5 * moved.square().sum()
         slopes = torch.autograd.grad(surrogate, leaves, create_graph=True, allow_unused=True)
         used = [g for g in slopes if g is not None and g.requires_grad]
@@ -185,12 +242,11 @@ class _Product:
                 if g is not None and g.requires_grad
             )
             second = torch.autograd.grad(inner, leaves, retain_graph=True, allow_unused=True)
-            columns.append(
-                torch.cat(
-                    [
-                        (torch.zeros_like(p) if h is None else h).reshape(-1)
-                        for h, p in zip(second, leaves, strict=True)
-                    ]
-                )
-            )
+            columns.append(_joined(second, leaves))
         return torch.stack(columns, dim=1)
+
+
+def _joined(slopes: Sequence[Tensor | None], leaves: list[Tensor]) -> Tensor:
+    return torch.cat(
+        [flat(torch.zeros_like(p) if g is None else g) for g, p in zip(slopes, leaves, strict=True)]
+    )

@@ -163,7 +163,7 @@ def test_check_sweep_on_the_command_line(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"{ID}: " in out
     assert "slope" in out
-    (record,) = json.loads((tmp_path / "check-sweep.json").read_text())
+    (record,) = json.loads((tmp_path / "result.json").read_text())
     assert record["trials"] == 5
     with pytest.raises(SystemExit) as ended:
         main(["check", ID, "--data", "digits", *options])

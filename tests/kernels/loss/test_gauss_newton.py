@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import ntkscope as ntk
+from ntkscope.kernels.loss import losses
 from ntkscope.kernels.loss.losses import loss_at
+from ntkscope.kernels.loss.roots import SoftmaxRoots
 from oracles.bert import small_bert, tokens
 from oracles.gauss_newton import gauss_newton, hessian
 
@@ -56,6 +58,32 @@ def test_the_eigenvalues_are_those_of_the_gauss_newton_matrix(name):
     assert float(found[count:].abs().max() if len(found) > count else 0) <= bar
 
 
+def test_roots_as_operators_are_the_matrices(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    scores = 3 * torch.randn(5, 7, dtype=torch.float64, generator=generator)
+    p = torch.softmax(scores, dim=1)
+    held, implicit = SoftmaxRoots.held(p, 0.2), SoftmaxRoots(p, 0.2)
+    left, right = (torch.randn(5, n, 2, dtype=torch.float64, generator=generator) for n in (6, 7))
+    assert torch.allclose(implicit.push(left), held.push(left), rtol=1e-13, atol=1e-15)
+    assert torch.allclose(implicit.pull(right), held.pull(right), rtol=1e-13, atol=1e-15)
+    H = 0.2 * (torch.diag_embed(p) - p[:, :, None] * p[:, None])
+    assert torch.allclose(held.matrices @ held.matrices.mT, H, atol=1e-16)
+    assert float(torch.linalg.matrix_norm(H, ord=2).max()) <= implicit.largest() <= 0.2
+    sizes = torch.rand(5, 7, dtype=torch.float64, generator=generator)
+    assert bool((implicit.magnitudes(sizes) >= held.magnitudes(sizes)).all())
+    model, X = setting()
+    matrix = ntk.gauss_newton_kernel(model, X, CLASSES)
+    monkeypatch.setattr(losses, "_HELD", 0)
+    products = ntk.gauss_newton_kernel(model, X, CLASSES)
+    assert isinstance(products.roots, SoftmaxRoots)
+    bar = 1e-14 * float(matrix.trace())
+    assert float((products.dense() - matrix.dense()).abs().max()) <= bar
+    assert float((products.diagonal() - matrix.diagonal()).abs().max()) <= bar
+    some = torch.randn(len(matrix), 2, dtype=torch.float64, generator=generator)
+    assert torch.allclose(products @ some, matrix @ some, atol=1e-13)
+    assert products.forming_error() >= 0.5 * matrix.forming_error()
+
+
 def test_an_mlp_in_closed_form_and_a_model_of_keywords():
     mlp = ntk.Network([5, 9, C], "tanh").sample(0)
     X = ntk.data.gaussian(N, 5, seed=0)
@@ -88,11 +116,19 @@ def test_terms_add_up():
     assert torch.allclose(total, K.dense(), rtol=1e-12, atol=1e-15)
 
 
-def test_a_certain_softmax_keeps_its_digits():
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_certain_softmax_keeps_its_digits(implicit):
     """1 − p is added up from the other classes: p(1 − p) of p = 1 − 8e-18 is not 0."""
+
+    def root_of(outputs):
+        R = loss_at("cross_entropy", outputs, [0]).roots
+        R = SoftmaxRoots(torch.softmax(outputs, 1), 1.0) if implicit else R
+        eye = torch.eye(R.shape[2], dtype=torch.float64)[None]
+        assert torch.allclose(R.push(eye), R.pull(torch.eye(3, dtype=torch.float64)[None]).mT)
+        return (R.push(eye) @ R.push(eye).mT)[0]
+
     outputs = torch.tensor([[40.0, 0.0, 0.0]], dtype=torch.float64)
-    root = loss_at("cross_entropy", outputs, [0]).roots[0]
-    H = root @ root.T
+    H = root_of(outputs)
     small = math.exp(-40) / (1 + 2 * math.exp(-40))
     assert float(H[0, 0]) == pytest.approx(2 * small, rel=1e-12)
     assert float(H[1, 1]) == pytest.approx(small, rel=1e-12)

@@ -1,7 +1,5 @@
 """The cross-entropy of tokens: scores (N, T, C), classes (N, T), and −100 where none counts."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -135,12 +133,25 @@ def test_labels_that_do_not_fit_tokens(labels, words):
         ntk.gauss_newton_kernel(model, ids, labels)
 
 
-def test_the_hessians_of_a_vocabulary_are_counted_first(monkeypatch):
-    from ntkscope._base import memory
-    from ntkscope.kernels.loss.losses import loss_at
-
-    monkeypatch.setattr(memory, "available", lambda: 1 << 30)
-    scores = torch.zeros(2, 3, 5000, dtype=torch.float64)
-    with pytest.raises(MemoryError, match="5000 classes at 6 places"):
-        loss_at("cross_entropy", scores, torch.zeros(2, 3, dtype=torch.long))
-    assert math.isfinite(loss_at("cross_entropy", scores[..., :9], [[0, 1, -100], [2, 3, 4]]).value)
+def test_a_vocabulary_of_fifty_thousand_words():
+    """No matrix of C² numbers: λ_max, its edge and the trace of the Gauss-Newton matrix from products."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(9, 3), nn.Linear(3, 50_000, bias=False)).double()
+    ids, words = torch.tensor([[1, 2], [3, 4]]), torch.tensor([[7, 49_999], [-100, 5]])
+    found = ntk.sharpness(
+        model, ids, words, gauss_newton=True, params="0.weight", tol=1e-8, max_products=20
+    )
+    # J of the embeddings is W: G has the blocks Wᵀ(diag p − p pᵀ)W/3 of the tokens that count
+    table, W = (p.detach() for p in model.parameters())
+    blocks = []
+    for token in (1, 2, 4):
+        p = torch.softmax(table[token] @ W.T, dim=0)
+        mean = p @ W
+        blocks.append((W * p[:, None]).T @ W / 3 - torch.outer(mean, mean) / 3)
+    G = torch.block_diag(*blocks)
+    assert found.value == pytest.approx(float(torch.linalg.eigvalsh(G)[-1]), rel=1e-7)
+    low, high = found.edge_interval
+    assert low * (1 - 1e-12) <= 2 / float(torch.linalg.eigvalsh(G)[-1]) <= high * (1 + 1e-12)
+    assert abs(found.trace.value - float(G.trace())) <= 4 * found.trace.stderr
+    with pytest.raises(MemoryError, match=r"100000 outputs of one sample.*gauss_newton=True"):
+        ntk.gauss_newton_kernel(model, ids, words)

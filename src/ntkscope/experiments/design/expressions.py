@@ -84,6 +84,21 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The expressions of ``"lambda_min,max(a, b)/d"``: commas within brackets part nothing."""
+    depth, found = 0, [""]
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    parts = tuple(dict.fromkeys(part.strip() for part in found))
+    if "" in parts:
+        raise ValueError(f"a list such as 'lambda_min,trace/N' has no empty part, got {text!r}")
+    return parts
+
+
 def _combined(kind: type[ast.operator], left: Value, right: Value) -> Value:
     """One operation on two numbers; whole ones stay below 1e30."""
     if isinstance(left, str) or isinstance(right, str):

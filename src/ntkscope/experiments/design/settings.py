@@ -86,21 +86,28 @@ class NetworkSettings(_Strict):
     residual: float = 0.0
 
 
-class PlotSettings(_Strict):
-    """What ``sweep plot`` draws: the mean of ``y`` over ``x``, a curve for each value of ``by``."""
+class _Curves(_Strict):
+    """Columns, or expressions in them: ``y`` (one or several) over ``x``, a curve for each value of ``by``."""
 
     x: str
-    y: str = "lambda_min"
+    y: str | Annotated[list[str], pydantic.Field(min_length=1)] = "lambda_min"
     by: str | None = None
+
+    @property
+    def ys(self) -> tuple[str, ...]:
+        """Every y, each once."""
+        return (self.y,) if isinstance(self.y, str) else tuple(dict.fromkeys(self.y))
+
+
+class PlotSettings(_Curves):
+    """What ``sweep plot`` draws: the means of ``y`` over ``x`` with a band of one standard deviation."""
+
     log: bool = False
 
 
-class FitSettings(_Strict):
-    """A power law y ∝ x^exponent to fit; ``expected`` is the exponent that a theorem claims."""
+class FitSettings(_Curves):
+    """A law y = c · x^exponent to fit; ``expected`` is the exponent that a theorem claims, else 1."""
 
-    x: str
-    y: str = "lambda_min"
-    by: str | None = None
     expected: float | None = None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ntkscope._base.records import Record
+from ntkscope.experiments.reading.constants import ConstantFit
 from ntkscope.experiments.reading.exponents import ScalingVerdict
 from ntkscope.experiments.reading.table import Table
 
@@ -17,13 +18,20 @@ Scale = Literal["quick", "full"]
 class Analysis(Record):
     """What came out. summary: one sentence. verdicts: the scaling claims, curve by curve.
 
-    facts: further numbers, as rows of (what, value).
+    facts: further numbers, as rows of (what, value). constants: those of laws that no claim stands behind;
+    a verdict has its own.
     """
 
     summary: str
     verdicts: tuple[ScalingVerdict, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
+    constants: tuple[ConstantFit, ...] = ()
+
+    @property
+    def laws(self) -> tuple[ConstantFit, ...]:
+        """Every curve's constant, free exponent and straight line."""
+        return (*(v.constant for v in self.verdicts), *self.constants)
 
 
 @dataclass(frozen=True)

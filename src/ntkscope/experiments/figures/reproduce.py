@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import platform
 import tempfile
@@ -21,9 +20,10 @@ from ntkscope.experiments.figures.gallery import figure as find_figure
 from ntkscope.experiments.reading import drawing
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
+from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
-from ntkscope.report.files import to_json, write_all
-from ntkscope.report.html import environment
+from ntkscope.report.figure_page import page
+from ntkscope.report.files import results, write_all
 
 with needs("sweep"):
     import psutil
@@ -59,25 +59,48 @@ def reproduce(
     of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
     the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
+
+    Parameters
+    ----------
+    id: of the figure, such as ``"nguyen2021-figure-2-left"``.
+    scale: ``"quick"`` or ``"full"``.
+    folder: for runs and results.
+    engine: where the trials run.
+    only: an expression that keeps a part of the grid.
+    retry_failed: run failed trials again.
+    run: False draws what the folder holds.
+    progress: called with a report of the sweep now and then.
+
+    Returns
+    -------
+    Reproduction: the table, the fits, the verdict and the files.
     """
     found = find_figure(id)
     if scale not in ("quick", "full"):
         raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
     target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
     size = cast("Scale", scale)
-    settings = found.settings(size)
-    sweep = Sweep({**settings, "where": only} if only is not None else settings)
+    settings = dict(found.settings(size))
+    if only is not None:
+        own = settings.get("where")
+        settings["where"] = f"({own}) and ({only})" if own else only
+    sweep = Sweep(settings)
     if run:
         ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
     else:
         ended = sweep.progress(target)
-    return render(found, size, target, sweep, ended)
+    return render(found, size, target, sweep, ended, only)
 
 
 def render(
-    found: Figure, scale: Scale, target: Path, sweep: Sweep, ended: SweepProgress
+    found: Figure,
+    scale: Scale,
+    target: Path,
+    sweep: Sweep,
+    ended: SweepProgress,
+    only: str | None = None,
 ) -> Reproduction:
-    """Draw and write what the folder's store holds."""
+    """Draw and write what the folder's store holds; ``only`` is the part of the grid that was asked for."""
     seconds = sweep.seconds(target)
     table = sweep.table(target)
     if "error" in table.columns:
@@ -90,13 +113,19 @@ def render(
     except ValueError as error:  # a part of the grid may hold too few points
         analysis = Analysis(f"No fit: {error}.")
     pictures, plotted = _pictures(found, table)
-    record = _record(found, scale, sweep, ended, seconds, analysis, plotted)
+    record = _record(found, sweep, ended, seconds, analysis, plotted) | {
+        "scale": scale,
+        "command": f"ntkscope reproduce {found.id} --{scale}"
+        + (f' --only "{only}"' if only else ""),
+    }
     contents: dict[str, str | bytes] = {
         **pictures,
         f"{found.id}.csv": table.to_csv(),
-        f"{found.id}.json": to_json(record),
-        "index.html": _page(found, record, pictures[f"{found.id}.png"]),
-    }
+        **results(
+            page(record, _bytes(pictures[f"{found.id}.png"])), record,
+            settings_of(sweep.settings), str(record["command"]),
+        ),
+    }  # fmt: skip
     write_all(target, contents)
     paths = tuple(target / name for name in contents)
     return Reproduction(found, scale, target, ended, analysis, seconds, paths)
@@ -114,7 +143,6 @@ def _pictures(found: Figure, table: Table) -> tuple[dict[str, str | bytes], list
 
 def _record(
     found: Figure,
-    scale: Scale,
     sweep: Sweep,
     ended: SweepProgress,
     seconds: float,
@@ -128,8 +156,6 @@ def _record(
         "claim": found.claim,
         "setup": found.setup,
         "choices": list(found.choices),
-        "scale": scale,
-        "command": _command(found, scale, sweep),
         "analysis": analysis.to_dict(),
         "plotted": plotted,
         "trials": {"done": ended.done, "failed": ended.failed, "total": ended.total},
@@ -138,11 +164,6 @@ def _record(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "settings": sweep.settings.model_dump(mode="json"),
     }
-
-
-def _command(found: Figure, scale: Scale, sweep: Sweep) -> str:
-    only = sweep.settings.where
-    return f"ntkscope reproduce {found.id} --{scale}" + (f' --only "{only}"' if only else "")
 
 
 def machine() -> str:
@@ -154,10 +175,6 @@ def machine() -> str:
     )
 
 
-def _page(found: Figure, record: dict[str, Any], png: str | bytes) -> str:
+def _bytes(png: str | bytes) -> bytes:
     assert isinstance(png, bytes)
-    template = environment().get_template("figure.html")
-    image = base64.b64encode(png).decode()
-    return template.render(
-        title=found.title, charts=False, chart_style="", record=record, image=image
-    )
+    return png

@@ -7,58 +7,58 @@ from dataclasses import dataclass
 
 from ntkscope._base.records import Record
 from ntkscope.experiments.design.settings import FitSettings
+from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
 from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
-from ntkscope.experiments.reading.fits import PowerLaw, power_law
 from ntkscope.experiments.reading.table import Table
 
 
 @dataclass(frozen=True)
 class Fitted(Record):
-    """A power law of one curve; ``verdict`` where the settings state the claimed exponent.
-
-    left_out: points whose mean is not positive, through which no power law passes.
+    """The law of one curve: its constant at the claimed exponent (1, where none is claimed) beside the
+    free exponent and a line; ``verdict`` where the settings state the claim. ``note``: why one is missing.
     """
 
     curve: str
     x: str
     y: str
-    law: PowerLaw | None
+    constant: ConstantFit | None
     verdict: ScalingVerdict | None
-    left_out: int
     note: str = ""
 
     def __str__(self) -> str:
-        if self.law is None:
-            return f"{self.curve}: no fit: {self.note}"
-        text = f"{self.curve}: {self.y} ∝ {self.x}^{self.law.exponent}"
+        if self.constant is None:
+            return f"{self.curve}: no fit of {self.y} over {self.x}: {self.note}"
+        free = self.constant.free
+        head = f"{self.curve}: {self.y} ∝ {self.x}^{free.exponent}" if free else str(self.constant)
         if self.verdict is not None:
-            text += f", claimed {self.verdict.claimed:g}: {self.verdict.outcome.value}"
-        return text + (f" ({self.left_out} points at zero left out)" if self.left_out else "")
+            head += f", claimed {self.verdict.claimed:g}: {self.verdict.outcome.value}"
+        if self.note:
+            head += f"; no verdict: {self.note}"
+        return f"{head}\n{self.constant.rows()}" if free else head
 
 
 def fit_all(table: Table, wanted: Sequence[FitSettings]) -> list[Fitted]:
-    """One fit for each curve of each setting. x and y may be expressions. Raises ValueError for an unknown
-    column."""
+    """One fit for each curve and y of each setting. x and y may be expressions. Raises ValueError for an
+    unknown column."""
     fits = []
     for fit in wanted:
-        rows = table.having(fit.x, fit.y, fit.by)
-        for values, part in rows.groups(*((fit.by,) if fit.by else ())):
-            name = f"{fit.by} = {values[0]}" if fit.by else "all"
-            fits.append(_fit(name, part, fit))
+        rows = table.having(fit.x, *fit.ys, fit.by)
+        for y in fit.ys:
+            for values, part in rows.groups(*((fit.by,) if fit.by else ())):
+                name = f"{fit.by} = {values[0]}" if fit.by else "all"
+                fits.append(_fit(name, part, fit.x, y, fit.expected))
     return fits
 
 
-def _fit(name: str, table: Table, wanted: FitSettings) -> Fitted:
-    groups = grouped(table, wanted.x, wanted.y)
-    positive = {x: ys for x, ys in groups.items() if sum(ys) > 0}
-    left_out = len(groups) - len(positive)
+def _fit(name: str, table: Table, x: str, y: str, expected: float | None) -> Fitted:
+    groups = grouped(table, x, y)
+    constant: ConstantFit | None = None
     try:
-        if wanted.expected is None:
-            law, verdict = power_law(positive), None
-        else:
-            verdict = scaling_verdict(name, positive, wanted.expected)
-            law = verdict.whole
+        constant = fit_curve(name, y, x, 1.0 if expected is None else expected, groups)
+        if expected is None:
+            return Fitted(name, x, y, constant, None)
+        positive = {at: ys for at, ys in groups.items() if sum(ys) > 0}
+        return Fitted(name, x, y, constant, scaling_verdict(name, positive, expected, y, x))
     except ValueError as error:
-        return Fitted(name, wanted.x, wanted.y, None, None, left_out, str(error))
-    return Fitted(name, wanted.x, wanted.y, law, verdict, left_out)
+        return Fitted(name, x, y, constant, None, str(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,10 +77,17 @@ class ConstantFit(Record, also=("trend", "exact")):
 
     def __str__(self) -> str:
         power = "" if self.constant.exponent == 1 else f"^{self.constant.exponent:g}"
-        held = f"({self.x})" if any(c in self.x for c in "+-*/ ") else self.x
+        return f"{self.curve}: {self.y} = c · {self._held}{power}\n{self.rows()}"
+
+    @property
+    def _held(self) -> str:
+        return f"({self.x})" if any(c in self.x for c in "+-*/ ") else self.x
+
+    def rows(self) -> str:
+        """The fits, a line each."""
+        first = self.constant
         lines = [
-            f"{self.curve}: {self.y} = c · {held}{power}",
-            f"  constant       c = {self.constant.constant}, residual {100 * self.constant.scatter:.2g} %"
+            f"  constant       c = {first.constant}, residual {100 * first.scatter:.2g} %"
             + ("" if self.exact else ": the points do not lie on this law"),
         ]
         if self.late is not None:
@@ -94,10 +100,9 @@ class ConstantFit(Record, also=("trend", "exact")):
             )
         if self.line is not None:
             lines.append(
-                f"  straight line  {self.line.intercept} + {self.line.slope} · {held}, "
+                f"  straight line  {self.line.intercept} + {self.line.slope} · {self._held}, "
                 f"R² = {self.line.explained:.4f}"
             )
-        first = self.constant
         lines.append(
             f"  {first.n_points} points, {first.n_trials} trials; 95% intervals, {first.resampled} drawn anew"
             + (f"; {self.left_out} points at zero left out" if self.left_out else "")
@@ -140,7 +145,7 @@ def fit_constant(
     for values, part in rows.groups(*((by,) if by else ())):
         curve = f"{by} = {values[0]}" if by else "all"
         try:
-            fits.append(_fit(curve, y, x, exponent, grouped(part, x, y)))
+            fits.append(fit_curve(curve, y, x, exponent, grouped(part, x, y)))
         except ValueError as error:
             raise ValueError(f"no constant of {y} over {x} ({curve}): {error}") from None
     if not fits:
@@ -148,9 +153,11 @@ def fit_constant(
     return fits
 
 
-def _fit(
-    curve: str, y: str, x: str, exponent: float, groups: Mapping[float, list[float]]
-) -> ConstantFit:
+def fit_curve(curve: str, y: str, x: str, exponent: float, groups: Groups) -> ConstantFit:
+    """The constant of y = c · x^exponent on one curve, given as x → the y of its trials.
+
+    Raises ValueError where no mean is positive, or an x is not.
+    """
     positive: Groups = {at: ys for at, ys in groups.items() if sum(ys) > 0}
     enough = len(positive) >= 3
     xs = sorted(positive)

@@ -14,7 +14,19 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.report.canvas import make_axes as make_axes
 from ntkscope.report.palette import PALETTE as COLOURS
 
-__all__ = ["COLOURS", "curve", "curves", "grouped", "heat_map", "make_axes", "plotted", "save"]
+__all__ = [
+    "COLOURS",
+    "curve",
+    "curves",
+    "grouped",
+    "heat_map",
+    "make_axes",
+    "overlaid",
+    "plotted",
+    "save",
+]
+
+_LOOKS = ("-", "--", ":", "-.")  # of several columns under one colour
 
 # what an artist was drawn from and does not show by itself
 _SOURCES: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
@@ -74,6 +86,27 @@ def curves(
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     if by:
+        ax.legend(frameon=False, fontsize="small")
+
+
+def overlaid(
+    ax: Any, table: Table, x: str, ys: Sequence[str], by: str | None = None, log: bool = False
+) -> None:
+    """Several columns over x: a colour for each value of ``by`` and a look for each y, or a colour for each y."""
+    groups = list(table.groups(*((by,) if by else ())))
+    for at, y in enumerate(ys):
+        for index, (values, part) in enumerate(groups):
+            names = ([y] if len(ys) > 1 else []) + ([f"{by} = {values[0]}"] if by else [])
+            look = {"linestyle": _LOOKS[at % len(_LOOKS)]} if by else {}
+            found = grouped(part, x, y)
+            if found:
+                curve(ax, found, ", ".join(names), index if by else at, **look)
+    ax.set_xlabel(x)
+    ax.set_ylabel(ys[0] if len(ys) == 1 else "mean, one standard deviation")
+    if log:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    if by or len(ys) > 1:
         ax.legend(frameon=False, fontsize="small")
 
 

@@ -1,4 +1,4 @@
-"""What a sweep says of a scaling claim: an exponent with its interval against the one claimed."""
+"""What a sweep says of a scaling claim: exponent and constant with intervals against those claimed."""
 
 from __future__ import annotations
 
@@ -6,35 +6,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ntkscope._base.records import Record
+from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
 from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
 from ntkscope.statements.outcomes import Trend
 
 
 @dataclass(frozen=True)
 class ScalingVerdict(Record, also={"sentence": "outcome.sentence"}):
-    """y ∝ x^claimed, tried on one curve. whole: all points; late: the larger half of the x."""
+    """y ∝ x^claimed, tried on one curve. whole: all points; late: the larger half of the x.
+
+    constant: c of y = c · x^claimed, beside the free exponent and a straight line.
+    """
 
     curve: str
     claimed: float
     whole: PowerLaw
     late: PowerLaw
     outcome: Trend
+    constant: ConstantFit
 
     def __str__(self) -> str:
         return (
             f"{self.curve}: exponent {self.whole.exponent}, upper half {self.late.exponent}, "
-            f"claimed {self.claimed:g}: {self.outcome.value}"
+            f"claimed {self.claimed:g}: {self.outcome.value}\n{self.constant.rows()}"
         )
 
 
-def scaling_verdict(curve: str, groups: Groups, claimed: float, seed: int = 0) -> ScalingVerdict:
+def scaling_verdict(
+    curve: str, groups: Groups, claimed: float, y: str = "y", x: str = "x"
+) -> ScalingVerdict:
     """Fit a power law to all points and to the upper half, and compare with the claim.
 
-    Raises ValueError as :func:`power_law`.
+    ``y`` and ``x`` name what the groups hold. Raises ValueError as :func:`power_law`.
     """
-    whole, late = power_law(groups, seed), power_law(upper_half(groups), seed)
+    whole, late = power_law(groups), power_law(upper_half(groups))
     outcome = trend(claimed, whole, late, lambda slope: slope.contains(claimed))
-    return ScalingVerdict(curve, claimed, whole, late, outcome)
+    constant = fit_curve(curve, y, x, claimed, groups)
+    return ScalingVerdict(curve, claimed, whole, late, outcome, constant)
 
 
 def trend(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +81,49 @@ class Table:
         for values, records in found.items():
             yield values, Table(self.columns, tuple(records))
 
+    def aggregate(self, *by: str, y: Sequence[str] = ()) -> Table:
+        """Mean, standard error and number of the trials of each group.
+
+        Parameters
+        ----------
+        by: columns or expressions; the sweep's variables, those that stand before ``seed``, unless given.
+        y: columns or expressions; every measured number unless given.
+
+        Returns
+        -------
+        A row a group: its values of ``by``, and for each y the columns ``y.mean``, ``y.error`` and ``y.n``.
+        A group without trials of y has no mean, one with a single trial no error.
+
+        Raises
+        ------
+        ValueError
+            For an unknown column, or a y that is no number.
+        """
+        if not by:
+            by = self.columns[: self.columns.index("seed")] if "seed" in self.columns else ()
+        ys = tuple(y) or tuple(n for n in self.columns if self._measured(n, by))
+        whole, records = self.having(*by, *ys), []
+        for values, part in whole.groups(*by):
+            row: dict[str, Any] = dict(zip(by, values, strict=True))
+            for name in ys:
+                row |= _summary(name, [r[name] for r in part.records if name in r])
+            records.append(row)
+        shown = (f"{name}.{what}" for name in ys for what in ("mean", "error", "n"))
+        return Table((*by, *shown), tuple(records))
+
+    def _measured(self, name: str, by: Sequence[str]) -> bool:
+        """Whether a column is a result: neither a variable, nor the end of another's interval."""
+        if name in ("seed", "error", *_TIMING, *by) or name.endswith((".lower", ".upper")):
+            return False
+        found = [r[name] for r in self.records if name in r]
+        return bool(found) and not any(isinstance(value, str) for value in found)
+
+    def to_pandas(self) -> Any:
+        """The table as a ``pandas.DataFrame``. Raises ImportError without pandas."""
+        with needs("notebook"):
+            pandas = importlib.import_module("pandas")
+        return pandas.DataFrame.from_records(list(self.records), columns=list(self.columns))
+
     def to_csv(self) -> str:
         """The table as text; floats are written so that they read back to the same bits."""
         file = io.StringIO()
@@ -95,6 +141,19 @@ class Table:
             _save_parquet(self, path)
         else:
             raise ValueError(f"tables are written as .csv or .parquet, got {path.name!r}")
+
+
+def _summary(name: str, values: list[Any]) -> dict[str, Any]:
+    for value in values:
+        if isinstance(value, str):
+            raise ValueError(f"{name!r} holds {value!r}: only numbers have a mean")
+    n = len(values)
+    row: dict[str, Any] = {f"{name}.n": n}
+    if n:
+        row[f"{name}.mean"] = math.fsum(values) / n
+    if n > 1:
+        row[f"{name}.error"] = statistics.stdev(values) / math.sqrt(n)
+    return row
 
 
 def make_table(rows: Iterable[Row], trials: Iterable[Trial], timings: bool = False) -> Table:

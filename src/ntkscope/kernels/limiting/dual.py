@@ -49,6 +49,10 @@ def dual_activation(
     method: ``"auto"``, ``"closed"`` or ``"series"``.
     accuracy: the truncation error allowed to the series, relative to √(E φ(u)² E φ(v)²).
 
+    Returns
+    -------
+    Dual, with both expectations and their error.
+
     Closed forms: positively homogeneous φ (Cho and Saul 2009), erf (Williams 1997), sin, GELU
     (Tsuchida et al. 2021). Raises ValueError for |C| > √(ab), negative variances, E φ² = ∞, a
     method that the activation has not, or an accuracy that cannot be reached.

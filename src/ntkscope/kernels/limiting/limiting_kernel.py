@@ -69,8 +69,14 @@ def limiting_ntk(
     parameterization: of a module: ``"standard"`` (the default), the units of
         ``empirical_ntk(model, X)``; or ``"ntk"``, weights √β² ω with gradients with respect to ω.
         A Network has its own.
+    net: a :class:`Network`, or a module of operations that have a limit.
+    X, X2: (N, d) and (M, d) samples; ``X2=None`` means the symmetric kernel of ``X``.
+    device: where it is computed; by default where X is.
 
-    Returns an (N, M) tensor for "ntk" and "nngp", a list of tensors for the others.
+    Returns
+    -------
+    An (N, M) tensor for "ntk" and "nngp", a list of tensors for the others.
+
     Raises ValueError for data that do not fit, networks without a wide limit, infinite E φ², or
     an accuracy that cannot be reached; NotEnoughMemoryError when the kernel does not fit.
     """
@@ -100,6 +106,15 @@ def limiting_kernel(
     """The same as an object that forms only what is asked of it: ``K @ v``, ``K.tile``, ….
 
     For N too large for an N×N matrix. Arguments and errors as in :func:`limiting_ntk`.
+
+    Parameters
+    ----------
+    net, X, X2, get, reduce, accuracy, device, variances, parameterization: as in
+        :func:`limiting_ntk`.
+
+    Returns
+    -------
+    LimitingKernel; for a module the limiting kernel of its architecture.
     """
     if isinstance(net, nn.Module) and not isinstance(net, MLP):
         return ArchitectureKernel(

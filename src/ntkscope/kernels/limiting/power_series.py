@@ -102,6 +102,10 @@ def power_series(net: Network, degree: int = 100, norm: float | None = None) -> 
     degree: P, from 0 to 2000.
     norm: ‖x‖ of both inputs, √d unless given.
 
+    Returns
+    -------
+    PowerSeries, each coefficient as an interval.
+
     Raises
     ------
     ValueError
@@ -122,7 +126,7 @@ def power_series(net: Network, degree: int = 100, norm: float | None = None) -> 
             "the coordinates enter through the skip connections); use residual=0"
         )
     scales = scales_of(net, net.n_outputs)
-    layers = _layers(scales, net.activation, size * size, degree)
+    layers = series_layers(scales, net.activation, size * size, degree)
     found = assemble(scales, layers, ("ntk",))["ntk"][0].ends
     return PowerSeries(
         found[0, :-1], found[1, :-1], (float(found[0, -1]), float(found[1, -1])), size,
@@ -169,7 +173,7 @@ def _widened(ends: Array, roundings: int) -> Array:
     return ends
 
 
-def _layers(scales: Scales, phi: Activation, norm_sq: float, degree: int) -> Iterator[Layer]:
+def series_layers(scales: Scales, phi: Activation, norm_sq: float, degree: int) -> Iterator[Layer]:
     """A_0, then (Ė^l, A_l): series in place of matrices."""
     start = np.zeros((2, degree + 2))
     start[:, [min(1, degree), -1]] = scales.input * norm_sq

@@ -63,7 +63,7 @@ def _dual(phi: Activation, variance: Array, delta: Array) -> tuple[Array, Array]
     if phi.dual is not None:
         same = np.broadcast_to(variance, delta.shape)
         return phi.dual(same, same, delta)
-    value, slope = _powers(phi, tuple(variance[:, 0].tolist()))
+    value, slope = powers(phi, tuple(variance[:, 0].tolist()))
     rho = 1.0 - delta
     return _power_series(value, rho), _power_series(slope, rho)
 
@@ -83,7 +83,7 @@ def _power_series(coefficients: Array, rho: Array) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _powers(phi: Activation, variances: tuple[float, ...]) -> tuple[Array, Array]:
+def powers(phi: Activation, variances: tuple[float, ...]) -> tuple[Array, Array]:
     """Coefficients of ρ^r in E[φφ] and E[φ′φ′], the latter by E[φ′ h_r] = √(r+1) E[φ h_{r+1}]/√a."""
     a = np.array(variances)
     order = _FIRST_ORDER

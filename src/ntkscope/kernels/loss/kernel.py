@@ -106,7 +106,7 @@ class GaussNewtonKernel(Kernel):
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
         tile = self.pairs.tile(self._rows_of(left), self._rows_of(right))
-        return _turned(tile, self.roots[left], self.roots[right])
+        return self.roots[left].between(tile, self.roots[right])
 
     def _rows_of(self, blocks: Tensor) -> Tensor:
         """Their rows of the kernel of pairs."""
@@ -135,18 +135,18 @@ class GaussNewtonKernel(Kernel):
         pairs = self.pairs.dense()
         if self._rows is not None:
             pairs = pairs[self._rows[:, None], self._rows]
-        out.copy_(_turned(pairs, self.roots, self.roots))
+        out.copy_(self.roots.between(pairs, self.roots))
         mirror(out)
 
     def matmul(self, V: Tensor) -> Tensor:
         b, C, r = self.roots.shape
-        inner = (self.roots @ V.reshape(b, r, -1)).reshape(b * C, -1)
+        inner = self.roots.push(V.reshape(b, r, -1)).reshape(b * C, -1)
         if self._rows is not None:
             whole = inner.new_zeros(len(self.pairs), inner.shape[1])
             whole[self._rows] = inner
             inner = whole
         product = self._counted(self.pairs @ inner)
-        return (self.roots.mT @ product.reshape(b, C, -1)).reshape(b * r, -1)
+        return self.roots.pull(product.reshape(b, C, -1)).reshape(b * r, -1)
 
     @cached_property
     def own_blocks(self) -> Float[Tensor, "b r r"]:
@@ -159,8 +159,7 @@ class GaussNewtonKernel(Kernel):
             n, rows = len(numbers), self._rows_of(numbers)
             tile = self.pairs.tile(rows, rows).reshape(n, C, n, C)
             own = torch.stack([tile[k, :, k] for k in range(n)])
-            roots = self.roots[numbers]
-            found.append(roots.mT @ own @ roots)
+            found.append(self.roots[numbers].around(own))
         return torch.cat(found)
 
     def _diagonal(self) -> Tensor:
@@ -171,11 +170,11 @@ class GaussNewtonKernel(Kernel):
         """w with |R|ᵀ |K| |R| ≤ w wᵀ: w_ia = Σ_c |R_ica| √K_ic,ic."""
         b, C, _ = self.roots.shape
         sizes = self._counted(self.pairs.diagonal()).clamp_min(0).sqrt().reshape(b, C)
-        return torch.einsum("nca,nc->na", self.roots.abs(), sizes).flatten()
+        return self.roots.magnitudes(sizes).flatten()
 
     def _rounding(self) -> float:
-        """Two products with sums of C terms."""
-        nu = (2 * self.roots.shape[1] + 2) * torch.finfo(self.dtype).eps / 2
+        """Two products with R."""
+        nu = (2 * self.roots.inner + 2) * torch.finfo(self.dtype).eps / 2
         return nu / (1 - nu)
 
     def entry_error(self) -> float:
@@ -185,13 +184,6 @@ class GaussNewtonKernel(Kernel):
 
     def forming_error(self) -> float:
         """‖R‖² ‖ΔK‖ and γ‖w‖², as |fl(RᵀKR) − RᵀKR| ≤ γ |R|ᵀ|K||R| entry by entry."""
-        size = float(torch.linalg.matrix_norm(self.roots, ord=2).max()) ** 2
+        size = self.roots.largest()
         own = self._rounding() * float(self._magnitudes.square().sum(dtype=torch.float64))
         return (size * self.pairs.forming_error() + own) * (1 + 1e-6)
-
-
-def _turned(tile: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Rᵀ T R block by block: (n·C, m·C) → (n·r, m·r)."""
-    (n, C, r), m = left.shape, len(right)
-    half = (left.mT @ tile.reshape(n, C, m * C)).reshape(n * r, m, C)
-    return (half.transpose(0, 1) @ right).transpose(0, 1).reshape(n * r, m * r)

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ntkscope._base import memory
 from ntkscope._base.specs import unknown
+from ntkscope.kernels.loss.roots import HeldRoots, Roots, SoftmaxRoots
 from ntkscope.kernels.loss.targets import IGNORED, class_targets, free_targets, real_targets
 
 LossLike = str | Callable[..., Any]
 NAMED = ("cross_entropy", "mse")
+_HELD = 1 << 24  # entries of all Hessians up to which a softmax's roots are held as matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,25 +26,22 @@ class AtOutputs:
 
     A block is a sample's outputs, or a token's where the loss is a sum over the tokens of a sample.
 
-    value: L(F). roots: R with R_b R_bᵀ = ∇²_{f_b} L, (b, C, r), of the blocks ``kept``; r is C less the
-    directions in which no block's Hessian has any curvature. kept: the numbers of the blocks that count
+    value: L(F). roots: R with R_b R_bᵀ = ∇²_{f_b} L, (C, r) for each of the blocks ``kept``; r is C less
+    the directions in which no block's Hessian has any curvature. kept: the numbers of the blocks that count
     in L, of B in all. gradient: ∂L/∂F, (B, C). unit: "sample" or "token".
     """
 
     title: str
     value: float
-    roots: Float[Tensor, "b C r"]
+    roots: Roots
     gradient: Float[Tensor, "B C"]
     kept: Int[Tensor, b]
     unit: str = "sample"
 
-    def all_roots(self) -> Float[Tensor, "B C r"]:
+    def all_roots(self) -> Roots:
         """With zeros for the blocks that do not count."""
-        if len(self.kept) == len(self.gradient):
-            return self.roots
-        held = self.roots.new_zeros(len(self.gradient), *self.roots.shape[1:])
-        held[self.kept] = self.roots
-        return held
+        count = len(self.gradient)
+        return self.roots if len(self.kept) == count else self.roots.spread(count, self.kept)
 
 
 def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> AtOutputs:
@@ -71,7 +69,6 @@ def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> 
 
 
 def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
-    """R = (diag √p − p √pᵀ) Q/√n with Q ⟂ √p: R Rᵀ = (diag p − p pᵀ)/n, and no null direction."""
     labels = class_targets(targets, outputs)
     flat = outputs.flatten(0, -2)
     counts = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
@@ -79,23 +76,15 @@ def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
         counts = labels != IGNORED
     kept = torch.nonzero(counts)[:, 0]
     n, C = len(kept), flat.shape[1]
-    memory.require(
-        3.0 * n * C * (C - 1) * flat.element_size(),
-        f"the Hessians of the cross-entropy of {C} classes at {n} places", "use fewer samples",
-    )  # fmt: skip
     p = torch.softmax(flat, dim=1)
     wanted = labels if labels.is_floating_point() else F.one_hot(labels.clamp_min(0), C).to(p)
     gradient = torch.where(counts[:, None], p - wanted, 0.0) / n
     p = p[kept]
-    others = p @ (1 - torch.eye(C, dtype=p.dtype, device=p.device))  # 1 − p, no cancellation
-    u = p.sqrt()
-    full = -p[:, :, None] * u[:, None, :]
-    full.diagonal(dim1=1, dim2=2).copy_(u * others)
-    # a Householder reflection takes √p to the first unit vector: the other columns are Q's
-    turned = full[:, :, 1:] - full[:, :, :1] * (u[:, 1:] / (1 + u[:, :1]))[:, None, :]
+    small = n * C * C <= _HELD
+    roots: Roots = SoftmaxRoots.held(p, 1.0 / n) if small else SoftmaxRoots(p, 1.0 / n)
     value = float(F.cross_entropy(flat, labels, ignore_index=IGNORED))
     unit = "sample" if outputs.ndim == 2 else "token"
-    return AtOutputs("cross-entropy", value, turned / n**0.5, gradient, kept, unit)
+    return AtOutputs("cross-entropy", value, roots, gradient, kept, unit)
 
 
 def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
@@ -104,7 +93,8 @@ def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
     root = (2.0 / (N * C)) ** 0.5 * torch.eye(C, dtype=outputs.dtype, device=outputs.device)
     value = F.mse_loss(outputs, Y)
     gradient = 2 * (outputs - Y) / (N * C)
-    return AtOutputs("MSE", float(value), root.expand(N, C, C), gradient, _all(outputs))
+    roots = HeldRoots(root.expand(N, C, C))
+    return AtOutputs("MSE", float(value), roots, gradient, _all(outputs))
 
 
 def _all(outputs: Tensor) -> Tensor:
@@ -130,7 +120,7 @@ def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtO
             )
         gradient = torch.autograd.grad(value.sum(), leaf, create_graph=True)[0].flatten(1)
         blocks = _hessian_blocks(title, gradient, leaf)
-    roots, slope = _roots(title, blocks), gradient.detach()
+    roots, slope = HeldRoots(_roots(title, blocks)), gradient.detach()
     return AtOutputs(title, float(value.detach()), roots, slope, _all(outputs))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
@@ -30,6 +31,16 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
         )
     outputs = prepared.outputs()
     return loss_at(loss, outputs.reshape(len(outputs), *_output_shape(prepared, outputs)), targets)
+
+
+def require_blocks(at: AtOutputs, n_samples: int) -> None:
+    """Raises NotEnoughMemoryError where a sample's outputs are too many for the kernel of their pairs."""
+    outputs = at.gradient.numel() // n_samples
+    memory.require(
+        3.0 * outputs**2 * at.gradient.element_size(),
+        f"the kernel of the {outputs} outputs of one sample",
+        "take sharpness(..., gauss_newton=True), which needs products alone, or fewer outputs",
+    )  # fmt: skip
 
 
 def _output_shape(prepared: Prepared, outputs: Tensor) -> tuple[int, ...]:
@@ -65,6 +76,7 @@ def gauss_newton_kernel(
         outputs), or a function of (outputs, targets) that returns one number, a sum over the samples,
         convex in them.
     X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
+    model: as in :func:`empirical_ntk`.
 
     Returns
     -------
@@ -77,5 +89,6 @@ def gauss_newton_kernel(
     options = Options(params, max_memory, chunk_size, self_check, general, output)
     prepared = prepare(model, samples, options)
     at = loss_of(prepared, loss, samples.targets if targets is None else targets)
+    require_blocks(at, len(prepared.outputs()))
     pairs: Kernel = prepared.kernel("full")
     return GaussNewtonKernel(pairs, at)

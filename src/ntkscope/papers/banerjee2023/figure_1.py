@@ -9,6 +9,7 @@ import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
+from ntkscope.experiments.reading.constants import fit_curve
 from ntkscope.experiments.reading.drawing import curve, grouped
 from ntkscope.experiments.reading.fits import power_law, upper_half
 from ntkscope.experiments.reading.table import Table
@@ -56,7 +57,7 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    facts = []
+    facts, fits = [], []
     numbers: dict[str, Any] = {}
     bounded = True
     for name in _ACTIVATIONS:
@@ -69,8 +70,8 @@ def _analyse(table: Table) -> Analysis:
         facts += [
             (f"{name}: smallest λ_min of all runs", f"{smallest:.5g}"),
             (f"{name}: mean at the largest width", f"{last:.5g}"),
-            (f"{name}: λ_min ∝ m^e over the larger half", f"e = {late.exponent}"),
         ]
+        fits.append(fit_curve(name, "λ_min", "m", 0.0, groups))
     flat = all(abs(n["late"]["exponent"]["value"]) < 0.5 for n in numbers.values())
     word = "stays positive" if bounded else "reaches zero"
     pace = "mild" if flat else "strong"
@@ -81,6 +82,7 @@ def _analyse(table: Table) -> Analysis:
         (),
         tuple(facts),
         numbers,
+        tuple(fits),
     )
 
 

@@ -45,7 +45,7 @@ def _analyse(table: Table) -> Analysis:
     verdicts = []
     for (k,), part in table.groups("position"):
         groups = grouped(part, "N", "lambda_min")
-        verdicts.append(scaling_verdict(f"wide layer k = {k}", groups, 1.0))
+        verdicts.append(scaling_verdict(f"wide layer k = {k}", groups, 1.0, "λ_min", "N"))
     return Analysis(outcomes(verdicts), tuple(verdicts))
 
 

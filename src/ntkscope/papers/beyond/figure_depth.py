@@ -7,6 +7,7 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
+from ntkscope.experiments.reading.constants import fit_curve
 from ntkscope.experiments.reading.drawing import curves, grouped
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
@@ -61,17 +62,14 @@ def _case(record: Mapping[str, Any]) -> Case:
 def _analyse(table: Table) -> Analysis:
     facts: list[tuple[str, str]] = []
     numbers: dict[str, Any] = {}
+    fits = []
     for (d,), part in _normalised(table).groups("d"):
         groups = grouped(part, "L", _Y)
         values = [sum(v) / len(v) for v in groups.values()]
         law = power_law(groups)
         numbers[str(d)] = {"law": law.to_dict(), "smallest": min(values), "largest": max(values)}
-        facts.append(
-            (
-                f"d = {d}: λ_min/(L d) over L",
-                f"from {min(values):.4g} to {max(values):.4g}, exponent {law.exponent}",
-            )
-        )
+        fits.append(fit_curve(f"d = {d}", "λ_min/(L d)", "L", 0.0, groups))
+        facts.append((f"d = {d}: λ_min/(L d)", f"from {min(values):.4g} to {max(values):.4g}"))
     exponents = [n["law"]["exponent"]["value"] for n in numbers.values()]
     return Analysis(
         "λ_min of the normalised limiting kernel divided by Theorem 3.2's upper rate L·d: an "
@@ -80,6 +78,7 @@ def _analyse(table: Table) -> Analysis:
         (),
         tuple(facts),
         numbers,
+        tuple(fits),
     )
 
 

@@ -41,7 +41,7 @@ def _draw(table: Table, axes: list[Any]) -> None:
 
 def _analyse(table: Table) -> Analysis:
     verdicts = [
-        scaling_verdict(f"{name}, {norm}", grouped(part, "n", column), -0.5)
+        scaling_verdict(f"{name}, {norm}", grouped(part, "n", column), -0.5, "error", "n")
         for (name,), part in table.groups("activation")
         for column, norm in (("limit_error", "operator norm"), ("limit_error_entry", "entries"))
     ]

@@ -9,7 +9,6 @@ from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcome
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.drawing import curve, curves, grouped
 from ntkscope.experiments.reading.exponents import scaling_verdict
-from ntkscope.experiments.reading.fits import line
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
@@ -55,7 +54,7 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts, facts = [], []
+    verdicts = []
     for (N,), part in table.groups("N"):
         for column, name in (("lambda_min", f"N = {N}"), (TERM, f"N = {N}, K_(L-2)")):
             # zero where N exceeds the number of parameters: no power law passes through these points
@@ -63,16 +62,8 @@ def _analyse(table: Table) -> Analysis:
             groups = grouped(positive, "d2", column)
             if len(groups) < 3:
                 continue
-            verdicts.append(scaling_verdict(name, groups, 1.0))
-            straight = line(groups)
-            facts.append(
-                (
-                    f"{name}: straight line in d²",
-                    f"λ_min = {straight.slope} · d² + {straight.intercept.value:.4g}, "
-                    f"R² = {straight.explained:.4f}",
-                )
-            )
-    return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
+            verdicts.append(scaling_verdict(name, groups, 1.0, "λ_min", "d²"))
+    return Analysis(outcomes(verdicts), tuple(verdicts))
 
 
 FIGURE = Figure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.reading.constants import fit_curve
 from ntkscope.experiments.reading.drawing import curves, grouped
 from ntkscope.experiments.reading.fits import PowerLaw, power_law, upper_half
 from ntkscope.experiments.reading.table import Table
@@ -62,20 +63,17 @@ def _tight(law: PowerLaw) -> str:
 
 
 def _analyse(table: Table) -> Analysis:
-    facts, numbers = [], {}
-    words = []
+    fits, words = [], []
     for name in _KINDS:
         groups = grouped(table.where(activation=name), "ratio", "lambda_min")
-        law = power_law(upper_half({x: v for x, v in groups.items() if min(v) > 0}))
-        numbers[name] = law.to_dict()
-        facts.append((f"{name}: λ_min ∝ d^e at fixed widths, larger d", f"e = {law.exponent}"))
+        positive = {x: v for x, v in groups.items() if min(v) > 0}
+        fits.append(fit_curve(name, "λ_min", "d/n_{L-2}", 1.0, positive))
+        law = power_law(upper_half(positive))
         words.append(f"{name}: e = {law.exponent.value:.2f}, nearer to {_tight(law)}")
     return Analysis(
         "For d beyond n_{L-2} at fixed widths, λ_min ∝ d^e, where e = 0 would make the lower bound "
         "tight and e = 1 the upper one. " + "; ".join(words) + ".",
-        (),
-        tuple(facts),
-        numbers,
+        constants=tuple(fits),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.reading.constants import fit_curve
 from ntkscope.experiments.reading.drawing import COLOURS, curve
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
@@ -85,10 +86,12 @@ def _draw(table: Table, axes: list[Any]) -> None:
 def _analyse(table: Table) -> Analysis:
     facts: list[tuple[str, str]] = []
     numbers: dict[str, Any] = {}
-    exponents, constants = [], []
+    exponents, constants, fits = [], [], []
     for (depth, law), part in table.groups("depth", "law"):
         name = f"L = {depth}, {_NAMES[law]}"
-        fit = power_law(_groups(part, told_from_zero=True))
+        groups = _groups(part, told_from_zero=True)
+        fit = power_law(groups)
+        fits.append(fit_curve(name, "λ_min", "δ", _POWER[depth], groups))
         ratios = [r["lambda_min"] / r["rate"] for r in part.records]
         kept = [r["floor"] / r["lambda_min"] for r in part.records if r["lambda_min"] > 0]
         below = [r["lambda_min"] / r["ceiling"] for r in part.records if r["ceiling"] > 0]
@@ -99,7 +102,6 @@ def _analyse(table: Table) -> Analysis:
             "floor_share": [min(kept), max(kept)], "of_ceiling": [min(below), max(below)],
         }  # fmt: skip
         facts += [
-            (f"{name}: exponent of δ, theorem {_POWER[depth]}", str(fit.exponent)),
             (f"{name}: λ_min over the theorem's λ", f"{min(ratios):.3g} to {max(ratios):.3g}"),
             (f"{name}: floor over λ_min", f"{min(kept):.3g} to {max(kept):.3g}"),
             (f"{name}: λ_min over the pair's ceiling", f"{min(below):.3g} to {max(below):.3g}"),
@@ -111,7 +113,7 @@ def _analyse(table: Table) -> Analysis:
         f"theorems' δ² (L = 2) and δ⁴ (L = 3); λ_min is at least {min(constants):.3g} times their λ. "
         + ("Every λ_min lies between the floor and the ceiling." if inside and under
            else "Some λ_min lies outside of floor and ceiling."),
-        (), tuple(facts), numbers,
+        (), tuple(facts), numbers, tuple(fits),
     )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def _projected_chain(i: Instance, out: Findings, k: int) -> None:
     sentence="With probability 1 − δ over W_k, σ_min(F_k)² ≥ n_k λ/4, λ that of the expected Gram.",
     latex=(
         r"\sigma_{\min}(F_k)^2\ge\frac{n_k\lambda}{4},\quad\lambda=\lambda_{\min}\big("
-        r"\mathbb E_{w\sim N(0,\beta_k^2 I)}[\sigma(F_{k-1}w)\sigma(F_{k-1}w)^\top]\big),\quad"
+        r"\mathbb E_{w\sim N(0,\beta_k^2 I)}[\sigma(F_{k-1}w)\sigma(F_{k-1}w)^\top]\big),\quad "
         r"n_k\ge\max\Big(N,\,cQ\max(1,\log 4Q)\log\tfrac N\delta\Big),\ Q=\frac{\beta_k^2\|F_{k-1}\|_F^2}{\lambda}"
     ),
     needs=(needs.plain, needs.gaussian),

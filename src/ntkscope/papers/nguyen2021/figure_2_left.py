@@ -9,7 +9,6 @@ from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcome
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.drawing import curves, grouped
 from ntkscope.experiments.reading.exponents import scaling_verdict
-from ntkscope.experiments.reading.fits import line
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
@@ -59,16 +58,17 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts, facts = [], []
-    for (N, a, b), part in _normalised(table).groups("N", "n_1", "n_2"):
-        name = f"N = {N}, n_1 = {a}, n_2 = {b}"
-        groups = grouped(part, "d", _Y)
-        verdicts.append(scaling_verdict(name, groups, 1.0))
-        straight = line(groups)
-        facts.append(
-            (f"{name}: straight line", f"slope {straight.slope}, R² = {straight.explained:.4f}")
+    verdicts = [
+        scaling_verdict(
+            f"N = {N}, n_1 = {a}, n_2 = {b}",
+            grouped(part, "d", _Y),
+            1.0,
+            "λ_min(4/(n_1 n_2) K̄)",
+            "d",
         )
-    return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
+        for (N, a, b), part in _normalised(table).groups("N", "n_1", "n_2")
+    ]
+    return Analysis(outcomes(verdicts), tuple(verdicts))
 
 
 FIGURE = Figure(

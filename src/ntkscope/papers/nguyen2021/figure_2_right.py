@@ -9,7 +9,6 @@ from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcome
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.drawing import curves, grouped
 from ntkscope.experiments.reading.exponents import scaling_verdict
-from ntkscope.experiments.reading.fits import line
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
@@ -45,22 +44,11 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts, facts = [], []
-    for (d, n), part in table.groups("d", "n_2"):
-        groups = grouped(part, "N", "lambda_min")
-        name = f"d = {d}, n_2 = {n}"
-        verdicts.append(scaling_verdict(name, groups, 1.0))
-        straight = line(groups)
-        means = {N: sum(values) / len(values) for N, values in groups.items()}
-        residual = max(abs(float(straight(N)) - mean) / mean for N, mean in means.items())
-        facts.append(
-            (
-                f"{name}: straight line",
-                f"slope {straight.slope}, intercept {straight.intercept}, R² = {straight.explained:.4f}, "
-                f"largest residual {100 * residual:.1f}% of the mean",
-            )
-        )
-    return Analysis(outcomes(verdicts), tuple(verdicts), tuple(facts))
+    verdicts = [
+        scaling_verdict(f"d = {d}, n_2 = {n}", grouped(part, "N", "lambda_min"), 1.0, "λ_min", "N")
+        for (d, n), part in table.groups("d", "n_2")
+    ]
+    return Analysis(outcomes(verdicts), tuple(verdicts))
 
 
 FIGURE = Figure(

@@ -92,6 +92,12 @@ def plan_limit(
     ----------
     variances, parameterization: as in :func:`limiting_ntk`.
     time: form one tile, to say how long the whole will take.
+    model: a module.
+    X: samples as the module takes them.
+
+    Returns
+    -------
+    LimitPlan: the operations, with memory and expected time.
 
     Raises ValueError, naming the module and the reason, where there is no limit.
     """

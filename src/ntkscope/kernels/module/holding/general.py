@@ -8,17 +8,17 @@ parameters and a chunk of samples at a time, contracted, and dropped.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ntkscope.kernels.module.holding.per_sample import PerSample
+from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
-from ntkscope.kernels.module.reading.plain import gradient_rows
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 
@@ -62,7 +62,9 @@ class General:
 
     def select(self, rows: slice | Tensor, cols: slice | Tensor) -> General:
         """The same for some of the samples."""
-        return replace(self, inputs=(take(self.inputs[0], rows), take(self.inputs[1], cols)))
+        left = take(self.inputs[0], rows)
+        same = self.symmetric and _same(rows, cols)
+        return replace(self, inputs=(left, left if same else take(self.inputs[1], cols)))
 
     @with_gradients
     def gradients(self, names: Sequence[str], side: int, rows: slice) -> dict[str, Tensor]:
@@ -72,65 +74,14 @@ class General:
         """
         part = take(self.inputs[side], rows)
         own = {name: self.subject.parameters[name] for name in names}
-        made = self._verified(own, part) if self.batched else self._looped(own, part)
+        made = PerSample(self.subject, self.outputs, self.batched).gradients(own, part)
         for name, gradient in made.items():
-            if not bool(torch.isfinite(gradient).all()):
+            # a finite sum has finite summands, and takes one reading
+            if not bool(torch.isfinite(gradient.sum()) or torch.isfinite(gradient).all()):
                 raise ValueError(
                     f"the gradients of {name} are NaN or infinite on these data; check for a "
                     "division by zero or the root of zero in the forward pass"
                 )
-        return made
-
-    def _verified(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
-        """By vmap, if the first sample's gradients are autograd's; one by one otherwise.
-
-        Some batching rules fail or return wrong gradients only where sizes happen to agree
-        (torch's for PReLU), so a trial on other samples says nothing about these.
-        """
-        try:
-            made = self._batched(own, inputs)
-        except RuntimeError:
-            return self._looped(own, inputs)
-        return self._looped(own, inputs) if self.disagreement(made, own, inputs, 1) else made
-
-    def disagreement(
-        self, made: dict[str, Tensor], own: Parameters, inputs: Inputs, count: int
-    ) -> str:
-        """How the first ``count`` samples' gradients differ from plain autograd's, or nothing."""
-        for name, plain in self._looped(own, take(inputs, slice(0, count))).items():
-            if made[name][:count].shape != plain.shape:
-                return f"vmap's gradients of {name} have another shape than autograd's"
-            difference = float((made[name][:count] - plain).abs().max())
-            if not difference <= torch.finfo(plain.dtype).eps ** 0.5 * float(plain.abs().max()):
-                return f"vmap's gradients of {name} differ from autograd's by {difference:.2g}"
-        return ""
-
-    def _batched(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
-        basis = self._basis(inputs)
-
-        def of_sample(sample: Inputs) -> Parameters:
-            pull = vjp(lambda p: self.subject(p, tuple(t[None] for t in sample))[0], own)[1]
-            return vmap(lambda e: pull(e)[0])(basis)
-
-        with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
-            warnings.simplefilter("ignore")
-            made = vmap(of_sample)(inputs)
-        return {name: g.detach().reshape(len(g), len(self.outputs), -1) for name, g in made.items()}
-
-    def _basis(self, inputs: Inputs) -> Tensor:
-        total = self.subject({}, take(inputs, slice(0, 1))).shape[1]
-        eye = torch.eye(total, dtype=self.subject.dtype, device=self.subject.device)
-        return eye[list(self.outputs)]
-
-    def _looped(self, own: Parameters, inputs: Inputs) -> dict[str, Tensor]:
-        n, C = len(inputs[0]), len(self.outputs)
-        made = {name: p.new_empty(n, C, p.numel()) for name, p in own.items()}
-        with self.subject.autograd() as (leaves, run):
-            chosen = {name: leaves[name] for name in own}
-            for i in range(n):
-                single = run(take(inputs, slice(i, i + 1)))[0]
-                for name, gradient in gradient_rows(single, chosen, self.outputs).items():
-                    made[name][i] = gradient
         return made
 
     def add(self, names: Sequence[str], out: Tensor) -> None:
@@ -148,17 +99,20 @@ class General:
                     self._add_products(out, left, right, i, j)
                     del right
                 del left
+        if self.symmetric:
+            mirror(out)
 
     def _add_products(
         self, out: Tensor, left: list[Tensor], right: list[Tensor], i: int, j: int
     ) -> None:
-        """Into the block of ``out`` that begins at samples (i, j), and its mirror image."""
+        """Into the block of ``out`` that begins at samples (i, j); upper panels of one with itself."""
         rows = slice(i * self.lead, i * self.lead + len(left[0]))
         cols = slice(j * self.lead, j * self.lead + len(right[0]))
         for a, b in zip(left, right, strict=True):
-            out[rows, cols].addmm_(a, b.T)
-        if self.symmetric and i != j:
-            out[cols, rows] = out[rows, cols].T
+            if a is b:
+                add_upper(out[rows, cols], a, a)
+            else:
+                out[rows, cols].addmm_(a, b.T)
 
     def _beside(self, step: int) -> int:
         """Samples on the other side of a block of ``step``.
@@ -305,21 +259,13 @@ class General:
         return out
 
 
+def _same(rows: slice | Tensor, cols: slice | Tensor) -> bool:
+    if isinstance(rows, slice) or isinstance(cols, slice):
+        return rows == cols if type(rows) is type(cols) else False
+    return torch.equal(rows, cols)
+
+
 def _clock(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def batching_fails(
-    subject: Subject, names: Sequence[str], inputs: Inputs, outputs: tuple[int, ...]
-) -> str:
-    """Why vmap cannot take this model, tried on three samples; empty where it can."""
-    part = take(inputs, slice(0, 3))
-    own = {name: subject.parameters[name] for name in names}
-    trial = General(subject, (part, part), outputs, False, True, "", 0.0)
-    try:
-        made = trial._batched(own, part)
-    except (RuntimeError, NotImplementedError, TypeError, IndexError, AttributeError) as error:
-        return str(error).strip().splitlines()[0][:120] or type(error).__name__
-    return trial.disagreement(made, own, part, 3)

@@ -11,7 +11,6 @@ from ntkscope.kernels.kernel import Index, Kernel, place
 from ntkscope.kernels.module.holding.conversions import converted
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.rows import samples_of
-from ntkscope.kernels.module.holding.triangle import mirror
 
 
 class GeneralKernel(Kernel):
@@ -117,8 +116,6 @@ class GeneralKernel(Kernel):
         if self._dense is None:
             made = self._own(*self.shape)
             self.source.add(self.names, made)
-            if self.symmetric:
-                mirror(made)  # a product may round (i, j) and (j, i) apart
             self._dense = self._converted(made)
         out.copy_(self._dense)
 

@@ -32,9 +32,15 @@ class PlanRow:
 class KernelPlan:
     """The way of each parameter, the memory and the expected time. ``print`` shows a table.
 
-    factors: bytes held for all samples. held: whether they fit; otherwise they are made panel by
-    panel. dense: bytes of the kernel. seconds: passes and contractions of :meth:`dense` at this
-    machine's measured rates, the general way's from the gradients of a few samples.
+    Attributes
+    ----------
+    rows: one for each parameter.
+    n_samples, n_outputs: N and C.
+    factors: bytes held for all samples.
+    held: whether they fit; otherwise they are made panel by panel.
+    dense: bytes of the kernel.
+    seconds: passes and contractions of ``dense()`` at this machine's measured rates; those of the general
+        way are taken from the gradients of a few samples.
     """
 
     rows: list[PlanRow]
@@ -71,6 +77,14 @@ def plan_kernel(
     output: Output = None,
 ) -> KernelPlan:
     """Survey ``model`` on three samples of ``X`` and say what :func:`empirical_ntk` would do.
+
+    Parameters
+    ----------
+    model, X, reduce, params, max_memory, general, output: as in :func:`empirical_ntk`.
+
+    Returns
+    -------
+    KernelPlan: how each parameter is treated, with memory and expected time.
 
     Raises as :func:`empirical_ntk` does.
     """

@@ -12,7 +12,7 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.kernel import Kernel
-from ntkscope.kernels.module.holding.general import batching_fails
+from ntkscope.kernels.module.holding.per_sample import batching_fails
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed, numbers_held, scratch_held

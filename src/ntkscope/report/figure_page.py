@@ -1,0 +1,25 @@
+"""The page of ``ntkscope reproduce``. Draws the record it is given."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from ntkscope.report import answers
+from ntkscope.report.html import render_page
+from ntkscope.report.laws import LAW, law
+
+
+def page(record: Mapping[str, Any], png: bytes) -> str:
+    """The picture, the claim beside what was measured, and what differs from the paper.
+
+    The heading names the figure and not the claim, which the measurement may contradict.
+    """
+    found = record["analysis"]
+    laws = [*(v["constant"] for v in found["verdicts"]), *found["constants"]]
+    return render_page(
+        "figure.html", record["source"], answers.reproduction(record["analysis"]),
+        f"The claim: {record['claim']} ({record['scale']} size)", command=record["command"],
+        r=record, image=base64.b64encode(png).decode(), laws=list(map(law, laws)), law_header=LAW,
+    )  # fmt: skip
