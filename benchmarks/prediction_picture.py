@@ -38,10 +38,14 @@ def main(path: str) -> None:
         net = ntk.Network([d, math.inf, math.inf, 1], init="unit")
         curve = [ntk.predict_smallest_eigenvalue(net, int(n)) for n in grid]
         left.plot(grid, [p.value for p in curve], color=colour, label=f"d = {d}")
-        left.fill_between(grid, [p.lower for p in curve], [p.upper for p in curve], color=colour, alpha=0.2, lw=0)
+        left.fill_between(
+            grid, [p.lower for p in curve], [p.upper for p in curve], color=colour, alpha=0.2, lw=0
+        )
         for n in SAMPLES:
             left.plot([n] * DRAWS, [measured(net, n, s) for s in range(DRAWS)], ".", color=colour)
-    left.set(xscale="log", yscale="log", xlabel="N", ylabel="λ_min", title="limiting kernel, ReLU, L = 3")
+    left.set(
+        xscale="log", yscale="log", xlabel="N", ylabel="λ_min", title="limiting kernel, ReLU, L = 3"
+    )
     widths = np.unique(np.geomspace(100, 800, 15).astype(int))
     for name, colour in (("tanh", VERMILION), ("relu", BLUE)):
         net = ntk.Network([100, 100, 1], name, "he")
@@ -50,8 +54,15 @@ def main(path: str) -> None:
         right.plot(widths, np.array(curve) / widths, color=colour, label=name)
         for n in WIDTHS:
             at = net.with_widths([100, n, 1])
-            right.plot([n] * DRAWS, [measured(at, 500, s) / n for s in range(DRAWS)], ".", color=colour)
-    right.set(xscale="log", xlabel="n_1", ylabel="λ_min/n_1", title="empirical kernel, d = 100, N = 500, L = 2")
+            right.plot(
+                [n] * DRAWS, [measured(at, 500, s) / n for s in range(DRAWS)], ".", color=colour
+            )
+    right.set(
+        xscale="log",
+        xlabel="n_1",
+        ylabel="λ_min/n_1",
+        title="empirical kernel, d = 100, N = 500, L = 2",
+    )
     right.set_xticks(WIDTHS, map(str, WIDTHS))
     right.minorticks_off()
     left.legend(frameon=False, ncols=3, loc=(0.02, 0.27))

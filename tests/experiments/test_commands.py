@@ -155,7 +155,12 @@ def test_every_figure_draws_and_judges_its_own_table(id, tmp_path):
     values["seeds"], values["batch"] = 2, 2 if "training" in values else 1
     if "training" in values:
         values["training"]["epochs"] = 200
+    smaller = {"steps": 40, "N": 16, "n": 16, "tol": 0.3}
+    arguments = values.get("arguments", {})
+    values["arguments"] = {name: smaller.get(name, value) for name, value in arguments.items()}
     grid = values.get("grid", {})
+    if "width" in grid:
+        grid = {**grid, "width": [16, 24]}
     values["grid"] = {k: v[:4] if k != "activation" else v for k, v in grid.items()}
     for point in values.get("points", []):
         for name in point:

@@ -60,6 +60,8 @@ def explore() -> Explorer:
     template = html.environment().from_string(_read("page.html"))
     page = template.render(
         title="λ_min explorer", charts=False, chart_style=svg.STYLE, style=_read("style.css"),
+        answer="", about="", tiles=(), warnings=(), command="", subtitle="The neural tangent kernel of "
+        "a fully connected network, its smallest eigenvalue and what decides it.",
         tables=data, script="\n".join(_read(f"{name}.js") for name in SCRIPTS),
     )  # fmt: skip
     return Explorer(page)

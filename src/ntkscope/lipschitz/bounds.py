@@ -17,6 +17,7 @@ from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report.numbers import enclosure
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class LipschitzInterval(Record, without=("z",)):
             f"‖f_{self.start} ↦ g_{self.layer}‖_Lip"
         )  # fmt: skip
         how = "exact" if self.exact else f"{self.lower_method}; {self.upper_method}"
-        return f"{what} in [{self.lower:.8g}, {self.upper:.8g}] ({how})"
+        return f"{what} {enclosure(self.lower, self.upper)} ({how})"
 
 
 def lipschitz_interval(

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ntkscope.report.numbers import enclosure
+
 
 class Status(Enum):
     """How far an eigenvalue can be trusted, with a sentence on what to try next."""
@@ -126,7 +128,7 @@ class Eigenvalue:
         return max(self.upper - self.value, self.value - self.lower)
 
     def __str__(self) -> str:
-        text = f"{self.value:.10g} in [{self.lower:.10g}, {self.upper:.10g}] ({self.status.value})"
+        text = f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
         return f"{text}: {self.note}" if self.note else text
 
     def to_dict(self) -> dict[str, Any]:

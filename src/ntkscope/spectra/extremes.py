@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.report.numbers import enclosure
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.plan import Method, plan_for
 from ntkscope.spectra.progress import Callback
@@ -84,7 +85,7 @@ class ConditionNumber:
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}] ({self.status.value})"
+        return f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the ends that it is made of."""

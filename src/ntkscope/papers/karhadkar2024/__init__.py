@@ -18,6 +18,6 @@ PAPER = Paper(
     citation="Karhadkar, Murray and Montúfar, NeurIPS 2024",
     order=4,
     needs=(needs.relu, needs.plain, needs.gaussian),
-    parts=("separation", "theorems", "ceiling", "series", "lifting"),
+    parts=("separation", "theorems", "ceiling", "series", "lifting", "confirm"),
     figures=("figure_separation",),
 )
