@@ -20,6 +20,7 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.report.card import MOST_BYTES
 from ntkscope.report.files import to_json
 from ntkscope.report.result import Drawn, Shown, Tabular
+from ntkscope.report.style import Style
 from ntkscope.statements.falsification import Falsification
 from ntkscope.statements.verdict import Verdicts
 from ntkscope.training.memorization import capacity
@@ -116,7 +117,7 @@ def swept(folder):
     return sweep, sweep.run(folder / "sweep", ntk.Engine(workers=0))
 
 
-def reproduction(folder):
+def reproduction(folder, style="screen"):
     """Of a figure whose title would be markup."""
 
     def draw(rows, axes):
@@ -126,7 +127,7 @@ def reproduction(folder):
         "tiny", EVIL, "nobody", EVIL, "", (), lambda _: {}, draw, lambda _: Analysis("none")
     )
     sweep, ended = swept(folder)
-    return render(figure, "quick", folder / "sweep", sweep, ended)
+    return render(figure, "quick", folder / "sweep", sweep, ended, style=Style(style))
 
 
 RESULTS = {
@@ -342,3 +343,9 @@ def test_a_sweep_draws_a_folder(folder, made):
         Table(("a",), ({"a": "x"},)).plot()
     with pytest.raises(ValueError, match="unknown column"):
         table().plot(x="d", y="nothing")
+
+
+def test_a_reproduction_for_a_paper_is_as_wide_as_a_column(tmp_path, monkeypatch):
+    monkeypatch.setattr("ntkscope.report.style.has_latex", lambda: False)
+    reproduction(tmp_path, "paper")
+    assert b"/MediaBox [ 0 0 234 " in (tmp_path / "sweep" / "tiny.pdf").read_bytes()
