@@ -242,6 +242,19 @@ def test_reproduce_takes_a_part_and_the_rest_later(tmp_path):
         reproduce("depth", "huge")
 
 
+def test_a_part_of_a_figure_with_a_condition_of_its_own(tmp_path):
+    """d = 10 lies outside of the quick figure's band at N = 60, whatever part is asked for."""
+    part = "N == 60 and (d == 6 or d == 10)"
+    made = reproduce("bombari2022-figure-2", "quick", tmp_path, Engine(workers=0), only=part)
+    assert made.progress.total == made.progress.done == 5
+    record = json.loads((tmp_path / "bombari2022-figure-2.json").read_text())
+    assert record["command"] == f'ntkscope reproduce bombari2022-figure-2 --quick --only "{part}"'
+    seen = reproduce("bombari2022-figure-2", "quick", tmp_path, run=False)
+    assert seen.progress.done == 5
+    command = json.loads((tmp_path / "bombari2022-figure-2.json").read_text())["command"]
+    assert command == "ntkscope reproduce bombari2022-figure-2 --quick"
+
+
 def test_a_zero_loss_has_a_place_in_the_heat_map():
     records = tuple(
         {"N": n, "d2": d, "loss": 0.0 if d == 4 else 1.0} for n in (1, 2) for d in (1, 4)
