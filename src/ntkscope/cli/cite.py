@@ -6,18 +6,21 @@ from typing import Annotated
 
 import typer
 
+from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins, load_plugins
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(epilog=examples("ntkscope cite", "ntkscope cite nguyen2021 bombari2022 > ntk.bib"))
 def run(
     papers: Annotated[
-        list[str] | None, typer.Argument(help="Papers such as nguyen2021; all unless given.")
+        list[str] | None,
+        typer.Argument(help="Papers such as nguyen2021; all unless given.", metavar="PAPER"),
     ] = None,
     paper: Annotated[
-        list[str] | None, typer.Option(help="This paper alone, without ntkscope. Repeatable.")
+        list[str] | None,
+        typer.Option(help="This paper alone, without ntkscope. Repeatable.", metavar="PAPER"),
     ] = None,
     plugin: Plugins = None,
 ) -> None:

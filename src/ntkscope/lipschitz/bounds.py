@@ -18,6 +18,7 @@ from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.report import charts
 from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import enclosure
 from ntkscope.report.result import Drawn, Result
 
 
@@ -61,7 +62,7 @@ class LipschitzInterval(Drawn, Result, without=("z",)):
             f"‖f_{self.start} ↦ g_{self.layer}‖_Lip"
         )  # fmt: skip
         how = "exact" if self.exact else f"{self.lower_method}; {self.upper_method}"
-        return f"{what} in [{self.lower:.8g}, {self.upper:.8g}] ({how})"
+        return f"{what} {enclosure(self.lower, self.upper)} ({how})"
 
 
 def lipschitz_interval(

@@ -144,6 +144,7 @@ def event_rows(record: Record) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+_WIDE = 100  # columns that tables of six columns need
 _CLAIMS = ("claim", "left", "", "right", "slack", "outcome")
 _CONSTANTS = ("claim", "measured", "expression", "constant needed", "outcome")
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Record], list[tuple[str, ...]]]], ...] = (
@@ -173,10 +174,7 @@ def as_text(record: Record, width: int = 120) -> str:
     for title, columns, rows_of in SECTIONS:
         rows = rows_of(record)
         if rows:
-            table = Table(*columns, title=title, title_justify="left")
-            for row in rows:
-                table.add_row(*row)
-            parts.append(table)
+            parts.append((_table if width >= _WIDE else _list)(title, columns, rows))
     for extra in record["tables"]:
         table = Table(*map(str, extra["columns"]), title=extra["title"])
         for row in extra["rows"]:
@@ -230,6 +228,34 @@ def findings(record: Record) -> list[dict[str, Any]]:
              "right": e["promised"], "outcome": e["outcome"]}
         )  # fmt: skip
     return rows
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """The rows of a table that has no room: the first cell, and the others below it."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines: list[Any] = [Text(title, style="bold")]
+    for first, *rest in rows:
+        told = [(n, c) for n, c in zip(columns[1:], rest, strict=True) if c not in ("", "–")]
+        # a relation stands between two columns, and has no name
+        below = "; ".join(f"{name} {cell}" if name else cell for name, cell in told)
+        for relation in {cell for name, cell in told if not name}:
+            below = below.replace(f"; {relation}; ", f" {relation} ")
+        lines += [Text(f"• {first}"), Padding(Text(below), (0, 0, 0, 4))]
+    return Group(*lines)
 
 
 def _cell(x: object) -> str:

@@ -14,6 +14,7 @@ from ntkscope.report.palette import BLUE, PALETTE
 from ntkscope.report.style import Style
 
 with needs("report"):
+    from rich import box
     from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
@@ -21,20 +22,31 @@ with needs("report"):
 
 def table(record: Mapping[str, Any]) -> RenderableType:
     """The coefficients, the generalised ones and the tails of ``hermite.summary``."""
-    rows = Table(title=f"{record['activation']}, z ~ N(0, a), a = {number(record['variance'], 6)}")
-    for name in ("r", "E[φ(√a z) h_r(z)]", "μ_r^[a]", "Σ_{s>r} of squares / E φ²"):
+    title = f"{record['activation']}, z ~ N(0, a), a = {number(record['variance'], 6)}"
+    rows = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    same = record["generalised"] == record["coefficients"]
+    for name in ("r", "E[φ(√a z) h_r(z)]", *["μ_r^[a]"] * (not same), "tail / E φ²"):
         rows.add_column(Text(name), justify="right")  # [a] is no markup here
     generalised = record["generalised"] or [None] * len(record["coefficients"])
-    moment = record["second_moment"]
+    moment, error = record["second_moment"], record["error"]
     for r, (c, g) in enumerate(zip(record["coefficients"], generalised, strict=True)):
         left = record["tails"][r] / moment if moment else None
-        rows.add_row(str(r), f"{c:.15g}", "—" if g is None else f"{g:.15g}", number(left))
+        other = [] if same else [_entry(g, error * abs(g / c) if g and c else 0.0)]
+        rows.add_row(str(r), _entry(c, error), *other, number(left))
     lines = [
         f"E φ² = c = {moment:.15g}",
         f"ν₀² = σ₀²/c = {number(record['nu0_sq'], 15)} (σ₀² = a)",
-        f"each coefficient ± {number(record['error'], 2)}",
+        f"each coefficient ± {number(error, 2)}; tail: Σ_{{s>r}} of squares",
+        *["μ_r^[a]: the same numbers"] * same,
     ]
     return Group(rows, *lines)
+
+
+def _entry(value: float | None, error: float) -> str:
+    """A coefficient; one that is 0 within its error is said to be that."""
+    if value is None:
+        return "—"
+    return f"0 ± {number(error, 2)}" if 0 < abs(value) <= error else f"{value:.15g}"
 
 
 def figure(record: Mapping[str, Any], path: str | Path, style: Style | None = None) -> Path:

@@ -23,6 +23,7 @@ svg.chart { width: 100%; height: auto; display: block; overflow: visible; color:
 .chart .i { font-size: 10px; }
 .chart .grid, .chart .axis, .chart .line, .chart .rule { fill: none; }
 .two .chart text { font-size: 17px; } .two .chart .i { font-size: 13px; }
+@media (max-width: 520px) { .chart text { font-size: 17px; } .chart .i { font-size: 13px; } }
 .chart .grid { stroke: currentColor; stroke-opacity: .12; }
 .chart .axis { stroke: currentColor; stroke-opacity: .5; }
 .chart .line { stroke-linejoin: round; stroke-width: 2; }

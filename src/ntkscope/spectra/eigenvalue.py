@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ntkscope.report import charts
 from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import enclosure
 from ntkscope.report.result import Drawn, Shown
 
 
@@ -130,7 +131,7 @@ class Eigenvalue(Drawn, Shown):
         return max(self.upper - self.value, self.value - self.lower)
 
     def __str__(self) -> str:
-        text = f"{self.value:.10g} in [{self.lower:.10g}, {self.upper:.10g}] ({self.status.value})"
+        text = f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
         return f"{text}: {self.note}" if self.note else text
 
     def _chart(self) -> Chart:

@@ -14,7 +14,7 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.report import charts
 from ntkscope.report.card import Card, Grid
 from ntkscope.report.chart import Chart
-from ntkscope.report.numbers import enclosed
+from ntkscope.report.numbers import enclosed, enclosure
 from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.plan import Method, plan_for
@@ -118,7 +118,7 @@ class ConditionNumber(Shown):
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}] ({self.status.value})"
+        return f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the ends that it is made of."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,17 @@ class Memorization(
 
 
 def memorize(
-    net_or_model: Network | MLP, X: Any, Y: Any, tol: float = 1e-6, seed: int = 0
+    net_or_model: Network | MLP,
+    X: Any,
+    Y: Any,
+    tol: float = 1e-6,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Memorization:
     """A network of the same depth and twice the hidden widths with ‖F − Y‖₂ ≤ tol.
 
     What cannot be reached (rank, λ_min, rounding) is not an error: the best network found comes back with
-    ``reached=False`` and the reason.
+    ``reached=False`` and the reason. progress: called with a phase and the fraction done.
 
     Parameters
     ----------
@@ -129,7 +135,7 @@ def memorize(
     if not (math.isfinite(tol) and tol > 0):
         raise ValueError(f"tol must be positive and finite, got {tol!r}")
     solver = _Solver(model, data)
-    theta, epsilon, rounds, errors = _iterate(model, data, targets, solver, tol)
+    theta, epsilon, rounds, errors = _iterate(model, data, targets, solver, tol, progress)
     doubled = double(model, theta, epsilon)
     with torch.no_grad():
         error = float(torch.linalg.vector_norm(doubled(data)[:, 0] - targets))
@@ -205,7 +211,12 @@ class _Solver:
 
 
 def _iterate(
-    model: MLP, X: Tensor, Y: Tensor, solver: _Solver, tol: float
+    model: MLP,
+    X: Tensor,
+    Y: Tensor,
+    solver: _Solver,
+    tol: float,
+    progress: Callable[[str, float], None] | None,
 ) -> tuple[list[Tensor], float, int, list[float]]:
     """θ′ and its ε: the largest ε of the ladder at which the correction contracts down to tol."""
     with torch.no_grad():
@@ -213,7 +224,9 @@ def _iterate(
     first = jacobian_transpose(model, solver.passed, solver.solve(Y))
     best: tuple[float, list[Tensor], float] = (math.inf, first, _EPSILONS[0])
     rounds, history, idle = 0, list[float](), 0
-    for epsilon in _EPSILONS:
+    for tried, epsilon in enumerate(_EPSILONS):
+        if progress is not None:
+            progress(f"ε = {epsilon:g}", tried / len(_EPSILONS))
         theta, previous, before = [t.clone() for t in best[1]], math.inf, best[0]
         for _ in range(_ROUNDS):
             residual = Y - _difference(model, theta, epsilon, X, base)

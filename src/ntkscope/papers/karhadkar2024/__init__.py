@@ -26,6 +26,6 @@ PAPER = Paper(
 """,
     order=4,
     needs=(needs.relu, needs.plain, needs.gaussian),
-    parts=("separation", "theorems", "ceiling", "series", "lifting"),
+    parts=("separation", "theorems", "ceiling", "series", "lifting", "confirm"),
     figures=("figure_separation",),
 )
