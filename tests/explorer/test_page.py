@@ -17,7 +17,9 @@ def test_the_page_is_one_small_file(page):
     size = len(page.html.encode())
     assert size < 500_000
     assert f"{size / 1000:.0f} kB" in repr(page)
-    assert "http" not in page.html.replace("http://www.w3.org/2000/svg", "")  # a name, nothing is loaded
+    assert "http" not in page.html.replace(
+        "http://www.w3.org/2000/svg", ""
+    )  # a name, nothing is loaded
     assert set(re.findall(r"(?:src|href)=(\S+)", page.html)) <= {'"data:,">'}
     assert page.html.count("<script") == page.html.count("</script>")
 
