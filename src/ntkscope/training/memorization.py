@@ -107,7 +107,7 @@ def memorize(
     """A network of the same depth and twice the hidden widths with ‖F − Y‖₂ ≤ tol.
 
     What cannot be reached (rank, λ_min, rounding) is not an error: the best network found comes back with
-    ``reached=False`` and the reason. progress: called with a phase and the fraction done.
+    ``reached=False`` and the reason.
 
     Parameters
     ----------
@@ -116,6 +116,7 @@ def memorize(
     Y: N real labels.
     tol: ‖F − Y‖₂ at which it stops.
     seed: of the base's weights.
+    progress: called with a phase and the fraction done.
 
     Returns
     -------

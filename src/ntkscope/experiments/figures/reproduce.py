@@ -112,6 +112,7 @@ def reproduce(
     retry_failed: run failed trials again.
     run: False draws what the folder holds.
     progress: called with a report of the sweep now and then.
+    style: ``"screen"``, ``"paper"`` or ``"paper:double"``, columns of a paper.
 
     Returns
     -------
