@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from oracles import derived_models
+
 
 class Tied(nn.Module):
     """An autoencoder whose decoder is the encoder's transpose."""
@@ -273,10 +275,7 @@ def zoo():
         "tokens": (Tokens(), lambda n: normal(n, 3, 4)),
         "product": (Product(), lambda n: normal(n, 3, 4)),
         "gather": (Gather(), lambda n: torch.randint(0, 5, (n, 3))),
-        "weight-norm": (
-            nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)),
-            lambda n: normal(n, 4),
-        ),
+        **derived_models.zoo(),
         "tied": (Tied(), lambda n: normal(n, 6)),
         "twice": (Twice(), lambda n: normal(n, 5)),
         "tied-embedding": (TiedEmbedding(), lambda n: torch.randint(0, 9, (n, 3))),

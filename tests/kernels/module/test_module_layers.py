@@ -1,5 +1,7 @@
 """Every layer alone, and shared weights, against one gradient per row of plain autograd."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -75,8 +77,21 @@ def test_general_way_agrees(name):
         agree(cross.dense(), module_ntk.kernel(J, J2, reduce), reduce)
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("name", ["weight-norm", "orthogonal", "continuous-bias"])
+def test_what_parameters_make_travels_and_changes_precision(name):
+    model, draw = make(name)
+    X = draw(5)
+    K = ntk.empirical_ntk(model, X)
+    assert K.forming_error() > 0  # keeps a norm, which must not stand in the way
+    held = pickle.loads(pickle.dumps(K))
+    assert torch.equal(held.dense(), K.dense())
+    fresh = ntk.empirical_ntk(model, X).to(torch.float32)
+    assert torch.allclose(fresh.dense().double(), K.dense(), rtol=1e-4, atol=1e-5)
+
+
 STRUCTURED = set(NAMES) - {
-    "conv-transpose", "bilinear", "weight-norm", "packed", "gather", "branching",
+    "conv-transpose", "bilinear", "packed", "gather", "branching", "general-beside-bias",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def distinct(inputs: Inputs) -> list[int]:
     return chosen
 
 
-def probe(subject: Subject, few: Inputs, inputs: Inputs, fixed: Fixed = frozenset()) -> Trace:
+def probe(subject: Subject, few: Inputs, inputs: Inputs, fixed: Fixed | None = None) -> Trace:
     """What a pass over ``few`` of the inputs shows; ``fixed`` as in :func:`record`.
 
     Raises ValueError where its outputs are not finite or do not follow from the parameters.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ntkscope.kernels.module.reading import (
     layers,  # noqa: F401  # registers the readers
     reads,
 )
+from ntkscope.kernels.module.reading.derived import Derived, Makings, Through
 from ntkscope.kernels.module.reading.kinks import KINKED, near_zero
 from ntkscope.kernels.module.reading.layers.layer import (
     OPENED,
@@ -32,21 +34,22 @@ from ntkscope.kernels.module.reading.layers.layer import (
     Reader,
 )
 from ntkscope.kernels.module.reading.trace import Call, Fixed, Handle, Trace
-from ntkscope.kernels.module.reading.views import Entries, Gather, through_view
+from ntkscope.kernels.module.reading.views import VIEWS, Entries, Gather, through_view
 
 
 def record(
     run: Callable[[], Any],
     parameters: Mapping[str, Tensor],
     clone: frozenset[int] = frozenset(),
-    fixed: Fixed = frozenset(),
+    fixed: Fixed | None = frozenset(),
     *,
     closely: bool = False,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
     ``parameters`` are the leaves to watch; inputs of the calls numbered in ``clone`` are copied, and
-    gathers in ``fixed`` are views, their indices being no samples'.
+    gathers in ``fixed`` are views, their indices being no samples', and calls in it make tensors of
+    parameters alone. Where it is None, the trace says what each call made.
     closely: notice readings of values below torch's functions too, which slows the pass, and raise
     ValueError where it normalises over the batch. All ``parameters`` are to be watched then.
     """
@@ -62,11 +65,22 @@ def record(
 
 class _Watcher(TorchFunctionMode):
     def __init__(
-        self, parameters: Mapping[str, Tensor], clone: frozenset[int], fixed: Fixed, closely: bool
+        self,
+        parameters: Mapping[str, Tensor],
+        clone: frozenset[int],
+        fixed: Fixed | None,
+        closely: bool,
     ) -> None:
         super().__init__()
+        self._leaves = parameters
+        self._comparing = fixed is None
+        sources = {
+            id(t): (replace(Derived.of(n), version=t._version), t) for n, t in parameters.items()
+        }
+        wanted = self._comparing or any(isinstance(each, str) for each in fixed or ())
+        self._makings = Makings(sources) if wanted else None
         self.trace = Trace(handles={id(t): Handle(n, False, t) for n, t in parameters.items()})
-        self._clone, self._fixed, self._closely = clone, fixed, closely
+        self._clone, self._fixed, self._closely = clone, fixed or frozenset(), closely
         self._dtype = next(iter(parameters.values())).dtype if parameters else None
         self.near_kinks: list[Tensor] = []
 
@@ -101,10 +115,30 @@ class _Watcher(TorchFunctionMode):
         if isinstance(out, Tensor) and out.dtype != self._dtype:
             self._note_rounding(out)
         # inside an autograd.Function gradients are off: its uses show in the graph alone
-        live = met and torch.is_grad_enabled() and _has_gradient(out)
-        if live and not self._passed_on(func, args, kwargs, met, out):
+        live = torch.is_grad_enabled() and _has_gradient(out)
+        passed_on = live and met and self._passed_on(func, args, kwargs, met, out)
+        if live and not passed_on and not self._derives(func, args, kwargs, met, out) and met:
             self._note(func, reader, bound, met, out)
         return out
+
+    def _derives(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], met: set[int], out: Any
+    ) -> bool:
+        """Whether the call makes one tensor of parameters alone, which is then watched as they are."""
+        makings = self._makings
+        found = makings and makings.of(func, args, kwargs, out)
+        if not makings or not found:
+            return False
+        if self._comparing:
+            makings.add(found, out, args, kwargs)
+            self.trace.made[found.key] = out.detach()
+            return False
+        if found.key not in self._fixed:
+            return False
+        derived = makings.add(found, out, args, kwargs)
+        self.trace.count_uses(out, met)
+        self.trace.handles[id(out)] = Handle("", False, out, None, derived)
+        return True
 
     def _met(self, values: Any) -> set[int]:
         found = set()
@@ -122,8 +156,10 @@ class _Watcher(TorchFunctionMode):
         """Whether the call only shows a parameter otherwise, whose uses are then seen."""
         key = next(iter(met))
         handle = self.trace.handles[key]
-        if out is handle.tensor and func in _IDENTITIES:
+        if out is handle.tensor and (func in _IDENTITIES or func in VIEWS):
             return True
+        if handle.derived is not None:
+            return False
         if func in _TRANSPOSES and handle.entries is None and _is_transpose(out, handle.tensor):
             seen = [Handle(handle.name, not handle.transposed, out)]
         elif handle.transposed or out is handle.tensor:
@@ -133,6 +169,12 @@ class _Watcher(TorchFunctionMode):
             seen = [Handle(handle.name, False, tensor, entries) for tensor, entries in found]
         self.trace.uses[key] += 1 if seen else 0
         self.trace.handles.update({id(each.tensor): each for each in seen})
+        makings = self._makings
+        for place, each in enumerate(seen) if makings else ():
+            pick = place if isinstance(out, (tuple, list)) else None
+            made = makings and makings.of(func, args, kwargs, each.tensor, pick)
+            if makings and made:
+                makings.add(made, each.tensor, args, kwargs)
         return bool(seen)
 
     def _shown(
@@ -166,23 +208,21 @@ class _Watcher(TorchFunctionMode):
         if read is None or {id(t) for t in read[1]} != met:
             name = resolve_name(func) or getattr(func, "__name__", str(func))
             for key in met:
-                trace.unknown.setdefault(trace.handles[key].name, f"used in {name}")
+                for own_name in trace.handles[key].names:
+                    trace.unknown.setdefault(own_name, f"used in {name}")
             return
         x, used = read
         operations: dict[str, Operation] = {}
         for tensor, operation in used.items():
             handle = trace.handles[id(tensor)]
             trace.uses[id(tensor)] += 1
-            own = operation.on_transpose() if handle.transposed else operation
-            own = own and through_view(own, handle.entries)
-            if own is None:
-                how = "transpose is used elementwise" if handle.transposed else "view is used"
-                trace.unknown.setdefault(handle.name, f"its {how}")
-            else:
-                operations[handle.name] = own
-        if len(operations) < len(used):
-            for tensor in used:
-                trace.unknown.setdefault(trace.handles[id(tensor)].name, "used twice in one call")
+            found = self._operations(handle, operation)
+            if isinstance(found, str):
+                trace.unknown.setdefault(handle.name, found)
+                continue
+            for twice in operations.keys() & found.keys():
+                trace.unknown.setdefault(twice, "used twice in one call")
+            operations.update(found)
         if not operations:
             return
         if x is not None and len(trace.calls) in self._clone:
@@ -193,6 +233,23 @@ class _Watcher(TorchFunctionMode):
                 get_gradient_edge(out), operations, resolve_name(func) or "",
             )
         )  # fmt: skip
+
+    def _operations(self, handle: Handle, operation: Operation) -> dict[str, Operation] | str:
+        """By parameter, what ``operation`` does with the tensor of ``handle``; or why it is unknown."""
+        derived = handle.derived
+        if derived is not None:
+            if handle.tensor._version != derived.version:
+                return "written over after it was made of parameters"
+            values = {name: self._leaves[name].detach() for name in derived.names}
+            return {
+                name: Through(operation, derived.key, name, derived, values, operation.heavy)
+                for name in derived.names
+            }
+        own = operation.on_transpose() if handle.transposed else operation
+        own = own and through_view(own, handle.entries)
+        if own is None:
+            return f"its {'transpose is used elementwise' if handle.transposed else 'view is used'}"
+        return {handle.name: own}
 
 
 _ATTRIBUTES: Any = Tensor  # whose descriptors type checkers do not know

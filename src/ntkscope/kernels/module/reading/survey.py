@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from ntkscope.kernels.module.reading.derived import Through, made_alike
 from ntkscope.kernels.module.reading.independence import (
     half_of_digits,
     outputs_alone,
@@ -126,8 +127,8 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
 
 
 def _fixed(pair: Trace, triple: Trace) -> Fixed:
-    """The gathers whose indices the samples do not change."""
-    return frozenset(
+    """The gathers whose indices the samples do not change, and the calls of which they change nothing."""
+    return made_alike(triple.made, pair.made) | frozenset(
         (name, k)
         for name, gathers in triple.gathers.items()
         for k, (ours, theirs) in enumerate(zip(gathers, pair.gathers.get(name, []), strict=False))
@@ -164,20 +165,39 @@ def _by_name(calls: Sequence[Call]) -> dict[str, list[Any]]:
 def _sites(pair: Trace, triple: Trace) -> tuple[list[Site], frozenset[int], dict[str, str]]:
     """The structured calls, those whose inputs are written over, and why other parameters are general."""
     calls, general = _common(pair, triple)
-    found: list[tuple[Site, bool]] = []
     made = triple.output
     output, shape = get_gradient_edge(made) if made.requires_grad else None, tuple(made.shape)
-    for index, (two, three) in enumerate(calls):
-        site = site_of(index, two, three, output, shape)
-        if isinstance(site, Site):
-            found.append((site, two.changed or three.changed))
-            continue
-        for name in three.operations:
-            general.setdefault(name, site)
-    kept = [(site.without(general), changed) for site, changed in found]
-    kept = [(site, changed) for site, changed in kept if site.operations]
+    kept: list[tuple[Site, bool]] = []
+    before = -1
+    while before < len(general):  # what lies beside a parameter takes its form without it
+        before, kept = len(general), []
+        for index, (two, three) in enumerate(calls):
+            left = {n: op for n, op in three.operations.items() if n not in general}
+            if not left:
+                continue
+            site = site_of(index, two, replace(three, operations=left), output, shape)
+            if isinstance(site, Site):
+                kept.append((site, two.changed or three.changed))
+                continue
+            for name in left:
+                general.setdefault(name, site)
+        _join_general([site for site, _ in kept], general)
     clone = frozenset(place for place, (_, changed) in enumerate(kept) if changed)
     return [site for site, _ in kept], clone, general
+
+
+def _join_general(sites: Sequence[Site], general: dict[str, str]) -> None:
+    """A tensor made of several parameters is watched where all of them are."""
+    operations = [op for site in sites for op in site.operations.values()]
+    groups = {op.derived.names for op in operations if isinstance(op, Through)}
+    before = -1
+    while before < len(general):
+        before = len(general)
+        for names in groups:
+            found = next((name for name in names if name in general), None)
+            if found is not None:
+                for name in names:
+                    general.setdefault(name, f"goes into one tensor with {found}: {general[found]}")
 
 
 def _of_shown_entries(

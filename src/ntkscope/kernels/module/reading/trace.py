@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,21 +11,27 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from ntkscope.kernels.module.reading.derived import Derived
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.views import Entries, Gather
 
-# gathers by the parameter's name and their number among its own
-Fixed = frozenset[tuple[str, int]]
+# gathers by the parameter's name and their number among its own; what is made of parameters alone by key
+Fixed = frozenset[tuple[str, int] | str]
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A parameter, its transpose, or a view of some of its ``entries``."""
+    """A parameter, its transpose, a view of some of its ``entries``, or what is ``derived`` from several."""
 
     name: str
     transposed: bool
     tensor: Tensor
     entries: Entries | None = None
+    derived: Derived | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,) if self.derived is None else self.derived.names
 
 
 @dataclass
@@ -55,6 +62,7 @@ class Call:
 class Trace:
     """What one forward pass showed.
 
+    made: what each call made of parameters alone, where that is asked for.
     gathers: each time that a parameter's entries were taken by an index. coarse: the narrowest precision
     that a value with a gradient was rounded to, and the module that did.
     """
@@ -68,6 +76,14 @@ class Trace:
     near_kinks: int = 0
     handles: dict[int, Handle] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
+    made: dict[str, Tensor] = field(default_factory=dict)
+
+    def count_uses(self, out: Tensor, keys: Collection[int]) -> None:
+        """Add the edges by which ``out`` was made of the handles ``keys``."""
+        ends = {key: get_gradient_edge(self.handles[key].tensor) for key in keys}
+        edges = _edges_into(out.grad_fn, {edge.node for edge in ends.values()})
+        for key, edge in ends.items():
+            self.uses[key] += edges[edge.node, edge.output_nr]
 
     def require_complete(self) -> None:
         """Add parameters that the autograd graph reaches by more edges than were seen."""
@@ -78,11 +94,12 @@ class Trace:
         for key, handle in self.handles.items():
             edge = get_gradient_edge(handle.tensor) if handle.tensor.requires_grad else None
             if edge is not None and edges[edge.node, edge.output_nr] > self.uses[key]:
-                self.unknown.setdefault(handle.name, "a use that torch's functions do not show")
+                for name in handle.names:
+                    self.unknown.setdefault(name, "a use that torch's functions do not show")
 
 
-def _edges_into(root: Any) -> Counter[tuple[Any, int]]:
-    """For each output of each node of the graph below ``root``, the number of edges that lead to it."""
+def _edges_into(root: Any, ends: Collection[Any] = ()) -> Counter[tuple[Any, int]]:
+    """For each output of each node of the graph from ``root`` to ``ends``, the edges that lead to it."""
     edges: Counter[tuple[Any, int]] = Counter()
     stack, seen = [root], {root}
     while stack:
@@ -90,7 +107,7 @@ def _edges_into(root: Any) -> Counter[tuple[Any, int]]:
             if node is None:
                 continue
             edges[node, number] += 1
-            if node not in seen:
+            if node not in seen and node not in ends:
                 seen.add(node)
                 stack.append(node)
     return edges
