@@ -247,11 +247,11 @@ def test_a_part_of_a_figure_with_a_condition_of_its_own(tmp_path):
     part = "N == 60 and (d == 6 or d == 10)"
     made = reproduce("bombari2022-figure-2", "quick", tmp_path, Engine(workers=0), only=part)
     assert made.progress.total == made.progress.done == 5
-    record = json.loads((tmp_path / "bombari2022-figure-2.json").read_text())
+    record = json.loads((tmp_path / "result.json").read_text())
     assert record["command"] == f'ntkscope reproduce bombari2022-figure-2 --quick --only "{part}"'
     seen = reproduce("bombari2022-figure-2", "quick", tmp_path, run=False)
     assert seen.progress.done == 5
-    command = json.loads((tmp_path / "bombari2022-figure-2.json").read_text())["command"]
+    command = json.loads((tmp_path / "result.json").read_text())["command"]
     assert command == "ntkscope reproduce bombari2022-figure-2 --quick"
 
 
