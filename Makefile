@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # the suite spent a third of its time on taking them again: let it keep them
 TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
 
-.PHONY: install demo test test-shapes test-slow explore mutants campaign check bench docs clean
+.PHONY: install demo test test-shapes test-slow explore mutants campaign check notebooks bench docs dist clean
 
 install: .venv/installed
 
@@ -51,6 +51,16 @@ check: install docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest docs README.md --doctest-glob='*.md' -o addopts=-q
+
+# wheel and source archive in dist/, the wheel then installed and run where nothing else of ours is
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	PYTHONPATH=tests $(BIN)/python -m wheel_check dist
+
+# the tutorials as notebooks, in out/notebooks
+notebooks: install
+	$(BIN)/python docs/notebooks.py
 
 bench: install
 	$(BIN)/python -m benchmarks

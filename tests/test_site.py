@@ -1,5 +1,6 @@
 """The check of a built site: what it must find, on a site of two pages."""
 
+import accessible
 import checked
 import pytest
 
@@ -35,3 +36,13 @@ def test_a_whole_site_has_no_faults(site):
 def test_a_fault_is_found(site, file, text, fault):
     (site / file).write_text(text)
     assert [line for line in checked.faults(site) if line.endswith(fault)]
+
+
+def test_what_scrolls_can_be_reached_and_signatures_hold_no_list():
+    shown = accessible.accessible(
+        '<pre>x</pre><div class="table-wrapper docutils"></div><dl><dt class="sig sig-object">f(<dl><dd>a</dd></dl>)</dt></dl>'
+    )
+    assert shown == (
+        '<pre tabindex="0">x</pre><div tabindex="0" class="table-wrapper docutils"></div>'
+        '<dl><dt class="sig sig-object">f(<span class="sig-lines"><span class="sig-line">a</span></span>)</dt></dl>'
+    )

@@ -27,7 +27,7 @@ def listing() -> str:
 
 
 def _statement(s: Statement) -> list[str]:
-    formula = f"<p class='formula'>{mathml(s.latex)}</p>" if s.latex else ""
+    formula = f"<p class='formula' tabindex='0'>{mathml(s.latex)}</p>" if s.latex else ""
     head = f"{_plain(s.title)} ({_plain(s.source)})." if s.title else f"{_plain(s.source)}."
     return [f"### {s.id}", "", f"**{head}** {_plain(s.sentence)}", "", formula, ""]
 

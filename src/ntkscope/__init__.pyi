@@ -29,10 +29,10 @@ from ntkscope.kernels.limiting.architectures.plan import LimitPlan as LimitPlan
 from ntkscope.kernels.limiting.architectures.plan import plan_limit as plan_limit
 from ntkscope.kernels.limiting.dual import dual_activation as dual_activation
 from ntkscope.kernels.limiting.limiting_kernel import (
-    LimitingKernel as LimitingKernel,
     limiting_kernel as limiting_kernel,
     limiting_ntk as limiting_ntk,
 )
+from ntkscope.kernels.limiting.network_kernel import LimitingKernel as LimitingKernel
 from ntkscope.kernels.limiting.power_series import (
     PowerSeries as PowerSeries,
     power_series as power_series,

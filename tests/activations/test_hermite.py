@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from scipy.special import eval_hermitenorm
 
 import ntkscope as ntk
-from ntkscope.activations.hermite import (
-    Quadrature,
-    gaussian_expectation,
-    hermite_functions,
-    hermite_polynomials,
-    second_moment,
-    summary,
-)
+from ntkscope.activations.expectation import gaussian_expectation, second_moment
+from ntkscope.activations.hermite import Quadrature, summary
+from ntkscope.activations.polynomials import hermite_functions, hermite_polynomials
 
 U = 2.0**-53
 
@@ -42,6 +37,51 @@ def test_functions_stay_bounded_at_high_order():
     table = hermite_functions(3000, np.linspace(-30, 30, 301))
     assert bool(np.isfinite(table).all())
     assert float(np.abs(table).max()) <= 1.0 + 1e-12
+
+
+def clamped(shift):
+    return ntk.activations.custom(
+        lambda z: (z - shift).clip(-1, 1), name="clamp", kinks=(shift - 1.0, shift + 1.0)
+    )
+
+
+def exp(z):
+    return z.exp() if isinstance(z, torch.Tensor) else np.exp(z)
+
+
+ODD = {
+    "tanh": "tanh",
+    "bump": lambda z: z * z * z * exp(-z * z),
+    "clamp": clamped(0.0),
+    "tanh-by-exponentials": lambda z: 1 - 2 / (exp(2 * z) + 1),  # odd to u of 1, not of itself
+}
+EVEN = {
+    "bell": lambda z: exp(-z * z),
+    "hat": ntk.activations.custom(
+        lambda z: (1 - abs(z)).clip(0), name="hat", kinks=(-1.0, 0.0, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*ODD, *EVEN])
+def test_what_parity_makes_zero_is_zero(name):
+    phi = ntk.activations.activation({**ODD, **EVEN}[name])
+    a = np.array([0.3, 1.7])
+    for derivative in (False, True):
+        found = Quadrature(phi, derivative).coefficients(a, 9).values
+        start = int(name in EVEN) ^ derivative
+        assert (found[:, start::2] == 0.0).all()
+        assert (found[:, 1 - start :: 2] != 0.0).all()
+
+
+@pytest.mark.parametrize("phi", ["silu", clamped(1e-13)], ids=str)
+def test_what_is_only_nearly_odd_keeps_every_coefficient(phi):
+    phi = ntk.activations.activation(phi)
+    found = Quadrature(phi).coefficients(np.array([0.3, 1.7]), 2)
+    assert (found.values[:, ::2] != 0.0).all()
+    if phi.name == "clamp":  # E φ to first order in the shift
+        mean = -1e-13 * np.array([math.erf(1 / math.sqrt(2 * a)) for a in (0.3, 1.7)])
+        np.testing.assert_allclose(found.values[:, 0], mean, rtol=0, atol=found.error)
 
 
 def test_relu_is_equation_8_of_nguyen():

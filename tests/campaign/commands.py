@@ -30,6 +30,7 @@ LINES: dict[str, list[str]] = {
     "falsify": ["nguyen2021.lemma-5.5", "--trials", "2", "--seconds", "2"],
     "lipschitz": ["--widths", "2,4,1", "--starts", "1", "--steps", "2"],
     "check": ["nguyen2021.lemma-5.5", *NET, "--trials", "3", "--samples", "64"],
+    "cite": [],
     "hermite": ["relu"],
     "train": [*NET, "--targets", "random", "--steps", "3"],
     "width": ["--data", DATA, "--target-lambda-min", "0.1", "--max-width", "64"],

@@ -25,6 +25,11 @@ def files(tmp_path):
     np.save(tmp_path / "zeros.npy", np.zeros((5, 4)))
     np.save(tmp_path / "tiny.npy", np.full((5, 4), 1e-310))
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    torch.save(torch.eye(4).to_sparse(), tmp_path / "sparse.pt")
+    torch.save({0: torch.ones(8, 4), 1: torch.ones(8)}, tmp_path / "numbered.pt")
+    (tmp_path / "fine.py").write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(4, 1))\n"
+    )
     (tmp_path / "empty.npy").write_bytes(b"")
     (tmp_path / "garbage.npz").write_bytes(b"PK\3\4 not an archive")
     (tmp_path / "garbage.pt").write_bytes(bytes(range(256)))
@@ -45,6 +50,34 @@ WRONG = [
     (["eig", "{}/garbage.pt"], "Python objects and not numbers alone"),
     (["eig", "{}/objects.npy"], "Python objects and not numbers alone"),
     (["eig", "{}/K.npy:x"], "takes no key"),
+    (["inspect", "--data", "{}/sparse.pt", "--widths", "4,8,1"], "is a sparse tensor"),
+    (["eig", "{}/sparse.pt"], "is a sparse tensor"),
+    (["inspect", "--data", "{}/numbered.pt", "--widths", "4,8,1"], "say which"),
+    (["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--device", "meta"], "holds no numbers"),
+    (
+        [
+            "inspect",
+            "--data",
+            SAMPLES,
+            "--model",
+            "{}/fine.py:build",
+            "--checkpoint",
+            "{}/numbered.pt",
+        ],
+        "whose keys are names",
+    ),
+    (["hermite", "relu", "--plot", "o"], "writes a .png, .pdf or .svg"),
+    (["hermite", "relu", "--plot", "{}/K.npy/x.png"], "is no folder"),
+    (["train", "--data", SAMPLES, "--widths", "4,8,1", "--out", "{}/K.npy"], "is no folder"),
+    (
+        ["check", "--all", "--data", SAMPLES, "--widths", "4,8,1", "--out", "{}/K.npy/x"],
+        "is no folder",
+    ),
+    (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "it is a folder"),
+    (
+        ["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--config", "{}/none.toml"],
+        "no settings",
+    ),
     (["eig", "{}/missing.npy"], "no file"),
     (["eig", "{}/K.npy", "--k", "0"], "--k must be at least 1"),
     (["eig", "{}/K.npy", "--singular", "--k", "2"], "leave out --k"),

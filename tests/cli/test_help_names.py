@@ -13,7 +13,7 @@ from ntkscope.networks.initialization import names as initializations
 NAMED = {
     options.Activation: activations(),
     options.Init: initializations(),
-    options.Data: (*registry.names(), *loaders._REAL),
+    options.Data: (*registry.names(), *loaders.REAL_DATA),
 }
 
 

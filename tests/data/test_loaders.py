@@ -100,6 +100,8 @@ def test_bad_files(tmp_path):
         (write("binary.csv", b"\xff\xfe\x00"), ValueError, "cannot read"),
         (write("empty.csv", ""), ValueError, "is empty"),
         (write("word.csv", "a,b\n1,x\n"), ValueError, "line 2: 'x' is not a number"),
+        (write("part.csv", "1,2x,3\n1,2,3\n"), ValueError, "'1' is a number and '2x' is none"),
+        (write("long.csv", "a,b\n" + "9" * 200_000 + ",1\n"), ValueError, "field larger than"),
         (write("ragged.csv", "1,2\n3\n"), ValueError, "line 2: 1 fields, expected 2"),
         (write("head.csv", "a,b\n1,2\n") + ":y=c", ValueError, "unknown column 'c'"),
         (str(tmp_path / "absent.npy"), FileNotFoundError, "no file"),

@@ -72,7 +72,6 @@ def test_terminal_page_and_files(report, tmp_path):
     text = str(report)
     for words in ("λ_min", "The layers", "Bounds around", "stable GD step", "memorization"):
         assert words in text
-    assert "<iframe" in report._repr_html_()
     page = report.save(tmp_path / "out")
     html = page.read_text()
     assert html.count('<svg class="chart"') == 5

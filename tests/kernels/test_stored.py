@@ -55,12 +55,15 @@ def test_missing_and_damaged_tiles_are_made_again_and_no_other(tmp_path):
     whole = ntk.save_kernel(K, folder, tile=32).dense()
     files = chunks(folder)
     files[0].unlink()
+    with pytest.raises(FileNotFoundError, match=r"the tile at .* is missing, its chunk .*/c/"):
+        ntk.load_kernel(folder).dense()
     damaged = bytearray(files[1].read_bytes())
     damaged[1000] ^= 1
     files[1].write_bytes(damaged)
     before = {f: f.stat().st_mtime_ns for f in files[2:]}
+    row, column = (32 * int(part) for part in files[1].parts[-2:])
     with pytest.raises(OSError, match=r"the tile at .* cannot be read"):
-        ntk.load_kernel(folder).dense()
+        ntk.load_kernel(folder).tile(slice(row, row + 1), slice(column, column + 1))
     again = ntk.save_kernel(K, folder, tile=32)
     assert torch.equal(again.dense(), whole)
     assert {f: f.stat().st_mtime_ns for f in files[2:]} == before
@@ -147,6 +150,12 @@ def test_on_the_command_line(tmp_path, capsys):
             main(command)
         assert ended.value.code == 0
     assert "λ_min" in capsys.readouterr().out
+    chunks(folder)[0].unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["eig", str(folder)])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "is missing" in line
     with pytest.raises(SystemExit) as ended:
         main(["kernel", "--data", "gaussian:N=40,d=4", "--out", str(folder)])
     assert ended.value.code == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ntkscope as ntk
-from ntkscope.activations.hermite import second_moment
+from ntkscope.activations.expectation import second_moment
 
 
 def test_named_initializations_have_the_papers_variances():

@@ -1,6 +1,7 @@
 """Karhadkar et al. 2024: separations against brute force, bounds with constants, what fails as printed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from tests.papers.lookup import close, only
 import ntkscope as ntk
 from ntkscope.papers.karhadkar2024 import geometry, lifting, measured, theorems
 from ntkscope.papers.karhadkar2024.ceiling import closed_ceiling
+from ntkscope.statements.balls.confirm import confirm
+from ntkscope.statements.falsification import Trial
 from ntkscope.statements.outcomes import Outcome
 from ntkscope.statements.quantity import Quantity
-from ntkscope.statements.registry import statements
+from ntkscope.statements.registry import find, statements
 
 IDS = {
     "separation", "shallow", "uniform", "deep", "pair", "linear-rate", "angle", "power-series", "floor", "rank-lifting",
@@ -231,3 +234,44 @@ def test_antipodal_rows_cost_relu_nothing_until_there_are_more_than_d_pairs():
         i = instance((3, 20, 1), X=torch.cat([x, -x]))
         least = geometry.smallest(i, "limit")
         assert least.value == pytest.approx(expected, abs=1e-12)
+
+
+CONFIRMED = {
+    "separation": {"half-turn", "both-signs", "simplex", "norm"}, "pair": {"ceiling"},
+    "angle": {"ceiling", "distance"}, "shallow": {"limit-distance"}, "deep": {"limit-depth"},
+    "rank-lifting": {"features", "kernel"}, "linear-rate": {"linear"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("widths", [(3, 5, 1), (4, 4, 3, 1)], ids=str)
+def test_balls_agree_with_floating_point_and_refute_nothing_that_applies(widths):
+    pytest.importorskip("flint")
+    instance = Trial(widths, "relu", "he", "ntk", "sphere", 4, 1).instance()
+    shallow = len(widths) == 3
+    for number, keys in CONFIRMED.items():
+        id = f"karhadkar2024.{number}"
+        claims = [c for c in find(id).check(instance).claims if c.relation != "="]
+        assert {c.key for c in claims} == keys - (set() if shallow or number != "angle" else keys)
+        for claim in claims:
+            made = confirm(id, instance, claim)
+            for (low, high), side in ((made.left, claim.left), (made.right, claim.right)):
+                bar = side.error + 1e-12 * abs(side.value)
+                assert low - bar <= side.value <= high + bar, claim.name
+            assert not (made.refuted and claim.holds)
+            assert made.refuted == (number == "shallow" and not shallow and not claim.holds)
+
+
+def test_balls_refute_what_is_false():
+    """A bound that the claim does not make: the same confirmer with the sides exchanged."""
+    pytest.importorskip("flint")
+    instance = Trial((3, 5, 1), "relu", "he", "ntk", "sphere", 4, 1).instance()
+    for number, key in (
+        ("shallow", "limit-distance"),
+        ("rank-lifting", "kernel"),
+        ("angle", "distance"),
+    ):
+        id = f"karhadkar2024.{number}"
+        claim = next(c for c in find(id).check(instance).claims if c.key == key)
+        turned = replace(claim, relation="≥" if claim.relation == "≤" else "≤")
+        assert confirm(id, instance, turned).refuted
+        assert not confirm(id, instance, claim).refuted

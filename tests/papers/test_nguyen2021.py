@@ -168,7 +168,7 @@ def test_zero_data_and_single_samples_do_not_break_a_statement():
 
 def test_a_figure_of_a_verdict_has_a_line_for_each_inequality():
     verdict = check("eq-27", relu_instance())
-    assert len(verdict.figure().chart.series) == len(verdict.claims)
+    assert len(verdict._chart().series) == len(verdict.claims)
 
 
 def test_the_spectral_chain_along_a_segment_finds_every_kink():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -39,8 +40,19 @@ def whole(path: str | Path) -> Iterator[IO[bytes]]:
 def save_figure(figure: Any, path: str | Path) -> None:
     """A matplotlib figure at 150 dots an inch, as the ending of ``path`` says, whole or not at all.
 
+    A style that sets ``savefig.dpi`` is followed. Fonts go into a PDF as TrueType: venues refuse Type 3.
     Raises ValueError for an ending that matplotlib does not write, OSError.
     """
-    kind = Path(path).suffix.removeprefix(".")
     with whole(path) as file:
-        figure.savefig(file, format=kind or None, dpi=150)
+        file.write(figure_bytes(figure, Path(path).suffix.removeprefix(".")))
+
+
+def figure_bytes(figure: Any, kind: str) -> bytes:
+    """The same as bytes of the format ``kind``, such as "pdf". Raises ValueError for others."""
+    import matplotlib as mpl
+
+    asked, file = mpl.rcParams["savefig.dpi"], io.BytesIO()
+    with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+        dpi = 150 if asked == "figure" else asked
+        figure.savefig(file, format=kind or None, dpi=dpi)
+    return file.getvalue()

@@ -51,6 +51,7 @@ def _as_tensor(X: Any, name: str) -> Tensor:
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
             array = array.astype(np.float64)
         tensor = torch.from_numpy(array)
+    require_strided(tensor, name)
     if tensor.is_complex():
         raise TypeError(f"{name} must be real, got {tensor.dtype}")
     if tensor.dtype in (torch.float16, torch.bfloat16):
@@ -59,6 +60,14 @@ def _as_tensor(X: Any, name: str) -> Tensor:
             "convert it with .to(torch.float64)"
         )
     return tensor if tensor.dtype in FLOATS else tensor.to(torch.float64)
+
+
+def require_strided(tensor: Tensor, name: str) -> None:
+    """Raise TypeError for a tensor without entries to read: sparse, or on the meta device."""
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} is a sparse tensor ({tensor.layout}); convert it with .to_dense()")
+    if tensor.is_meta:
+        raise TypeError(f"{name} is on the meta device and holds no numbers; give real entries")
 
 
 def require_finite(tensor: Tensor, name: str) -> None:
@@ -106,6 +115,8 @@ def as_device(device: str | torch.device) -> torch.device:
     try:
         made = torch.device(device)
         torch.empty(0, device=made)
+        if made.type == "meta":
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"device {str(device)!r} cannot be used: {reason}; use cpu") from None

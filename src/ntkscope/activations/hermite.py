@@ -1,4 +1,4 @@
-"""Orthonormal and generalised Hermite polynomials, and the coefficients of activations in them.
+"""The coefficients of activations in orthonormal and generalised Hermite polynomials.
 
 For z ~ N(0, 1) and any variance a, E[φ(√a z) h_r(z)] is the coefficient of φ at the polynomial
 H_r^{[a]}(x) = a^{-r/2} h_r(x/√a), up to the power of a that :class:`Coefficients` explains
@@ -7,120 +7,31 @@ H_r^{[a]}(x) = a^{-r/2} h_r(x/√a), up to the power of a that :class:`Coefficie
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ntkscope._base.arrays import Array, as_numpy, is_numpy, like, namespace
 from ntkscope.activations.activation import Activation, Elementwise
+from ntkscope.activations.expectation import DENSITY, REACH
+from ntkscope.activations.polynomials import functions_on_grid, hermite_polynomials
 from ntkscope.activations.registry import activation as resolve_activation
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 
-_REACH = 39.0  # the standard normal density is 0 in float64 beyond it
 _U = float(np.finfo(np.float64).eps) / 2
 _ROUNDING = 64 * _U  # what a sum over the nodes loses, relative to √E f²
 _MAX_NODES = 1 << 15
 _CHUNK = 1 << 22  # entries of a (variances × nodes) table that are held at once
-_DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """E[f(z)] with the quadrature's own error estimate."""
-
-    value: float
-    error: float
-
-
 _MOST_SUMMED = 10_000  # the order of a summary
 
 
-def gaussian_expectation(
-    f: Elementwise, variance: float = 1.0, kinks: tuple[float, ...] = ()
-) -> Expectation:
-    """E f(z) for z ~ N(0, variance), f a function of NumPy arrays, by adaptive quadrature.
-
-    It splits at the kinks. Slow and independent of the tables below. Raises ValueError if the variance is negative or the
-    integral is not finite.
-    """
-    if not variance >= 0:
-        raise ValueError(f"variance must be at least 0, got {variance}")
-    if variance == 0:
-        return Expectation(float(f(np.zeros(1))[0]), 0.0)
-    from scipy.integrate import quad  # 0.2 s that those who need no quadrature need not wait
-
-    scale = math.sqrt(variance)
-
-    def integrand(z: float) -> float:
-        return float(f(np.array([scale * z]))[0]) * math.exp(-0.5 * z * z) * _DENSITY
-
-    cuts = sorted({-_REACH, 0.0, _REACH, *(k / scale for k in kinks if abs(k / scale) < _REACH)})
-    total, error = 0.0, 0.0
-    for low, high in itertools.pairwise(cuts):
-        # the mass sits within ten standard deviations; a cut there keeps quad from missing it
-        inner = sorted({low, high, *(c for c in (-8.0, -2.0, 2.0, 8.0) if low < c < high)})
-        for a, b in itertools.pairwise(inner):
-            value, bar = quad(integrand, a, b, epsabs=0.0, epsrel=1e-13, limit=200)
-            total, error = total + value, error + bar
-    if not math.isfinite(total):
-        raise ValueError(f"E f(z) is not finite for z ~ N(0, {variance})")
-    return Expectation(total, error)
-
-
-@lru_cache(maxsize=1024)
-def second_moment(phi: Activation, variance: float) -> float:
-    """c_{φ,σ} = E φ(z)² for z ~ N(0, σ²); Banerjee et al. 2023, Theorem 4.1."""
-    return gaussian_expectation(lambda z: phi(z) ** 2, variance, phi.kinks).value
-
-
-def hermite_functions(order: int, z: Array) -> Array:
-    """ψ_r(z) = h_r(z) e^{−z²/4} for r = 0, …, order; bounded by 1, so no order overflows.
-
-    h_r are orthonormal for N(0, 1): h_{r+1} = (z h_r − √r h_{r−1})/√(r+1).
-    """
-    if order < 0:
-        raise ValueError(f"order must be at least 0, got {order}")
-    table = np.empty((order + 1, *z.shape))
-    table[0] = np.exp(-0.25 * z * z)
-    if order:
-        table[1] = z * table[0]
-    for r in range(1, order):
-        np.multiply(z, table[r], out=table[r + 1])
-        table[r + 1] -= math.sqrt(r) * table[r - 1]
-        table[r + 1] *= 1.0 / math.sqrt(r + 1.0)
-    return table
-
-
-def hermite_polynomials(order: int, x: Any, variance: float = 1.0) -> Any:
-    """H_r^{[a]}(x) = a^{−r/2} h_r(x/√a), r = 0, …, order, as ``x`` is, with one more axis in front.
-
-    E H_r H_s = a^{−r} δ_rs for N(0, a).
-    """
-    if not (math.isfinite(variance) and variance > 0):
-        raise ValueError(f"variance must be positive and finite, got {variance}")
-    if order < 0:
-        raise ValueError(f"order must be at least 0, got {order}")
-    xp = namespace(x)
-    rows = [xp.ones_like(x), x / variance]
-    for r in range(1, order):
-        # the recurrence of h_r with every z = x/√a and every step weighed by a^{−1/2}
-        rows.append((x * rows[r] - math.sqrt(r) * rows[r - 1]) / (variance * math.sqrt(r + 1.0)))
-    return xp.stack(rows[: order + 1])
-
-
-@functools.lru_cache(maxsize=16)
-def _functions_on_grid(order: int, half: int, step: float) -> Array:
-    """ψ_r on the nodes of a trapezoidal rule: φ, φ′ and every layer share them."""
-    return hermite_functions(order, np.arange(-half, half + 1.0) * step)
-
-
 @dataclass(frozen=True, eq=False)
-class Coefficients:
+class Coefficients(Drawn, Tabular, Result):
     """α_r(a) = E[φ(√a z) h_r(z)], z ~ N(0, 1), for every variance a.
 
     They satisfy E[φ(u)φ(v)] = Σ_r α_r(a) α_r(b) ρ^r for u ~ N(0, a), v ~ N(0, b) of correlation ρ.
@@ -145,6 +56,21 @@ class Coefficients:
     @property
     def order(self) -> int:
         return int(self.values.shape[1]) - 1
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.variances.tolist(), self.values.tolist(), strict=True)
+        return [
+            {"variance": a, "order": r, "value": v} for a, row in pairs for r, v in enumerate(row)
+        ]
+
+    def _chart(self) -> Chart:
+        """|α_r| over r, a curve for each variance."""
+        sizes = zip(self.variances.tolist(), abs(self.values).tolist(), strict=True)
+        found = {f"variance {a:g}": row for a, row in sizes}
+        return charts.curves(
+            "order r", "|α_r|", range(self.order + 1), found, log=(False, True),
+            errors={name: [self.error] * len(row) for name, row in found.items()},
+        )  # fmt: skip
 
     @property
     def generalised(self) -> Any:
@@ -277,7 +203,7 @@ class Quadrature:
 
     def _tables(self, a: Array, order: int, step: float) -> tuple[Array, Array]:
         """:meth:`_table` in parts that fit in the memory set aside for one."""
-        rows = max(1, _CHUNK // math.ceil(2 * _REACH / step))
+        rows = max(1, _CHUNK // math.ceil(2 * REACH / step))
         parts = [self._table(a[i : i + rows], order, step) for i in range(0, len(a), rows)]
         values, moment = (np.concatenate(column) for column in zip(*parts, strict=True))
         return values, moment
@@ -299,7 +225,7 @@ class Quadrature:
             size = np.maximum(finer_moment, np.finfo(np.float64).tiny)
             off = float((np.abs(finer - values).max(1) / np.sqrt(size)).max())
             error = max(off, float((np.abs(finer_moment - moment) / size).max()))
-            if error <= _ROUNDING or 4 * _REACH / step > _MAX_NODES:
+            if error <= _ROUNDING or 4 * REACH / step > _MAX_NODES:
                 return step, max(error, _ROUNDING)
             values, moment = finer, finer_moment
 
@@ -310,15 +236,20 @@ class Quadrature:
         if not self.kinks:
             half = math.ceil(reach / step)
             z = np.arange(-half, half + 1.0) * step
-            weights = np.full_like(z, step * _DENSITY)
+            weights = np.full_like(z, step * DENSITY)
         else:
             z, weights = _panels(self.kinks, root, reach, 4.0 * step)
-        f = self._evaluate(root * z) * np.exp(-0.25 * z * z)
+        decay = np.exp(-0.25 * z * z)
+        f, mirrored = (self._evaluate(x) * decay for x in (root * z, -root * z))
         moment = ((f * f) * weights).sum(1)
+        vanishing = _vanishing(f, mirrored, weights, moment)
         f = f * weights
-        if z.ndim == 1:
-            return f @ _functions_on_grid(order, half, step).T, moment
-        return _project_by_row(f, z, order), moment
+        on_grid = z.ndim == 1
+        values = (
+            f @ functions_on_grid(order, half, step).T if on_grid else _project_by_row(f, z, order)
+        )
+        values[:, vanishing] = 0.0
+        return values, moment
 
     def _evaluate(self, x: Array) -> Array:
         out = self.f(x)
@@ -337,7 +268,7 @@ class Quadrature:
 
     def _reach(self, largest: float) -> float:
         """Where f(√a z)² e^{−z²/2} has died out. Raises ValueError where it does not."""
-        z = np.linspace(0.0, _REACH, 157)
+        z = np.linspace(0.0, REACH, 157)
         both = self._evaluate(math.sqrt(largest) * np.concatenate([z, -z])).reshape(2, -1)
         # ψ_r ≤ 1 leaves a single e^{−z²/4} beside f, so that is the factor that must die
         size = np.abs(both).max(0) * np.exp(-0.25 * z * z)
@@ -349,6 +280,19 @@ class Quadrature:
                 "as the Gaussian density falls); use a smaller variance or another activation"
             )
         return max(10.0, float(math.ceil(float(z[last + 1]))))
+
+
+def _vanishing(f: Array, mirrored: Array, weights: Array, moment: Array) -> slice:
+    """The orders at which the coefficients are 0: even ones of an odd f, odd ones of an even f.
+
+    Rounding may part f(z) and ∓f(−z). Where it does so by less than 8u of f, in the norm of E f²,
+    those coefficients are below 4u √E f², which their error has room for.
+    """
+    for sign, first in ((1.0, 0), (-1.0, 1)):
+        apart = (((f + sign * mirrored) ** 2) * weights).sum(1)
+        if bool((apart <= (8.0 * _U) ** 2 * moment).all()):
+            return slice(first, None, 2)
+    return slice(0)
 
 
 def _panels(
@@ -365,7 +309,7 @@ def _panels(
     size = ((edges[:, 1:] - edges[:, :-1]) / count)[:, :, None, None]
     nodes, weights = np.polynomial.legendre.leggauss(12)
     z = low[..., None] + size * ((nodes + 1.0) / 2.0)
-    w = np.broadcast_to(size * (0.5 * weights * _DENSITY), z.shape)
+    w = np.broadcast_to(size * (0.5 * weights * DENSITY), z.shape)
     return z.reshape(len(root), -1), w.reshape(len(root), -1)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ntkscope.cli import options
+from ntkscope.cli import completion, options, progress
 from ntkscope.cli import settings as settings_module
+from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins, load_plugins
+from ntkscope.cli.printing import draw, say, width
 from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ntkscope.statements.statement import Statement
     from ntkscope.statements.verdict import Verdict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -23,39 +26,54 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def run(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Statements such as nguyen2021.theorem-4.1.")
+        list[str] | None,
+        typer.Argument(
+            help="Statements such as nguyen2021.theorem-4.1.",
+            metavar="[ID]...",
+            autocompletion=completion.statements,
+        ),
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List all statements.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Run all statements.")] = False,
     paper: Annotated[
-        str | None, typer.Option(help="Only the statements of one paper, what ids begin with.")
+        str | None,
+        typer.Option(
+            help="Only the statements of one paper, what ids begin with.",
+            metavar="PAPER",
+            autocompletion=completion.papers,
+        ),
     ] = None,
     plugin: Plugins = None,
-    config: Annotated[
-        Path | None, typer.Option(help="A TOML file with data and network settings.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Draws behind an expectation.")] = 4096,
-    trials: Annotated[int, typer.Option(help="Repetitions behind a success rate.")] = 100,
-    delta: Annotated[float, typer.Option(help="The failure probability δ.")] = 0.1,
+    config: options.Config = None,
+    samples: Annotated[int, typer.Option(help="Draws behind an expectation.", metavar="N")] = 4096,
+    trials: Annotated[
+        int, typer.Option(help="Repetitions behind a success rate.", metavar="N")
+    ] = 100,
+    delta: Annotated[float, typer.Option(help="The failure probability.", metavar="δ")] = 0.1,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+        Path | None, options.out("Folder for report.html, result.json, settings.toml.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+    json: options.Json = False,
+    latex: Annotated[
+        bool, options.option("Print LaTeX tables.", "--latex", panel=options.OUTPUT)
+    ] = False,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="The scaling, as N, d and all widths grow together.")
     ] = False,
-    seeds: Annotated[int, typer.Option(help="With --sweep: trials at each size.")] = 5,
-    workers: Annotated[int | None, typer.Option(help="With --sweep: local processes.")] = None,
+    seeds: Annotated[int, typer.Option(help="With --sweep: trials at each size.", metavar="N")] = 5,
+    workers: Annotated[
+        int | None, typer.Option(help="With --sweep: local processes.", metavar="N")
+    ] = None,
+    quiet: options.Quiet = False,
     **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
     from ntkscope.statements.registry import find, statements
 
+    options.try_out(out)
     load_plugins(plugin)
     if listing:
-        for s in statements(paper):
-            typer.echo(f"{s.id:34} {s.title}  ({s.source})")
+        _list(statements(paper), json)
         return
     chosen = [find(id).id for id in ids or ()]
     if not chosen:
@@ -68,22 +86,42 @@ def run(
         from ntkscope.cli.check_sweep import check_over_sweep
 
         about = settings_module.read(options.Problem, config, given)
-        check_over_sweep(chosen, about, seeds, workers, out, json)
+        check_over_sweep(chosen, about, seeds, workers, out, json, quiet)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
     about = settings_module.read(options.Problem, config, given)
-    verdicts = _check(chosen, about, budget)
+    with progress.quiet(quiet):
+        verdicts = _check(chosen, about, budget)
     if out is not None:
         what = list(ids or ()) or [f"--paper {paper}" if paper else "--all"]
         write_page(verdicts, out, about, again(what, budget))
     _show(verdicts, out, json, latex)
 
 
-app.command()(options.takes(options.NETWORK, run))
+app.command(
+    epilog=examples(
+        "ntkscope check --list --paper nguyen2021",
+        "ntkscope check nguyen2021.theorem-3.2 --data sphere:N=100,d=20 --widths 20,200,1",
+        "ntkscope check --all --data sphere:N=100,d=20 --widths 20,200,1 --out out/check",
+    )
+)(options.takes(options.NETWORK, run))
+
+
+def _list(found: Sequence[Statement], as_json: bool) -> None:
+    """Id, title and source of each, in two lines where one is too short."""
+    if as_json:
+        from ntkscope.report.files import to_json
+
+        rows = [{"id": s.id, "title": s.title, "source": s.source} for s in found]
+        typer.echo(to_json(rows), nl=False)
+        return
+    for s in found:
+        line = f"{s.id:34} {s.title}  ({s.source})"
+        fits = not width() or len(line) <= width()
+        say(line if fits else f"{s.id}\n    {s.title} ({s.source})")
 
 
 def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) -> list[Verdict]:
-    from ntkscope.report.terminal import ProgressBar
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
 
@@ -92,10 +130,10 @@ def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) ->
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
     facts = {"data": dataset.source, "options": _options(settings, budget)}
-    verdicts = []
-    with ProgressBar() as progress:
+    verdicts: list[Verdict] = []
+    with progress.ProgressBar() as bar:
         for done, id in enumerate(ids):
-            progress(id, done / len(ids))
+            bar(id, done / len(ids))
             verdicts += check_all(instance, [id], facts)
     return verdicts
 
@@ -124,21 +162,19 @@ def write_page(verdicts: list[Verdict], out: Path, settings: Any, again: str) ->
 
 
 def _show(verdicts: list[Verdict], out: Path | None, as_json: bool, latex: bool) -> None:
-    from rich.console import Console
-
     from ntkscope.report import files
     from ntkscope.report.check_text import as_text
 
-    width = shutil.get_terminal_size((120, 24)).columns
+    columns = width() or 120
     records = [v.to_dict() for v in verdicts]
     if as_json:
         typer.echo(files.to_json(records), nl=False)
     elif latex:
         typer.echo("\n\n".join(v.to_latex() for v in verdicts))
     elif len(verdicts) <= 3:
-        typer.echo("\n\n".join(as_text(r, width) for r in records))
+        typer.echo("\n\n".join(as_text(r, columns) for r in records))
     else:
-        Console(highlight=False, width=width).print(outcomes(verdicts, width))
+        draw(outcomes(verdicts, width() or 80))
     if out is not None:
         typer.echo(f"The page: {out / files.REPORT}", err=as_json or latex)
 
@@ -150,16 +186,20 @@ _COUNTED = {
 }  # column: what is counted, and by which words
 
 
-def outcomes(verdicts: list[Verdict], width: int = 120) -> Table:
+def outcomes(verdicts: list[Verdict], columns: int = 120) -> Table:
     """One row a statement: outcome, conclusion, and, from 110 columns, what its findings come to."""
     from rich import box
     from rich.table import Table
 
+    wide = columns >= 110
     table = Table(box=box.SIMPLE, pad_edge=False, expand=True)
-    table.add_column("statement", no_wrap=True)
-    table.add_column("outcome", max_width=19)
-    table.add_column("conclusion", no_wrap=True, overflow="ellipsis", ratio=1)
-    shown = _COUNTED if width >= 110 else {}
+    table.add_column("statement", overflow="fold")
+    if wide:
+        table.add_column("outcome", max_width=19)
+        table.add_column("conclusion", no_wrap=True, overflow="ellipsis", ratio=1)
+    else:
+        table.add_column("outcome: conclusion", overflow="fold", ratio=1)
+    shown = _COUNTED if wide else {}
     for name in shown:
         table.add_column(name, no_wrap=True)
     for v in verdicts:
@@ -169,8 +209,9 @@ def outcomes(verdicts: list[Verdict], width: int = 120) -> Table:
             "steps": [c["outcome"] for c in r["inequalities"] if c["kind"] == "step"],
             "events": [e["outcome"] for e in r["events"]],
         }
-        table.add_row(v.id, v.outcome.value, r["summary"].replace("[", r"\["),
-                      *(_counts(counted[n], words) for n, (_, words) in shown.items()))  # fmt: skip
+        said = (v.outcome.value, r["summary"])
+        told = said if wide else (": ".join(filter(None, said)),)
+        table.add_row(v.id, *told, *(_counts(counted[n], words) for n, (_, words) in shown.items()))
     table.caption = "; ".join(f"{what}: {'/'.join(words)}" for what, words in shown.values())
     return table
 

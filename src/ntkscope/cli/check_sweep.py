@@ -8,11 +8,18 @@ from typing import Any
 import typer
 
 from ntkscope.cli import options, running
+from ntkscope.cli.printing import say
 from ntkscope.cli.results import write
 
 
 def check_over_sweep(
-    ids: list[str], settings: Any, seeds: int, workers: int | None, out: Path | None, as_json: bool
+    ids: list[str],
+    settings: Any,
+    seeds: int,
+    workers: int | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Run each statement's sweep (or the rest of it), print its verdict, and write the page.
 
@@ -47,14 +54,14 @@ def check_over_sweep(
     engine = running.make_engine(workers, None, None)
     found = []
     for id in ids:
-        with running.live(as_json) as progress:
+        with running.live(quiet) as progress:
             found.append(
                 check_sweep(
                     id, network, source, N, folder / id, engine, seeds=seeds, progress=progress
                 )
             )
         if not as_json:
-            typer.echo(str(found[-1]))
+            say(str(found[-1]))
     records = [f.to_dict() for f in found]
     again = f"ntkscope check {' '.join(ids)} --sweep --seeds {seeds} --config settings.toml"
     write(folder, swept_page(records, str(network), settings.data), records, settings, again)

@@ -3,48 +3,68 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ntkscope.cli import options, running
+from ntkscope.cli import completion, options, progress, running
+from ntkscope.cli.examples import examples
+from ntkscope.cli.printing import say
 from ntkscope.cli.results import write
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "ntkscope eig K.npy",
+        "ntkscope eig K.npz:K --k 5 --condition --density",
+        "ntkscope eig k.zarr --workers 4 --folder tiles",
+    )
+)
 def run(
     file: Annotated[
         str,
         typer.Argument(
             help="A square symmetric matrix: K.npy, K.npz:K, K.csv, K.txt or K.pt:K; "
-            "or a folder that `ntkscope kernel` wrote."
+            "or a folder that `ntkscope kernel` wrote.",
+            metavar="MATRIX",
         ),
     ],
-    k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.")] = 1,
+    k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.", metavar="N")] = 1,
     singular: Annotated[
         bool, typer.Option(help="The smallest singular value of a matrix of any shape.")
     ] = False,
     condition: Annotated[bool, typer.Option(help="The condition number as well.")] = False,
     certify: Annotated[bool, typer.Option(help="Prove a lower bound.")] = True,
     method: Annotated[
-        str, typer.Option(help="auto, dense, in place, disk, tiled or products.")
+        str,
+        typer.Option(
+            help="auto, dense, in place, disk, tiled or products.",
+            metavar="NAME",
+            autocompletion=completion.of("auto", "dense", "in place", "disk", "tiled", "products"),
+        ),
     ] = "auto",
     workers: running.Workers = None,
     cluster: running.Cluster = None,
     tls_files: running.TlsFiles = None,
     folder: Annotated[
         str | None,
-        typer.Option(help="Where the factor's tiles lie; a killed run goes on there (tiled)."),
+        options.option(
+            "Where the factor's tiles lie; a killed run goes on there (tiled).",
+            panel=running.PLACE,
+            metavar="DIR",
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option(help="Say what would be done, and stop.")] = False,
     density: Annotated[
         bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
     ] = False,
     out: options.Out = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok.
 
@@ -63,9 +83,11 @@ def run(
         raise ValueError("tiles give λ_min alone: leave out --k and --condition, or the workers")
     matrix = load_kernel(file) if Path(file).is_dir() else load_array(file)
     if plan:
-        typer.echo(plan_of(matrix, certify=certify, method=method, **place))
+        planned = plan_of(matrix, certify=certify, method=method, **place)
+        typer.echo(to_json(asdict(planned)), nl=False) if json else say(str(planned))
         return
-    record, ok = _measure(matrix, k, singular, condition, certify, method, density, place)
+    with progress.quiet(quiet):
+        record, ok = _measure(matrix, k, singular, condition, certify, method, density, place)
     if out is not None:
         from ntkscope.report.eig_page import page
 
@@ -138,7 +160,6 @@ def _measure(
     place: dict[str, Any],
 ) -> tuple[dict[str, Any], bool]:
     """What was asked for, as plain values, and whether λ_min or σ_min can be trusted."""
-    from ntkscope.report.terminal import ProgressBar
     from ntkscope.spectra.density import spectral_density
     from ntkscope.spectra.extremes import ConditionNumber, extreme_eigenvalues
     from ntkscope.spectra.singular import smallest_singular_value
@@ -148,10 +169,10 @@ def _measure(
         found = smallest_singular_value(matrix, certify=certify)
         return {"singular": found.to_dict()}, found.status.trustworthy
     record: dict[str, Any] = {}
-    with ProgressBar() as bar:
+    with progress.ProgressBar() as bar:
 
-        def report(progress: Any) -> None:
-            bar(str(progress), progress.done)
+        def report(now: Any) -> None:
+            bar(now.stage, now.done)
 
         if k > 1 or condition:
             ends = extreme_eigenvalues(matrix, k, certify=certify, method=method, progress=report)
@@ -187,6 +208,7 @@ def _bins(density: Any) -> dict[str, Any]:
 
 
 def _draw(record: dict[str, Any]) -> None:
+    from ntkscope.report.numbers import enclosure
     from ntkscope.spectra.eigenvalue import Status
 
     names = {"smallest": "λ_min", "largest": "λ_max", "singular": "σ_min"}
@@ -194,20 +216,23 @@ def _draw(record: dict[str, Any]) -> None:
         rows = record.get(part, [])
         for index, row in enumerate([rows] if isinstance(rows, dict) else rows):
             label = name if index == 0 else f"  {index + 1}."
-            typer.echo(f"{label:6s} {row['value']:.12g}  in [{row['lower']:.12g}, "
-                       f"{row['upper']:.12g}]  ({Status[row['status']].value})")  # fmt: skip
+            say(f"{label:6s} {enclosure(*_ends(row))}  ({Status[row['status']].value})")
     first = record["singular"] if "singular" in record else record["smallest"][0]
     if "condition_number" in record:
         ratio = record["condition_number"]
-        typer.echo(f"κ      {ratio['value']:.6g}  in [{ratio['lower']:.6g}, {ratio['upper']:.6g}]")
+        say(f"κ      {enclosure(*_ends(ratio))}")
     if first["multiplicity"] > 1:
-        typer.echo(f"       {first['multiplicity']} eigenvalues within rounding of the smallest")
-    typer.echo(f"       {first['advice']}")
-    typer.echo(f"       {first['method']}; of {first['covers']}; {first['seconds']:.2g} s")
+        say(f"       {first['multiplicity']} eigenvalues within rounding of the smallest")
+    say(f"       {first['advice']}")
+    say(f"       {first['method']}; of {first['covers']}; {first['seconds']:.2g} s")
     if first["note"]:
-        typer.echo(f"       {first['note']}")
+        say(f"       {first['note']}")
     if "density" in record:
         _draw_density(record["density"])
+
+
+def _ends(row: dict[str, Any]) -> tuple[float, float, float]:
+    return float(row["lower"]), float(row["upper"]), float(row["value"])
 
 
 def _draw_density(density: dict[str, Any]) -> None:
@@ -216,10 +241,10 @@ def _draw_density(density: dict[str, Any]) -> None:
     for low, share, error in zip(
         density["edges"], density["share"], density["stderr"], strict=False
     ):
-        bar = "█" * round(40 * share / widest)
+        bar = "█" * round(30 * share / widest)
         spread = f" ± {100 * error:.1f}" if error else ""
-        typer.echo(f"  ≥ {low:10.4g}  {100 * share:5.1f}%{spread}  {bar}")
-    typer.echo(
+        say(f"  ≥ {low:10.4g}  {100 * share:5.1f}%{spread}  {bar}".rstrip())
+    say(
         f"  trace {density['trace']:.6g}, effective rank {density['effective_rank']:.4g}, "
         f"log det {density['log_determinant']:.6g}"
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ntkscope.cli import options, running
+from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins
+from ntkscope.cli.printing import say
 
 if TYPE_CHECKING:
     from ntkscope.experiments.reading.table import Table
@@ -16,36 +18,55 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "ntkscope fit out/sweeps/width --x n_1 --y lambda_min/d",
+        "ntkscope fit run.toml --x d --exponent 2 --by N --json",
+    )
+)
 def run(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A sweep's settings (.toml), which is run first; its folder; or a .csv."
+            help="A sweep's settings (.toml), which is run first; its folder; or a .csv.",
+            metavar="SOURCE",
         ),
     ],
-    x: Annotated[str, typer.Option(help="A column or an expression: d, L*d, n_1*n_2.")],
+    x: Annotated[
+        str, typer.Option(help="A column or an expression: d, L*d, n_1*n_2.", metavar="COLUMN")
+    ],
     y: Annotated[
-        str, typer.Option(help="Columns or expressions: lambda_min/d, or lambda_min,lambda_max.")
+        str,
+        typer.Option(
+            help="Columns or expressions: lambda_min/d, or lambda_min,lambda_max.",
+            metavar="COLUMN,…",
+        ),
     ] = "lambda_min",
-    exponent: Annotated[float, typer.Option(help="Of x, that the constant is fitted at.")] = 1.0,
-    by: Annotated[str | None, typer.Option(help="A fit for each value of this column.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Of a .toml: the sweep's folder.")] = None,
+    exponent: Annotated[
+        float, typer.Option(help="Of x, that the constant is fitted at.", metavar="P")
+    ] = 1.0,
+    by: Annotated[
+        str | None,
+        typer.Option(help="A fit for each value of this column.", metavar="COLUMN"),
+    ] = None,
+    out: Annotated[Path | None, options.out("Of a .toml: the sweep's folder.")] = None,
     plugin: Plugins = None,
     workers: running.Workers = None,
-    quiet: running.Quiet = False,
     json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Fit y = c · x^exponent: the constant with its interval, beside the free exponent and a line."""
     from ntkscope.experiments.design.expressions import listed
     from ntkscope.experiments.reading.constants import fit_constant
     from ntkscope.report.files import to_json
 
+    options.try_out(out)
     table = _table(source, out, plugin, workers, quiet or json)
     fits = [fit for one in listed(y) for fit in fit_constant(table, one, x, exponent, by)]
-    typer.echo(
-        to_json([f.to_dict() for f in fits]) if json else "\n".join(map(str, fits)), nl=not json
-    )
+    if json:
+        typer.echo(to_json([f.to_dict() for f in fits]), nl=False)
+    else:
+        say("\n".join(map(str, fits)))
 
 
 def _table(

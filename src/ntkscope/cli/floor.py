@@ -8,36 +8,45 @@ from typing import Annotated, Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.printing import say
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloorOptions(options.Problem):
     """A network on data, and how far its power series goes."""
 
-    degree: Annotated[int, typer.Option(help="Powers of the correlations told apart.")] = 200
+    degree: Annotated[
+        int, typer.Option(help="Powers of the correlations told apart.", metavar="N")
+    ] = 200
     measure: Annotated[
-        str, typer.Option(help="Powers whose λ_min is measured, for small N: 2,3.")
+        str, typer.Option(help="Powers whose λ_min is measured, for small N: 2,3.", metavar="N,…")
     ] = ""
 
 
 def run(about: FloorOptions, json: options.Json = False) -> None:
     """A floor of λ_min of the limiting kernel in one pass over tiles, and a pair's ceiling."""
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.report.files import to_json
-    from ntkscope.report.terminal import ProgressBar
     from ntkscope.spectra.streamed import streamed_bound
 
     powers = _powers(about.measure)
     net, X = about.network(), about.dataset().X
     with ProgressBar() as bar:
 
-        def report(progress: Any) -> None:
-            bar(str(progress), progress.done)
+        def report(now: Any) -> None:
+            bar(now.stage, now.done)
 
         found = streamed_bound(net, X, degree=about.degree, measure=powers, progress=report)
-    typer.echo(to_json(found.to_dict()) if json else str(found), nl=not json)
+    if json:
+        typer.echo(to_json(found.to_dict()), nl=False)
+    else:
+        say(str(found))
 
 
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope floor --data sphere:N=20000,d=50 --widths 50,inf,1 --parameterization ntk",
+)
 
 
 def _powers(text: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ntkscope._base.specs import unknown
-from ntkscope.cli import options
+from ntkscope.cli import completion, options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,38 +17,36 @@ class InspectOptions(options.Problem):
     """A network by its widths, or a model of one's own; and what to measure."""
 
     widths: options.MaybeWidths = None  # type: ignore[assignment]  # needed only without a model
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Your own model in place of --widths: file.py:build or package.module:name. "
-            "This runs that code."
-        ),
-    ] = None
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="Weights for --model: .pt (state_dict, never code) or .safetensors."),
-    ] = None
+    model: options.Model = None
+    checkpoint: options.Weighting = None
     params: Annotated[
         str | None,
         typer.Option(
-            help="Parameters of --model to differentiate: patterns such as layer4.*,head.*"
+            help="Parameters of --model to differentiate: patterns such as layer4.*,head.*",
+            metavar="PATTERN,…",
         ),
     ] = None
     output: Annotated[
         str | None,
         typer.Option(
-            help="Part of what --model returns that holds its outputs: logits, or a place."
+            help="Part of what --model returns that holds its outputs: logits, or a place.",
+            metavar="NAME|PLACE",
         ),
     ] = None
     loss: Annotated[
         str | None,
-        typer.Option(help="The loss that is trained, on the data's labels: cross_entropy or mse."),
+        typer.Option(
+            help="The loss that is trained, on the data's labels: cross_entropy or mse.",
+            metavar="NAME",
+            autocompletion=completion.of("cross_entropy", "mse"),
+        ),
     ] = None
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu"
-    reduce: Annotated[str, typer.Option(help="Several outputs: trace or an output's index.")] = (
-        "trace"
-    )
+    dtype: options.Dtype = "float64"
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", metavar="DEVICE")] = "cpu"
+    reduce: Annotated[
+        str,
+        typer.Option(help="Several outputs: trace or an output's index.", metavar="trace|INDEX"),
+    ] = "trace"
     width_limit: Annotated[
         bool,
         typer.Option(
@@ -60,7 +58,7 @@ class InspectOptions(options.Problem):
         typer.Option("--statements", help="Run the papers' statements that apply to the network."),
     ] = False
     out: Annotated[
-        str | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+        str | None, options.out("Folder for report.html, result.json, settings.toml.")
     ] = None
 
 
@@ -69,20 +67,24 @@ def run(about: InspectOptions, json: options.Json = False) -> None:
     _inspect(about, json)
 
 
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope inspect --data digits --widths 64,2048,512,1",
+    "ntkscope inspect --data X.npy --model model.py:build --out out/mine",
+)
 
 
 def _inspect(settings: InspectOptions, as_json: bool) -> None:
-    from rich.console import Console
-
     from ntkscope._base.inputs import as_device, as_dtype
+    from ntkscope.cli.printing import draw, width
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.inspection.inspection import inspect
     from ntkscope.report import files, terminal
 
     dtype, device = as_dtype(settings.dtype), as_device(settings.device)
     model = _model(settings, dtype, device)
     dataset = _data(settings)
-    with terminal.ProgressBar() as progress:
+    with ProgressBar() as progress:
         report = inspect(
             model,
             _in_precision(dataset, dtype),
@@ -111,12 +113,11 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
         found = report.to_dict() | ({"statements": records} if verdicts else {})
         typer.echo(files.to_json(found), nl=False)
         return
-    Console(highlight=False).print(terminal.tables(report.to_dict()))
+    draw(terminal.tables(report.to_dict()))
     if verdicts:
         from ntkscope.cli.check import outcomes
 
-        console = Console(highlight=False)
-        console.print(outcomes(verdicts, console.width))
+        draw(outcomes(verdicts, width() or 80))
     if page is not None:
         typer.echo(f"\nThe report: {page}")
 
@@ -179,7 +180,7 @@ def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[An
         for s in all_statements()
         if all(h.met is not False for h in s.applies_to(model.network))
     ]
-    verdicts = []
+    verdicts: list[Any] = []
     for done, id in enumerate(applying):
         progress(id, done / len(applying))
         verdicts += check_all(instance, [id], {"data": dataset.source})

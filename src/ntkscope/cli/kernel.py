@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.printing import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +17,11 @@ class KernelOptions(options.Problem):
     """A network by its widths (infinite ones too) or a model of one's own, on data."""
 
     widths: options.MaybeWidths = None  # type: ignore[assignment]  # needed only without a model
-    model: Annotated[
-        str | None,
-        typer.Option(help="Your own model in place of --widths: file.py:build. Runs that code."),
-    ] = None
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Weights: .pt (state_dict, never code) or .safetensors.")
-    ] = None
-    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64"
-    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.")] = 1024
-    out: Annotated[str, typer.Option(help="The folder, such as k.zarr.")]
+    model: options.Model = None
+    checkpoint: options.Weighting = None
+    dtype: options.Dtype = "float64"
+    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", metavar="N")] = 1024
+    out: Annotated[str, options.out("The folder, such as k.zarr.")]
 
 
 def run(about: KernelOptions, json: options.Json = False) -> None:
@@ -33,9 +29,9 @@ def run(about: KernelOptions, json: options.Json = False) -> None:
 
     Interrupted at any moment, the same command goes on where it was.
     """
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.kernels.stored import save_kernel
     from ntkscope.report.files import to_json
-    from ntkscope.report.terminal import ProgressBar
 
     K = _kernel(about)
     with options.writing(about.out), ProgressBar() as bar:
@@ -46,10 +42,14 @@ def run(about: KernelOptions, json: options.Json = False) -> None:
         record = {"path": about.out, "shape": kept.shape, "entry_error": kept.entry_error()}
         typer.echo(to_json(record), nl=False)
     else:
-        typer.echo(f"{kept}; λ_min: ntkscope eig {Path(about.out)}")
+        say(f"{kept}\nλ_min: ntkscope eig {Path(about.out)}")
 
 
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope kernel --data sphere:N=20000,d=50 --widths 50,500,1 --out k.zarr",
+    "ntkscope eig k.zarr",
+)
 
 
 def _kernel(about: KernelOptions) -> Any:

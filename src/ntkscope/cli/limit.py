@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ntkscope.cli import options
+from ntkscope.cli import completion, options
+from ntkscope.cli.printing import draw, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,20 +17,32 @@ class LimitOptions(options.DataOptions):
     """A model, data, and which of its kernels."""
 
     model: Annotated[
-        str, typer.Option(help="file.py:build or package.module:name. This runs that code.")
+        str,
+        typer.Option(
+            help="file.py:build or package.module:name. This runs that code.",
+            metavar="FILE.py:NAME",
+        ),
     ]
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Weights: .pt (state_dict, never code) or .safetensors.")
-    ] = None
+    checkpoint: options.Weighting = None
     seed: options.Seed = 0
-    get: Annotated[str, typer.Option(help="ntk or nngp.")] = "ntk"
+    get: Annotated[
+        str,
+        typer.Option(
+            help="ntk or nngp.", metavar="KERNEL", autocompletion=completion.of("ntk", "nngp")
+        ),
+    ] = "ntk"
     variances: Annotated[
-        str, typer.Option(help="measured (of the weights as they are) or nominal (torch's).")
+        str,
+        typer.Option(
+            help="measured (of the weights as they are) or nominal (torch's).",
+            metavar="KIND",
+            autocompletion=completion.of("measured", "nominal"),
+        ),
     ] = "measured"
     parameterization: options.ParameterizationOption = "standard"
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False
     out: Annotated[
-        Path | None, typer.Option(help="K.npy or K.pt; what it is goes to a .json beside it.")
+        Path | None, options.out("K.npy or K.pt; what it is goes to a .json beside it.", "FILE")
     ] = None
 
 
@@ -38,13 +51,14 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
     from ntkscope.cli.models import load_model
     from ntkscope.kernels.limiting.architectures.plan import plan_limit
     from ntkscope.report.files import to_json, write_all
+    from ntkscope.report.numbers import enclosure
 
     X = options.load_data(about.data, about.seed, about.center, about.scale).X
     model = load_model(about.model, about.checkpoint, seed=about.seed)
     how: dict[str, Any] = {"variances": about.variances, "parameterization": about.parameterization}
     planned = plan_limit(model, X, **how)
     if about.plan:
-        typer.echo(to_json(planned.to_dict()) if json else str(planned), nl=not json)
+        typer.echo(to_json(planned.to_dict()), nl=False) if json else _draw(planned)
         return
     record = _measured(about, model, X, how) | {"plan": planned.to_dict()}
     if about.out is not None:
@@ -53,14 +67,27 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
     if json:
         typer.echo(to_json(record), nl=False)
         return
-    typer.echo(str(planned))
+    _draw(planned)
     found = record["smallest_eigenvalue"]
-    typer.echo(f"λ_min {found['value']:.8g} in [{found['lower']:.8g}, {found['upper']:.8g}]")
+    say(f"λ_min {enclosure(found['lower'], found['upper'], found['value'])}")
     if about.out is not None:
-        typer.echo(f"The kernel: {about.out}")
+        say(f"The kernel: {about.out}")
 
 
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope limit --data X.npy --model model.py:build --plan",
+    "ntkscope limit --data X.npy --model model.py:build --out K.npy",
+    folder=False,
+)
+
+
+def _draw(planned: Any) -> None:
+    """The graph as a table, and what forming the kernel takes."""
+    from ntkscope.report.terminal import limit_steps
+
+    draw(limit_steps(planned.to_dict()["steps"]))
+    say(str(planned).splitlines()[-1])
 
 
 def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, Any]) -> dict[str, Any]:

@@ -14,42 +14,45 @@ from ntkscope._base.version import __version__
 with needs("cli"):
     import typer
 
-# command → (module, what it does); a module is imported when its command runs, so that --help
-# does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
-    "limit": ("ntkscope.cli.limit", "The infinite-width kernel of a model, written to a file."),
-    "kernel": ("ntkscope.cli.kernel", "Write a kernel to a folder, tile by tile; resumes."),
-    "floor": ("ntkscope.cli.floor", "Proved bounds on λ_min of a limiting kernel at any N."),
-    "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
-    "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
-    "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
-    "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
-    "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),
-    "width": ("ntkscope.cli.width", "The smallest width that reaches a λ_min or a training time."),
-    "memorize": (
-        "ntkscope.cli.memorize",
-        "Whether N labels can be fitted, and a network that does.",
-    ),
-    "sweep": (
-        "ntkscope.cli.sweep",
-        "Run many trials from one settings file; resume, export, plot.",
-    ),
-    "fit": ("ntkscope.cli.fit", "The constant of a scaling law, from a sweep or a table."),
-    "eig": ("ntkscope.cli.eig", "λ_min of a matrix in a file, as a certified interval."),
-    "reproduce": ("ntkscope.cli.reproduce", "Make a figure of the papers: data, fits and verdict."),
-    "predict": (
-        "ntkscope.cli.predict",
-        "Predict λ_min from widths, N and d alone, before any data.",
-    ),
-    "explore": (
-        "ntkscope.cli.explore",
-        "Write an offline page with sliders: λ_min, bounds, spectrum.",
-    ),
-}
+    from ntkscope.cli.examples import examples
+
+# group → command → (module, what it does); a module is imported when its command runs, so that
+# --help does not wait for torch. It holds `app`, a typer.Typer of one command or of several.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Measure": {
+        "inspect": ("ntkscope.cli.inspect", "Measure a network's NTK on data: λ_min, layers, bounds."),
+        "eig": ("ntkscope.cli.eig", "λ_min of a matrix in a file, as a certified interval."),
+        "kernel": ("ntkscope.cli.kernel", "Write a kernel to a folder, tile by tile; resumes."),
+        "lipschitz": ("ntkscope.cli.lipschitz", "Enclose the Lipschitz constants of the feature maps."),
+    },
+    "Predict and bound": {
+        "predict": ("ntkscope.cli.predict", "Predict λ_min from widths, N and d alone, before any data."),
+        "limit": ("ntkscope.cli.limit", "The infinite-width kernel of a model, written to a file."),
+        "floor": ("ntkscope.cli.floor", "Proved bounds on λ_min of a limiting kernel at any N."),
+        "hermite": ("ntkscope.cli.hermite", "Hermite coefficients of an activation, c and ν₀²."),
+        "explore": ("ntkscope.cli.explore", "Write an offline page with sliders: λ_min, bounds, spectrum."),
+    },
+    "Theory": {
+        "check": ("ntkscope.cli.check", "Run the papers' statements on a network and data."),
+        "falsify": ("ntkscope.cli.falsify", "Search for a counterexample to a statement."),
+        "cite": ("ntkscope.cli.cite", "BibTeX of ntkscope and of the papers it runs."),
+    },
+    "Training": {
+        "train": ("ntkscope.cli.train", "Gradient descent beside what λ_min promises of it."),
+        "width": ("ntkscope.cli.width", "The smallest width that reaches a λ_min or a training time."),
+        "memorize": ("ntkscope.cli.memorize", "Whether N labels can be fitted, and a network that does."),
+    },
+    "Sweeps and figures": {
+        "sweep": ("ntkscope.cli.sweep", "Run many trials from one settings file; resume, export, plot."),
+        "fit": ("ntkscope.cli.fit", "The constant of a scaling law, from a sweep or a table."),
+        "reproduce": ("ntkscope.cli.reproduce", "Make a figure of the papers: data, fits and verdict."),
+    },
+}  # fmt: skip
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 # typer carries click's classes under its own name in some versions; this one is in all of them
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_GROUP: Any = typer.core.TyperGroup
 _LONGEST_LINE = 1000
 _INTERRUPTED = "interrupted; nothing was left half-written"
 
@@ -91,16 +94,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> int:
-    name = _name(arguments)
-    if not name:
-        app, prog, rest = _overview(), "ntkscope", arguments or ["--help"]
-    elif name not in COMMANDS:
-        raise ValueError(unknown("command", name, COMMANDS))
-    else:
-        app = importlib.import_module(COMMANDS[name][0]).app
-        prog, rest = f"ntkscope {name}", arguments[1:]
-    command = typer.main.get_command(app)
-    code = command.main(args=rest, prog_name=prog, standalone_mode=False)
+    command = typer.main.get_command(_overview())
+    code = command.main(args=arguments or ["--help"], prog_name="ntkscope", standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 
@@ -108,9 +103,30 @@ def _name(arguments: list[str]) -> str:
     return arguments[0] if arguments and not arguments[0].startswith("-") else ""
 
 
+class _Commands(_GROUP):  # type: ignore[misc]  # typer's group is Any to mypy
+    """Lists every command without importing any; imports the one that runs or is completed."""
+
+    def resolve_command(self, context: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, *rest = args
+        if name in COMMANDS:
+            app = importlib.import_module(COMMANDS[name][0]).app
+            return name, typer.main.get_command(app), rest
+        if context.resilient_parsing:  # a word that is being completed
+            return None, None, args
+        raise ValueError(unknown("command", name, COMMANDS))
+
+
 def _overview() -> typer.Typer:
-    """The page of `ntkscope --help`: every command with its line, none of them imported."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    """All commands, each with its line: the page of ``ntkscope --help``."""
+    app = typer.Typer(
+        cls=_Commands,
+        pretty_exceptions_enable=False,
+        epilog=examples(
+            "ntkscope predict --widths 100,inf,1 --samples 1000",
+            "ntkscope inspect --data digits --widths 64,2048,512,1 --out out/digits",
+            "ntkscope COMMAND --help",
+        ),
+    )
 
     @app.callback()
     def root(
@@ -120,8 +136,9 @@ def _overview() -> typer.Typer:
     ) -> None:
         """Measure, bound, predict and reproduce the spectrum of the neural tangent kernel."""
 
-    for name, (_, line) in COMMANDS.items():
-        app.command(name, help=line)(lambda: None)
+    for group, commands in GROUPS.items():
+        for name, (_, line) in commands.items():
+            app.command(name, help=line, rich_help_panel=group)(lambda: None)
     return app
 
 

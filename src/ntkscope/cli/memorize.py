@@ -17,7 +17,7 @@ class MemorizeOptions(options.Problem):
     """A network, and data with labels to fit."""
 
     targets: options.Targets = "auto"
-    tol: Annotated[float, typer.Option(help="‖F − Y‖₂ that counts as fitted.")] = 1e-6
+    tol: Annotated[float, typer.Option(help="‖F − Y‖₂ that counts as fitted.", metavar="X")] = 1e-6
     certificate_only: Annotated[bool, typer.Option(help="Answer from λ_min; build no network.")] = (
         False
     )
@@ -29,6 +29,7 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
 
     The network built has twice the hidden widths. Exit code 1 when the labels were not fitted to tol.
     """
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.training.labels import make_targets
     from ntkscope.training.memorization import capacity, memorize
 
@@ -45,7 +46,9 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
         )  # fmt: skip
         return
     labels = make_targets(dataset.y, len(dataset.X), about.targets)
-    result = memorize(network, dataset.X, labels.Y, about.tol, about.seed)
+    with ProgressBar() as bar:
+        bar("λ_min", 0.0)
+        result = memorize(network, dataset.X, labels.Y, about.tol, about.seed, progress=bar)
     record = {"capacity": question.to_dict(), "memorization": result.to_dict()}
 
     def page() -> str:
@@ -67,4 +70,8 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
 
 
 _AGAIN = "ntkscope memorize --config settings.toml"
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope memorize --data sphere:N=200,d=20 --targets random --widths 20,64,1",
+    "ntkscope memorize --data digits --widths 64,128,1 --certificate-only",
+)

@@ -129,9 +129,13 @@ def _read(path: Path) -> Mapping[str, Any]:
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()
+    ):
         kind = type(loaded).__name__
-        raise ValueError(f"{path} holds a {kind} and no state_dict of tensors")
+        raise ValueError(
+            f"{path} holds a {kind} and no state_dict, whose keys are names and whose values are tensors"
+        )
     return loaded
 
 

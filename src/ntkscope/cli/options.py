@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -14,54 +15,133 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ntkscope.cli import completion, progress
+from ntkscope.cli.examples import examples
 from ntkscope.cli.settings import read
 
 if TYPE_CHECKING:
     from ntkscope.data import Dataset
     from ntkscope.networks.network import Network
 
+_DATA, _NETWORK = "Data", "Network"  # panels of the help
+OUTPUT = "Output and settings"
+
+
+def option(help: str, *names: str, panel: str | None = None, **more: Any) -> Any:
+    """An option in a panel of the help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
 Data = Annotated[
     str,
-    typer.Option(
-        help="digits, breast_cancer, diabetes, wine, iris; gaussian:N=1000,d=100 (sphere, cube, "
+    option(
+        "digits, breast_cancer, diabetes, wine, iris; gaussian:N=1000,d=100 (sphere, cube, "
         "binary, generated, circle, equispaced); or a file: data.npy, data.npz:X, data.csv, "
-        "data.parquet, data.pt:X (of a --model's several inputs: tokens.npz, arrays by keyword)"
+        "data.parquet, data.pt:X (of a --model's several inputs: tokens.npz, arrays by keyword)",
+        panel=_DATA, metavar="SOURCE", autocompletion=completion.data,
     ),
+]  # fmt: skip
+Center = Annotated[bool, option("Subtract the mean row.", panel=_DATA)]
+Scale = Annotated[bool, option("Scale every row to norm √d (after centring).", panel=_DATA)]
+Targets = Annotated[
+    str,
+    option(
+        "auto (two classes: −1, +1; otherwise the numbers), signs, real, random:seed=0",
+        panel=_DATA, metavar="KIND", autocompletion=completion.of("auto", "signs", "real", "random"),
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    int, option("Seed of the weights, and of synthetic data.", panel=_DATA, metavar="N")
 ]
-Center = Annotated[bool, typer.Option(help="Subtract the mean row.")]
-Scale = Annotated[bool, typer.Option(help="Scale every row to norm √d (after centring).")]
-Widths = Annotated[str, typer.Option(help="n_0,…,n_L: inputs, hidden layers, outputs.")]
+
+Widths = Annotated[
+    str,
+    option("Inputs, hidden layers, outputs; inf for an infinite layer.", panel=_NETWORK, metavar="N0,…,NL"),
+]  # fmt: skip
 MaybeWidths = Annotated[str | None, *Widths.__metadata__]
 Activation = Annotated[
     str,
-    typer.Option(
-        help="relu, leaky_relu:alpha=0.1, abs, sigmoid, tanh, erf, gelu, silu, softplus:beta=1, "
-        "sin, identity"
+    option(
+        "relu, leaky_relu:alpha=0.1, abs, sigmoid, tanh, erf, gelu, silu, softplus:beta=1, "
+        "sin, identity",
+        panel=_NETWORK, metavar="NAME", autocompletion=completion.activations,
     ),
-]
+]  # fmt: skip
 Init = Annotated[
     str,
-    typer.Option(
-        help="he, lecun, unit, bombari2022, bombari2022-paired, banerjee2023, or β_1,…,β_L"
+    option(
+        "he, lecun, unit, bombari2022, bombari2022-paired, banerjee2023, or β_1,…,β_L",
+        panel=_NETWORK, metavar="NAME|β_1,…,β_L", autocompletion=completion.initializations,
     ),
-]
-ParameterizationOption = Annotated[str, typer.Option("--parameterization", help="standard or ntk")]
-Weights = Annotated[str, typer.Option(help="gaussian, uniform, rademacher or orthogonal entries.")]
-BiasStd = Annotated[
-    float | None, typer.Option(help="Biases N(0, s²) in every layer; off by default.")
-]
-Residual = Annotated[float, typer.Option(help="α of f_l = f_(l-1) + α φ(g_l); 0: a plain network.")]
-Seed = Annotated[int, typer.Option(help="Seed of the weights, and of synthetic data.")]
-
-Targets = Annotated[
+]  # fmt: skip
+ParameterizationOption = Annotated[
     str,
-    typer.Option(
-        help="auto (two classes: −1, +1; otherwise the numbers), signs, real, random:seed=0"
+    option(
+        "standard or ntk", "--parameterization", panel=_NETWORK, metavar="NAME",
+        autocompletion=completion.of("standard", "ntk"),
+    ),
+]  # fmt: skip
+Weights = Annotated[
+    str,
+    option(
+        "gaussian, uniform, rademacher or orthogonal entries.", panel=_NETWORK, metavar="LAW",
+        autocompletion=completion.of("gaussian", "uniform", "rademacher", "orthogonal"),
+    ),
+]  # fmt: skip
+BiasStd = Annotated[
+    float | None,
+    option("Biases N(0, s²) in every layer; off by default.", panel=_NETWORK, metavar="S"),
+]
+Residual = Annotated[
+    float,
+    option("f_l = f_(l-1) + α φ(g_l); 0: a plain network.", panel=_NETWORK, metavar="α"),
+]
+
+Model = Annotated[
+    str | None,
+    option(
+        "Your own model in place of --widths: file.py:build or package.module:name. "
+        "This runs that code.",
+        panel=_NETWORK, metavar="FILE.py:NAME",
+    ),
+]  # fmt: skip
+Weighting = Annotated[
+    str | None,
+    option(
+        "Weights for --model: .pt (state_dict, never code) or .safetensors.", "--checkpoint",
+        panel=_NETWORK, metavar="FILE",
+    ),
+]  # fmt: skip
+Dtype = Annotated[
+    str,
+    option(
+        "float64 or float32.", metavar="TYPE", autocompletion=completion.of("float64", "float32")
     ),
 ]
-Out = Annotated[str | None, typer.Option(help="Folder for the page, result.json and the network.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text and tables.")]
-Config = Annotated[Path | None, typer.Option(help="A TOML file with any of these settings.")]
+
+Out = Annotated[
+    str | None,
+    option("Folder for the page, result.json and the network.", panel=OUTPUT, metavar="DIR"),
+]
+Style = Annotated[
+    str,
+    option(
+        "Of the picture: screen, or a paper's column: paper (3.25 in), paper:double (6.75 in).",
+        panel=OUTPUT, metavar="STYLE",
+        autocompletion=completion.of("screen", "paper", "paper:double"),
+    ),
+]  # fmt: skip
+Json = Annotated[bool, option("Print JSON instead of text and tables.", "--json", panel=OUTPUT)]
+Quiet = Annotated[bool, option("No progress on stderr.", "--quiet", panel=OUTPUT)]
+Config = Annotated[
+    Path | None,
+    option("A TOML file with any of these settings.", panel=OUTPUT, metavar="FILE.toml"),
+]
+
+
+def out(help: str, metavar: str = "DIR") -> Any:
+    """The option ``--out`` of a command that writes something of its own."""
+    return option(help, panel=OUTPUT, metavar=metavar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,23 +183,29 @@ class Problem(NetworkOptions, DataOptions):
         return load_data(self.data, self.seed, self.center, self.scale)
 
 
-def command(run: Callable[..., None]) -> typer.Typer:
+def command(run: Callable[..., None], *lines: str, folder: bool | None = True) -> typer.Typer:
     """The command ``run(options, …)``: an option for each field of ``options``' dataclass.
 
     The fields may come from a TOML file (``--config``) as well; what the command line gives
-    overrides it. The other parameters of ``run`` are options or arguments of its own.
+    overrides it. The other parameters of ``run`` are options or arguments of its own. ``--quiet``
+    is every command's, ``--out`` (a folder, a file, or None: either) is tried before the work. lines: examples for
+    the help.
     """
     first, *own = inspect.signature(run, eval_str=True).parameters.values()
     kind = first.annotation
     names = {field.name for field in fields(kind)}
 
     @functools.wraps(run)
-    def flat(config: Path | None, **given: Any) -> None:
+    def flat(config: Path | None, quiet: bool, **given: Any) -> None:
         about = read(kind, config, {k: v for k, v in given.items() if k in names})
-        run(about, **{k: v for k, v in given.items() if k not in names})
+        try_out(getattr(about, "out", None), folder)
+        with progress.quiet(quiet):
+            run(about, **{k: v for k, v in given.items() if k not in names})
 
-    config = inspect.Parameter("config", _KEYWORD, default=None, annotation=Config)
-    return _app(flat, [*_shared(options_of(kind)), config, *own])
+    _sign(flat, [*_shared(options_of(kind)), _CONFIG, *own, _QUIET])
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(epilog=examples(*lines))(flat)
+    return app
 
 
 def takes(kinds: dict[str, Any], run: Callable[..., None]) -> Callable[..., None]:
@@ -136,13 +222,8 @@ def takes(kinds: dict[str, Any], run: Callable[..., None]) -> Callable[..., None
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-
-
-def _app(run: Callable[..., None], parameters: list[inspect.Parameter]) -> typer.Typer:
-    _sign(run, parameters)
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(run)
-    return app
+_CONFIG = inspect.Parameter("config", _KEYWORD, default=None, annotation=Config)
+_QUIET = inspect.Parameter("quiet", _KEYWORD, default=False, annotation=Quiet)
 
 
 def _sign(run: Any, parameters: list[inspect.Parameter]) -> None:
@@ -224,10 +305,29 @@ def writing(out: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(
-            f"--out {out}: cannot write there ({error.strerror or error}); "
-            "give a folder that exists or can be made"
-        ) from error
+        raise _unwritable(out, error.strerror or str(error)) from error
+
+
+def try_out(out: str | Path | None, folder: bool | None = True, name: str = "--out") -> None:
+    """Raise OSError now if nothing could be written to ``out`` after the work; makes nothing."""
+    if out is None:
+        return
+    path = Path(out)
+    with contextlib.suppress(ValueError):  # a name that no file can have is told by the writer
+        while not path.exists() and path != path.parent:
+            path = path.parent
+        if (folder or path != Path(out)) and not path.is_dir():
+            raise _unwritable(out, f"{path} is no folder", name)
+        if folder is False and Path(out).is_dir():
+            raise _unwritable(out, "it is a folder, and a file is written", name)
+        if not os.access(path, os.W_OK):
+            raise _unwritable(out, f"{path} is not writable", name)
+
+
+def _unwritable(out: str | Path, reason: str, name: str = "--out") -> OSError:
+    return OSError(
+        f"{name} {out}: cannot write there ({reason}); give a folder that exists or can be made"
+    )
 
 
 def load_data(spec: str, seed: int, center: bool, scale: bool) -> Dataset:

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ntkscope.cli.options import OUTPUT, option
+
 Plugins = Annotated[
     list[str] | None,
-    typer.Option(
-        "--plugin", metavar="FILE|MODULE",
-        help="A file, folder or module with a paper, activations or laws of your own; repeatable.",
+    option(
+        "A file, folder or module with a paper, activations or laws of your own; repeatable.",
+        "--plugin", panel=OUTPUT, metavar="FILE|MODULE",
     ),
 ]  # fmt: skip
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ntkscope.cli import options
+from ntkscope.cli import completion, options
+from ntkscope.cli.examples import examples
+from ntkscope.cli.printing import draw
 from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
@@ -23,32 +25,46 @@ _DEGREES = 10  # of the table; --json has all
 
 Data = Annotated[
     str,
-    typer.Option(
-        help="sphere (radius √d), sphere:radius=r, gaussian, or the rows' norms in a file: "
-        "norms:file.npy, norms:file.npz:name, norms:file.csv"
+    options.option(
+        "sphere (radius √d), sphere:radius=r, gaussian, or the rows' norms in a file: "
+        "norms:file.npy, norms:file.npz:name, norms:file.csv",
+        panel="Data", metavar="LAW", autocompletion=completion.laws,
     ),
-]
+]  # fmt: skip
 Init = Annotated[
     str | None,
-    typer.Option(
-        help="he (unless given), lecun, unit, bombari2022, bombari2022-paired, banerjee2023, "
-        "or β_1,…,β_L"
+    options.option(
+        "he (unless given), lecun, unit, bombari2022, bombari2022-paired, banerjee2023, "
+        "or β_1,…,β_L",
+        panel="Network", metavar="NAME|β_1,…,β_L", autocompletion=completion.initializations,
     ),
-]
+]  # fmt: skip
 Parameterization = Annotated[
     str | None,
-    typer.Option(
-        help="standard or ntk; unless given, standard, or ntk where a width is infinite and "
-        "--init is not given either"
+    options.option(
+        "standard or ntk; unless given, standard, or ntk where a width is infinite and "
+        "--init is not given either",
+        panel="Network", metavar="NAME", autocompletion=completion.of("standard", "ntk"),
     ),
-]
+]  # fmt: skip
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "ntkscope predict --widths 100,inf,1 --samples 1000",
+        "ntkscope predict --widths 50,500,500,1 --samples 1e4 --over samples=100:1e6",
+    )
+)
 def run(
     widths: options.Widths,
-    samples: Annotated[str, typer.Option(help="N, for instance 1000 or 1e9.")],
-    dim: Annotated[int | None, typer.Option(help="d = n_0; the first width unless given.")] = None,
+    samples: Annotated[
+        str,
+        options.option("Number of samples, for instance 1000 or 1e9.", panel="Data", metavar="N"),
+    ],
+    dim: Annotated[
+        int | None,
+        options.option("d = n_0; the first width unless given.", panel="Data", metavar="d"),
+    ] = None,
     data: Data = "sphere",
     activation: options.Activation = "relu",
     init: Init = None,
@@ -58,18 +74,23 @@ def run(
         str | None,
         typer.Option(
             help="A curve: samples=100:1e6, dim=10:1000 or width=64:4096 (every hidden layer), 25 "
-            "points on a log axis, with λ_min over what it scales with."
+            "points on a log axis, with λ_min over what it scales with.",
+            metavar="AXIS=LOW:HIGH",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, result.json, settings.toml.")
+        Path | None, options.out("Folder for report.html, result.json, settings.toml.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    style: options.Style = "screen",
+    json: options.Json = False,
 ) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
     from ntkscope.prediction.predict import predict_smallest_eigenvalue
     from ntkscope.report import files
+    from ntkscope.report import style as styles
 
+    look = styles.Style(style)
+    options.try_out(out)
     if dim is not None and dim < 2:
         raise ValueError(f"--dim must be at least 2, got {dim}")
     net, taken = _network(widths, activation, init, parameterization, bias_std)
@@ -88,19 +109,19 @@ def run(
         record["empirical"] = finite.to_dict()
     except ValueError as error:
         record["refused"] = str(error)
-    picture: dict[str, str | bytes] = {}
+    pictures: dict[str, str | bytes] = {}
     if over is not None:
         from ntkscope.cli.predicted_curve import LABELS, curve_record
 
         curve = record["curve"] = curve_record(net, n_samples, *_axis(over), law)
         if out is not None:
-            from ntkscope.report.curves import prediction_png
+            from ntkscope.report.curves import prediction_pictures
 
-            png = prediction_png(
+            drawn = prediction_pictures(
                 curve["values"], curve["predictions"], LABELS[curve["over"]],
-                f"{found.network}, {found.data}",
+                f"{found.network}, {found.data}", look,
             )  # fmt: skip
-            picture = {"prediction.png": png}
+            pictures |= {f"prediction.{kind}": made for kind, made in drawn.items()}
     if out is not None:
         from ntkscope.report.prediction_page import page
 
@@ -108,7 +129,7 @@ def run(
             "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
             "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
         }  # fmt: skip
-        write(out, page(record), record, given, _again(given), picture)
+        write(out, page(record), record, given, _again(given), pictures)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
@@ -188,12 +209,10 @@ def _axis(text: str) -> tuple[str, list[int]]:
 
 
 def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from ntkscope.report.numbers import number, predicted
 
-    console = Console(highlight=False)
     table = Table(show_header=False, box=None)
     table.add_column(style="dim", min_width=16)
     table.add_column(overflow="fold")
@@ -222,10 +241,10 @@ def _show(found: Prediction, record: dict[str, Any], out: Path | None) -> None:
     table.add_row("holds for", found.validity)
     if not found.reliable:
         table.add_row("warning", "not to be relied on: see the line above")
-    console.print(table)
+    draw(table)
     if "curve" in record:
         from ntkscope.cli.predicted_curve import show_curve
 
-        show_curve(console, record["curve"])
+        show_curve(record["curve"])
     if out is not None:
         typer.echo(f"\nThe page: {out / 'report.html'}")

@@ -26,10 +26,11 @@ def curve_record(
     return record
 
 
-def show_curve(console: Any, curve: dict[str, Any]) -> None:
-    """The table of a curve and its law, on a console of rich."""
+def show_curve(curve: dict[str, Any]) -> None:
+    """The table of a curve and its law, printed."""
     from rich.table import Table
 
+    from ntkscope.cli.printing import draw, say
     from ntkscope.report.numbers import number
 
     power = {0: "", 1: f"/{curve['symbol']}"}.get(
@@ -48,9 +49,9 @@ def show_curve(console: Any, curve: dict[str, Any]) -> None:
             f"{value:,}", number(p["value"], 5), *scaled, number(share, 3), number(p["edge"], 5),
             p["regime"],
         )  # fmt: skip
-    console.print(table)
+    draw(table)
     if curve["refused"]:
         at = ", ".join(curve["refused"])
-        console.print(f"none at {curve['symbol']} = {at}: {next(iter(curve['refused'].values()))}")
+        say(f"none at {curve['symbol']} = {at}: {next(iter(curve['refused'].values()))}")
     if curve["text"]:
-        console.print(curve["text"], soft_wrap=True)
+        say(curve["text"])

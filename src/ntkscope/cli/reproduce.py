@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ntkscope.cli import running
+from ntkscope.cli import completion, options, running
+from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins, load_plugins
+from ntkscope.cli.printing import say
 
 if TYPE_CHECKING:
     from ntkscope.experiments.figures.figure import Scale
@@ -17,33 +19,48 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "ntkscope reproduce --list",
+        "ntkscope reproduce nguyen2021-figure-2-left --quick",
+        'ntkscope reproduce bombari2022-figure-1 --full --only "N <= 2000"',
+    )
+)
 def run(
-    figure: Annotated[str | None, typer.Argument(help="An id of --list.")] = None,
+    figure: Annotated[
+        str | None,
+        typer.Argument(
+            help="An id of --list.", metavar="[FIGURE]", autocompletion=completion.figures
+        ),
+    ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="Every figure with its claim.")] = False,
     full: Annotated[
         bool, typer.Option("--full/--quick", help="The paper's size, or minutes on two cores.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder; out/reproduce/ID-SIZE by default.")
-    ] = None,
+    out: Annotated[Path | None, options.out("Folder; out/reproduce/ID-SIZE by default.")] = None,
     only: Annotated[
-        str | None, typer.Option(help='A part of the grid, such as "N <= 2000 and i <= 10".')
+        str | None,
+        typer.Option(
+            help='A part of the grid, such as "N <= 2000 and i <= 10".', metavar="CONDITION"
+        ),
     ] = None,
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw what the folder holds; run nothing.")
     ] = False,
+    style: options.Style = "screen",
     plugin: Plugins = None,
     retry_failed: running.RetryFailed = False,
     workers: running.Workers = None,
     cluster: running.Cluster = None,
     tls_files: running.TlsFiles = None,
-    quiet: running.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Make a figure: PNG, PDF, CSV, JSON with fits and verdict, and an HTML page."""
+    options.try_out(out)
     load_plugins(plugin)
     if show_list:
-        _list()
+        _list(json)
         return
     if figure is None:
         raise ValueError("name a figure, such as bombari2022-figure-1; --list shows all")
@@ -54,22 +71,30 @@ def run(
     with running.live(quiet or draw) as progress:
         made = reproduce(
             figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,
-            progress=progress,
+            progress=progress, style=style,
         )  # fmt: skip
-    typer.echo(f"{made.figure.title}\n  claim: {made.figure.claim}")
-    typer.echo(f"  {made.analysis.summary}")
+    if json:
+        record = next(path for path in made.paths if path.name == "result.json")
+        typer.echo(record.read_text(), nl=False)
+        raise typer.Exit(int(bool(made.progress.failed)))
+    say(f"{made.figure.title}\n  claim: {made.figure.claim}")
+    say(f"  {made.analysis.summary}")
     for found in (*made.analysis.verdicts, *made.analysis.constants):
-        typer.echo(textwrap.indent(str(found), "  "))
+        say(textwrap.indent(str(found), "  "))
     for what, value in made.analysis.facts:
-        typer.echo(f"  {what}: {value}")
-    typer.echo(f"  {running.describe(made.progress)}, {made.seconds:.0f} s")
-    typer.echo(f"  {made.folder / 'report.html'}")
+        say(f"  {what}: {value}")
+    say(f"  {running.describe(made.progress)}, {made.seconds:.0f} s")
+    say(f"  {made.folder / 'report.html'}")
     if made.progress.failed:
         raise typer.Exit(1)
 
 
-def _list() -> None:
+def _list(as_json: bool) -> None:
     from ntkscope.experiments.figures.gallery import figures
+    from ntkscope.report.files import to_json
 
-    for found in figures():
-        typer.echo(f"{found.id}\n  {found.title}\n  {found.source}\n  {found.claim}")
+    rows = [{"id": f.id, "title": f.title, "source": f.source, "claim": f.claim} for f in figures()]
+    if as_json:
+        typer.echo(to_json(rows), nl=False)
+    for row in () if as_json else rows:
+        say("\n  ".join(row.values()))

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ntkscope.cli import options
+from ntkscope.cli.printing import say
 
 
 def deliver(
@@ -31,7 +32,10 @@ def deliver(
 
     if out is not None:
         write(out, page(), record, settings, again)
-    typer.echo(to_json(record) if json else text, nl=not json)
+    if json:
+        typer.echo(to_json(record), nl=False)
+    else:
+        say(text)
     if out is not None and not json:
         typer.echo(f"\nThe page: {Path(out) / REPORT}{note}")
 

@@ -1,12 +1,12 @@
-"""What `sweep` and `reproduce` share: where trials run, and the line that shows how far they are."""
+"""What commands that run trials share: where these run, and what is said of how far they are."""
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from ntkscope.cli.options import option
+from ntkscope.cli.progress import ProgressBar, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from ntkscope.engines.engine import Engine
     from ntkscope.experiments.running.watch import SweepProgress
 
+PLACE = "Where it runs"  # a panel of the help
+
 Workers = Annotated[
     int | None,
-    typer.Option(help="Local processes; one a core by default, 0: in this process."),
+    option("Local processes; one a core by default, 0: in this process.", panel=PLACE, metavar="N"),
 ]
 Cluster = Annotated[
     str | None,
-    typer.Option(
-        help="A Dask scheduler's address (tcp://host:8786, tls://…), a scheduler file (.json), or "
-        "slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"
+    option(
+        "A Dask scheduler's address (tcp://host:8786, tls://…), a scheduler file (.json), or "
+        "slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00",
+        panel=PLACE,
+        metavar="ADDRESS",
     ),
 ]
 TlsFiles = Annotated[
-    str | None, typer.Option(help="CA,CERTIFICATE,KEY: PEM files for a tls:// address.")
+    str | None,
+    option("PEM files for a tls:// address.", panel=PLACE, metavar="CA,CERTIFICATE,KEY"),
 ]
-RetryFailed = Annotated[bool, typer.Option(help="Run the failed trials again.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress line.")]
+RetryFailed = Annotated[bool, option("Run the failed trials again.")]
 
 
 def make_engine(workers: int | None, cluster: str | None, tls_files: str | None) -> Engine:
@@ -47,45 +51,17 @@ def make_engine(workers: int | None, cluster: str | None, tls_files: str | None)
 
 
 @contextmanager
-def live(quiet: bool) -> Iterator[Callable[[SweepProgress], None] | None]:
-    """A progress callback that draws a line on a terminal, or a line now and then elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if quiet:
-        yield None
-    elif console.is_terminal:
-        with console.status("starting") as status:
-            yield lambda progress: status.update(describe(progress))
-    else:
-        yield _Lines(console)
-
-
-class _Lines:
-    """A line at the start, then one every 10 seconds: for logs."""
-
-    def __init__(self, console: Any) -> None:
-        self._console, self._next = console, 0.0
-
-    def __call__(self, progress: SweepProgress) -> None:
-        now = time.monotonic()
-        if now >= self._next or progress.finished:
-            self._next = now + 10.0
-            self._console.print(describe(progress), highlight=False)
+def live(silent: bool) -> Iterator[Callable[[SweepProgress], None]]:
+    """A progress callback that draws one line, unless ``silent``."""
+    with quiet(silent), ProgressBar() as bar:
+        yield lambda now: bar(describe(now), now.ended / now.total if now.total else 1.0)
 
 
 def describe(progress: SweepProgress) -> str:
-    """``240 of 600 done, 2 failed, 3.1 a second, 1:56 left``."""
+    """``240 of 600 done, 2 failed, 3.1 a second``."""
     parts = [f"{progress.done} of {progress.total} done"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.rate and not progress.finished:
         parts.append(f"{progress.rate:.3g} a second")
-        parts.append(f"{_clock(progress.left or 0.0)} left")
     return ", ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ntkscope.cli import options
+from ntkscope.cli import completion, options
 from ntkscope.cli.results import deliver
 
 if TYPE_CHECKING:
@@ -22,28 +22,46 @@ class TrainOptions(options.Problem):
     """A network, data with labels, and how to train."""
 
     targets: options.Targets = "auto"
-    steps: Annotated[int, typer.Option(help="Number of steps.")] = 1000
+    steps: Annotated[int, typer.Option(help="Number of steps.", metavar="N")] = 1000
     optimizer: Annotated[
-        str, typer.Option(help="gd, momentum:beta=0.9, adam, sgd:batch=32,beta=0")
+        str,
+        typer.Option(
+            help="gd, momentum:beta=0.9, adam, sgd:batch=32,beta=0",
+            metavar="NAME",
+            autocompletion=completion.of("gd", "momentum", "adam", "sgd"),
+        ),
     ] = "gd"
     eta: Annotated[
         str,
         typer.Option(
             help="Step size: a number, lambda_max:fraction=0.5 (of the limit 2/λ_max), "
-            "theorem:C=1 (C/(γNdn_(L-1))), or auto"
+            "theorem:C=1 (C/(γNdn_(L-1))), or auto",
+            metavar="η",
+            autocompletion=completion.of("auto", "lambda_max", "theorem"),
         ),
     ] = "auto"
-    probes: Annotated[int, typer.Option(help="How often K_t is measured.")] = 12
-    tol: Annotated[float, typer.Option(help="Stop below this share of the first loss.")] = 0.0
+    probes: Annotated[int, typer.Option(help="How often K_t is measured.", metavar="N")] = 12
+    tol: Annotated[
+        float, typer.Option(help="Stop below this share of the first loss.", metavar="SHARE")
+    ] = 0.0
     wide: Annotated[
         int | None,
-        typer.Option(help="Give each hidden layer this width in turn, and train each network."),
+        typer.Option(
+            help="Give each hidden layer this width in turn, and train each network.", metavar="N"
+        ),
     ] = None
     out: options.Out = None
     checkpoint_every: Annotated[
-        int, typer.Option(help="Save the state to OUT/checkpoint.pt every so many steps; 0: never.")
+        int,
+        options.option(
+            "Save the state to OUT/checkpoint.pt every so many steps; 0: never.",
+            panel=options.OUTPUT,
+            metavar="N",
+        ),
     ] = 0
-    resume: Annotated[bool, typer.Option(help="Continue from OUT/checkpoint.pt.")] = False
+    resume: Annotated[
+        bool, options.option("Continue from OUT/checkpoint.pt.", panel=options.OUTPUT)
+    ] = False
 
 
 def run(about: TrainOptions, json: options.Json = False) -> None:
@@ -78,7 +96,11 @@ def run(about: TrainOptions, json: options.Json = False) -> None:
 
 
 _AGAIN = "ntkscope train --config settings.toml"
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope train --data digits:classes=0,1,N=100 --widths 64,512,1 --out out/train",
+    "ntkscope train --data sphere:N=50,d=10 --targets random --widths 10,200,1 --steps 500",
+)
 
 
 def _checkpoint(about: TrainOptions) -> Any:
@@ -99,7 +121,7 @@ def _train(
 ) -> tuple[Any, str]:
     import warnings
 
-    from ntkscope.report.terminal import ProgressBar
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.training.dynamics import Progress, StabilityWarning, train
 
     model = network.sample(seed)
@@ -107,8 +129,7 @@ def _train(
         warnings.simplefilter("always", StabilityWarning)
 
         def show(p: Progress) -> None:
-            text = f"step {p.step} of {p.steps}, loss {p.loss:.4g}, {p.seconds_left:.0f} s left"
-            bar(text, p.step / p.steps)
+            bar(f"step {p.step} of {p.steps}, loss {p.loss:.4g}", p.step / p.steps)
 
         result = train(model, dataset.X, labels.Y, recipe, checkpoint=checkpoint, progress=show)
     for warning in caught:

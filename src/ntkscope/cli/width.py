@@ -15,21 +15,30 @@ from ntkscope.cli.results import deliver
 class WidthOptions(options.DataOptions):
     """Data, a network up to its width, and what the width shall reach."""
 
-    depth: Annotated[int, typer.Option(help="L, the number of layers, output included.")] = 3
+    depth: Annotated[
+        int, typer.Option(help="L, the number of layers, output included.", metavar="L")
+    ] = 3
     activation: options.Activation = "relu"
     init: options.Init = "he"
     parameterization: options.ParameterizationOption = "ntk"
     seed: options.Seed = 0
     target_lambda_min: Annotated[
-        float | None, typer.Option(help="λ_min(K) to reach, in the units of the parameterization.")
+        float | None,
+        typer.Option(help="λ_min(K) to reach, in the units of the parameterization.", metavar="λ"),
     ] = None
     steps_to: Annotated[
         float | None,
-        typer.Option(help="Share of the loss to reach by gradient descent, e.g. 1e-6."),
+        typer.Option(
+            help="Share of the loss to reach by gradient descent, e.g. 1e-6.", metavar="SHARE"
+        ),
     ] = None
-    steps: Annotated[int, typer.Option(help="With --steps-to: within so many steps.")] = 10_000
-    max_width: Annotated[int, typer.Option(help="Try no width beyond this.")] = 4096
-    networks: Annotated[int, typer.Option(help="Sampled networks that must all meet it.")] = 3
+    steps: Annotated[
+        int, typer.Option(help="With --steps-to: within so many steps.", metavar="N")
+    ] = 10_000
+    max_width: Annotated[int, typer.Option(help="Try no width beyond this.", metavar="N")] = 4096
+    networks: Annotated[
+        int, typer.Option(help="Sampled networks that must all meet it.", metavar="N")
+    ] = 3
     out: options.Out = None
 
 
@@ -38,8 +47,8 @@ def run(about: WidthOptions, json: options.Json = False) -> None:
 
     Exit code 1 when no width does.
     """
+    from ntkscope.cli.progress import ProgressBar
     from ntkscope.networks.network import Network
-    from ntkscope.report.terminal import ProgressBar
     from ntkscope.training.width_advice import Goal, advise_width
 
     if about.depth < 2:
@@ -72,4 +81,8 @@ def run(about: WidthOptions, json: options.Json = False) -> None:
         raise typer.Exit(1)
 
 
-app = options.command(run)
+app = options.command(
+    run,
+    "ntkscope width --data sphere:N=100,d=20 --target-lambda-min 0.1",
+    "ntkscope width --data wine --scale --steps-to 1e-6 --steps 10000 --out out/width",
+)

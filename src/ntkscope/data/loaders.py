@@ -15,13 +15,14 @@ from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options, unkno
 from ntkscope.data import registry
 from ntkscope.data.distribution import Distribution
 from ntkscope.data.preprocessing import center, scale_rows
+from ntkscope.report.result import Result
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Result, without=("X", "y", "distribution"), also=("shape", "law")):
     """Data and where they come from.
 
     Attributes
@@ -37,8 +38,19 @@ class Dataset:
     distribution: Distribution | None
     source: str
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        N, d = self.X.shape
+        return N, d
 
-_REAL = ("digits", "breast_cancer", "diabetes", "wine", "iris")
+    @property
+    def law(self) -> str:
+        """The distribution in words, empty where it is not known."""
+        return "" if self.distribution is None else repr(self.distribution)
+
+
+REAL_DATA = ("digits", "breast_cancer", "diabetes", "wine", "iris")
 _SUFFIXES = (".npy", ".npz", ".csv", ".txt", ".parquet", ".pt", ".pth")
 
 
@@ -118,10 +130,10 @@ def _from_source(spec: str, seed: int) -> Dataset:
     parsed = parse_spec(spec)
     if parsed.name in registry.names():
         return _sample(parsed, seed)
-    if parsed.name in _REAL:
+    if parsed.name in REAL_DATA:
         return _load_real(parsed)
     raise ValueError(
-        unknown("data", parsed.name, (*registry.names(), *_REAL))
+        unknown("data", parsed.name, (*registry.names(), *REAL_DATA))
         + f"; or a file ending in {', '.join(_SUFFIXES)}"
     )
 
@@ -226,10 +238,10 @@ def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
     import csv
 
     text = open_file(path, lambda: path.read_text(encoding="utf-8-sig"))
-    rows = [row for row in csv.reader(text.splitlines()) if row]
+    rows = open_file(path, lambda: [row for row in csv.reader(text.splitlines()) if row])
     if not rows:
         raise ValueError(f"{str(path)!r} is empty")
-    header = rows[0] if not all(map(_is_number, rows[0])) else None
+    header = _header(path, rows[0])
     body = rows[1:] if header else rows
     columns = header or [str(i) for i in range(len(rows[0]))]
     for number, row in enumerate(body, 2 if header else 1):
@@ -242,6 +254,20 @@ def _read_csv(path: Path, key: str) -> tuple[Any, Any]:
             raise ValueError(f"{str(path)!r} line {number}: {bad[0]!r} is not a number")
     table = np.array(body, dtype=np.float64).reshape(len(body), len(columns))
     return _take_labels(table, columns, key, path)
+
+
+def _header(path: Path, first: list[str]) -> list[str] | None:
+    """The names in the first row; None where it holds numbers. Raises ValueError for both at once."""
+    numbers = list(map(_is_number, first))
+    if all(numbers):
+        return None
+    if any(numbers):
+        number, name = first[numbers.index(True)], first[numbers.index(False)]
+        raise ValueError(
+            f"{str(path)!r} line 1 is neither a row of numbers nor one of names: {number!r} is a "
+            f"number and {name!r} is none; correct it, or name every column"
+        )
+    return first
 
 
 def _read_txt(path: Path, key: str) -> tuple[Any, Any]:
@@ -279,7 +305,9 @@ def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
     loaded = open_file(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
     if isinstance(loaded, dict):
         if not key:
-            raise ValueError(f"{str(path)!r} holds {sorted(loaded)}; say which, e.g. {path}:X")
+            raise ValueError(
+                f"{str(path)!r} holds {sorted(map(str, loaded))}; say which, e.g. {path}:X"
+            )
         if key not in loaded:
             raise ValueError(unknown("tensor", key, map(str, loaded)) + f" in {str(path)!r}")
         return loaded[key], None

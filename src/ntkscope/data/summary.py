@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ntkscope._base.records import Record
+from ntkscope.report.result import Result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +14,7 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class DataSummary(Record):
+class DataSummary(Result):
     """N, d, the rows' norms, groups of equal rows, and the two rows with the smallest angle.
 
     ``nearest_angle`` is in radians between the closest two distinct directions' rows; it is

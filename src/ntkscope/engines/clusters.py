@@ -114,6 +114,12 @@ class Worker(distributed.Worker):
         """Open nothing."""
 
 
+class _LocalCluster(distributed.SpecCluster):
+    """A cluster with the loop that it was given."""
+
+    runner: Any
+
+
 def local_cluster(workers: int) -> Any:
     """Processes of this machine, each with one thread; restarted when they die.
 
@@ -128,18 +134,18 @@ def local_cluster(workers: int) -> Any:
         "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
         "silence_logs": 50,
     }
-    made, loop = (
-        distributed.SpecCluster.__new__(distributed.SpecCluster),
-        _loop_without_interrupts(),
-    )
+    runner = _runner_without_interrupts()
+    made: Any = _LocalCluster.__new__(_LocalCluster)
+    made.runner = runner
+    begin: Any = _LocalCluster.__init__
     try:
-        distributed.SpecCluster.__init__(
+        begin(
             made,
             scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
             workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
             security=keys,
             silence_logs=50,
-            loop=loop,
+            loop=runner.loop,
         )
     except RuntimeError as error:
         raise ConnectionError(
@@ -147,17 +153,16 @@ def local_cluster(workers: int) -> Any:
             "from a script whose main part is under if __name__ == '__main__'"
         ) from error
     except KeyboardInterrupt:
-        loop.asyncio_loop.set_exception_handler(
-            lambda *_: None
-        )  # of what is cut off, nothing is news
         _kill_workers(made)
-        distributed.SpecCluster._instances.discard(made)  # else the end of Python waits for it
+        # what is cut off is no news, and the end of Python need not wait for it
+        runner.loop.asyncio_loop.set_exception_handler(lambda *_: None)
+        _LocalCluster._instances.discard(made)
         raise
     return made
 
 
-def _loop_without_interrupts() -> Any:
-    """A loop in a thread of its own, from which Ctrl-C is kept.
+def _runner_without_interrupts() -> Any:
+    """A loop that runs in a thread of its own, from which Ctrl-C is kept.
 
     A terminal sends Ctrl-C to every process. What a thread starts inherits what it does not hear, so
     that the workers do not answer with tracebacks, from whichever import they are at.
@@ -166,13 +171,13 @@ def _loop_without_interrupts() -> Any:
     runner = distributed.utils.LoopRunner()
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         runner.start()
-        return runner.loop
+        return runner
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         runner.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return runner.loop
+    return runner
 
 
 def keys_of_this_run() -> Any:
@@ -185,6 +190,7 @@ def keys_of_this_run() -> Any:
 def _close_local(cluster: Any) -> None:
     _kill_workers(cluster)
     _close(cluster, 2)
+    cluster.runner.stop(timeout=2)
 
 
 def _kill_workers(cluster: Any) -> None:

@@ -20,9 +20,10 @@ from ntkscope.experiments.running.rows import row_of
 from ntkscope.experiments.running.store import Store
 from ntkscope.experiments.running.units import Unit, units
 from ntkscope.experiments.running.watch import SweepProgress, Watch
+from ntkscope.report.result import Shown
 
 
-class Sweep:
+class Sweep(Shown):
     """Trials of one settings file.
 
     Parameters
@@ -113,6 +114,23 @@ class Sweep:
         """What the folder holds of this sweep, in the grid's order."""
         with Store.read(Path(folder)) as store:
             return make_table(store.rows(), self.trials, timings)
+
+    def plot(self, folder: Path | str, ax: Any = None) -> Any:
+        """What the settings' [plot] asks for, drawn from a folder's rows; without it as :meth:`Table.plot`.
+
+        Returns the matplotlib axes. Raises what :meth:`table` and :meth:`Table.plot` raise.
+        """
+        wanted, table = self.settings.plot, self.table(folder)
+        if wanted is None:
+            return table.plot(ax)
+        return table.plot(ax, x=wanted.x, y=wanted.ys, by=wanted.by, log=wanted.log)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings in plain values, and how many trials they make."""
+        return {**self.settings.model_dump(mode="json"), "trials": len(self.trials)}
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.settings.name!r}, {len(self.trials)} trials)"
 
     def progress(self, folder: Path | str) -> SweepProgress:
         """How far the folder's sweep is, also while it runs elsewhere."""

@@ -9,6 +9,9 @@ from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
@@ -29,7 +32,7 @@ class ChainTerm:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Drawn, Tabular, Shown):
     """The terms, their sum ``lower`` ≤ λ_min(K), and λ_min(K) itself.
 
     Attributes
@@ -42,6 +45,16 @@ class Chain:
     terms: tuple[ChainTerm, ...]
     lower: float
     smallest: Eigenvalue
+
+    def _rows(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.to_dict()["terms"]
+        return found
+
+    def _chart(self) -> Chart:
+        names = [f"layer {t.layer}" for t in self.terms]
+        return charts.bars(
+            "part of the lower bound", names, {"λ_min(A) · min S_ii": [t.lower for t in self.terms]}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

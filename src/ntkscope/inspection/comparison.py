@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope._base.extras import needs
-from ntkscope._base.records import Record
 from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.report import charts
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Chart
 from ntkscope.report.numbers import with_error
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.spectra.progress import Callback, Stage
 from ntkscope.spectra.rounding import gamma
 
@@ -22,7 +24,7 @@ _TILE = 512
 
 
 @dataclass(frozen=True)
-class Measured(Record):
+class Measured(Result):
     """A number, and a bound on how far rounding and the kernels' own errors may have moved it."""
 
     value: float
@@ -38,7 +40,7 @@ class Measured(Record):
 
 
 @dataclass(frozen=True)
-class Distance(Record):
+class Distance(Result):
     """Two kernels K, K′ of one name; NaN where a norm is 0 or hidden by its error.
 
     Attributes
@@ -56,7 +58,7 @@ class Distance(Record):
 
 
 @dataclass(frozen=True)
-class KernelComparison(Record):
+class KernelComparison(Drawn, Tabular, Result):
     """Two kernels beside one another.
 
     Attributes
@@ -93,35 +95,26 @@ class KernelComparison(Record):
             f"{self.distance:.4g}, {len(self.terms)} terms)"
         )
 
-    def __str__(self) -> str:
-        rows = [("", "CKA", "alignment", "‖K′ − K‖/‖K‖", "tr K′/tr K")]
-        for found in (self.whole, *self.terms):
-            numbers = (found.cka, found.alignment, found.distance, found.trace_ratio)
-            rows.append((found.name or "whole", *map(str, numbers)))  # type: ignore[arg-type]
-        widths = [max(len(row[k]) for row in rows) for k in range(5)]
-        lines = [
-            "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        ]  # fmt: skip
-        if self.unmatched:
-            lines.append(f"in one of the two only: {', '.join(self.unmatched)}")
-        return "\n".join(lines)
+    def _rows(self) -> tuple[Distance, ...]:
+        return (self.whole, *self.terms)
 
-    def plot(self, ax: Any = None) -> Any:
-        """Relative distance and 1 − CKA term by term, on a matplotlib axes."""
-        if ax is None:
-            with needs("report"):
-                from matplotlib.figure import Figure
-            height = 1.2 + 0.25 * (1 + len(self.terms))
-            ax = Figure(figsize=(6, height), layout="constrained").subplots()
-        shown = (self.whole, *self.terms)
-        places = range(len(shown))
-        ax.barh(places, [d.distance.value for d in shown], color="#0072B2", label="‖K′ − K‖/‖K‖")
-        ax.plot([1 - d.cka.value for d in shown], places, "o", color="#E69F00", label="1 − CKA")
-        ax.set_yticks(places, [d.name or "whole" for d in shown])
-        ax.invert_yaxis()
-        ax.legend(frameon=False)
-        return ax
+    def _card(self) -> Card:
+        rows = [
+            (found.name or "whole", *map(str, (found.cka, found.alignment, found.distance, found.trace_ratio)))
+            for found in self._rows()
+        ]  # fmt: skip
+        lone = [f"in one of the two only: {', '.join(self.unmatched)}"] if self.unmatched else []
+        heads = ("", "CKA", "alignment", "‖K′ − K‖/‖K‖", "tr K′/tr K")
+        return Card("", grids=[Grid("", heads, rows)], notes=lone)
+
+    def _chart(self) -> Chart:
+        """Relative distance and 1 − CKA term by term."""
+        shown = self._rows()
+        found = {
+            "‖K′ − K‖/‖K‖": [d.distance.value for d in shown],
+            "1 − CKA": [1 - d.cka.value for d in shown],
+        }
+        return charts.bars("", [d.name or "whole" for d in shown], found)
 
 
 def compare_kernels(

@@ -18,6 +18,11 @@ from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.kernels.prepared import Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import DASHED, Chart, Series
+from ntkscope.report.charts import floats
+from ntkscope.report.palette import VERMILION
+from ntkscope.report.result import Drawn, Shown, Tabular
 
 SCALES = (0.125, 0.25, 0.5, 1.0)
 WIDTHS = (16, 32, 64, 128)
@@ -60,7 +65,7 @@ class WidthPoint:
 
 
 @dataclass(frozen=True)
-class Convergence:
+class Convergence(Drawn, Tabular, Shown):
     """Distances over widths and the exponent of distance ∝ width^exponent.
 
     The exponent is the least-squares slope of log distance on log width over all draws, with a 95%
@@ -80,6 +85,23 @@ class Convergence:
     upper: float
     n_samples: int
 
+    def _rows(self) -> list[dict[str, Any]]:
+        return [p.to_dict() for p in self.points]
+
+    def _chart(self) -> Chart:
+        at = [p.width for p in self.points]
+        means = [p.mean for p in self.points]
+        chart = charts.curves(
+            "width", "‖K − K̄‖/‖K̄‖", at, {"mean over the draws": means},
+            errors={"mean over the draws": [_finite(p.standard_error) for p in self.points]},
+        )  # fmt: skip
+        middle = math.exp(sum(map(math.log, at)) / len(at))
+        level = math.exp(sum(map(math.log, means)) / len(means))
+        fit = [level * (x / middle) ** self.exponent for x in at]
+        name = f"width^({self.exponent:.3f})"
+        chart.add(Series(name, floats(at), floats(fit), "line", VERMILION, DASHED))
+        return chart
+
     def __str__(self) -> str:
         return (
             f"distance ∝ width^{self.exponent:.3f}, 95% within [{self.lower:.3f}, {self.upper:.3f}]"
@@ -95,6 +117,10 @@ class Convergence:
             "confidence": CONFIDENCE,
             "n_samples": self.n_samples,
         }
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
 
 
 def width_convergence(

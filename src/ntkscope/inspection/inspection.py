@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,7 +38,10 @@ from ntkscope.kernels.prepared import Options, Reduce
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.prediction.for_sample import SamplePrediction
-from ntkscope.report import files
+from ntkscope.report import files, plots
+from ntkscope.report.card import Card
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import ConditionNumber
 from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -48,7 +50,7 @@ _SHOWN_OUTPUTS = 100  # the report's table of outputs
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Drawn, Tabular, Shown):
     """What :func:`inspect` found. ``print`` shows tables, ``save`` writes the page and the numbers.
 
     Attributes
@@ -137,10 +139,23 @@ class Inspection:
 
         return page(self.to_dict())
 
-    def _repr_html_(self) -> str:
-        # an iframe keeps the page's style and scripts apart from the notebook's
-        body = html.escape(self.to_html(), quote=True)
-        return f'<iframe srcdoc="{body}" style="width:100%;height:900px;border:0"></iframe>'
+    def __repr__(self) -> str:
+        return f"Inspection({self.network['text']}, N={self.n_samples}, λ_min={self.smallest})"
+
+    def _card(self) -> Card:
+        from ntkscope.report.inspected import card
+
+        return card(self.to_dict())
+
+    def _rows(self) -> list[Layer]:
+        return self.layers
+
+    def _chart(self) -> Chart:
+        """The eigenvalues, where they were computed, else the bounds around λ_min."""
+        if self.spectrum is not None:
+            return plots.eigenvalues(self.spectrum.tolist())
+        rungs = [asdict(rung) for rung in self.ladder]
+        return plots.ladder(rungs, self.smallest.lower, self.smallest.upper)
 
     def save(self, directory: str | Path) -> Path:
         """Write report.html, result.json and settings.toml; returns the page's path.

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope._base.records import Record
 from ntkscope.inspection.examined import Examined
 from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
@@ -17,6 +16,7 @@ from ntkscope.kernels.loss.losses import LossLike
 from ntkscope.kernels.loss.make import loss_of, require_blocks
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
+from ntkscope.report.result import Result
 from ntkscope.spectra.density import Density, Estimate, spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import extreme_eigenvalues, largest_of_trace
@@ -30,7 +30,7 @@ _SHARE = 0.01  # of λ_max: the ridge of the effective dimension
 
 
 @dataclass(frozen=True)
-class LossCurvature(Record):
+class LossCurvature(Result):
     """The Gauss-Newton matrix G = Jᵀ (∇²L) J of the loss that is trained, and the loss's sharpness.
 
     Attributes

@@ -28,7 +28,10 @@ from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Reduce
 from ntkscope.networks.mlp import MLP
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
 from ntkscope.report.numbers import with_error
+from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import smallest_eigenvalue
@@ -52,7 +55,7 @@ class TermDistance:
 
 
 @dataclass(frozen=True)
-class WidthLimit:
+class WidthLimit(Drawn, Tabular, Shown):
     """The limiting kernel beside a finite one.
 
     Attributes
@@ -75,6 +78,16 @@ class WidthLimit:
     convergence: Convergence | None
     note: str = ""
     terms: tuple[TermDistance, ...] = ()
+
+    def _rows(self) -> tuple[TermDistance, ...] | list[dict[str, Any]]:
+        return self.terms if self.convergence is None else self.convergence._rows()
+
+    def _chart(self) -> Chart:
+        """The distance over widths, or term by term."""
+        if self.convergence is not None:
+            return self.convergence._chart()
+        names = [t.name for t in self.terms]
+        return charts.bars("", names, {"‖K_t − K̄_t‖/‖K̄_t‖": [t.relative for t in self.terms]})
 
     def __str__(self) -> str:
         lines = [

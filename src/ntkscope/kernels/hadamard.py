@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.scratch import Scratch
 
 _LEAF = 128  # rows of a diagonal block formed in full: the only flops spent twice
 _TILE = (512, 1024)  # rows and columns of an off-diagonal block: two Gram tiles stay in cache
@@ -82,18 +83,18 @@ class Factored(Kernel):
     def tile(self, rows: Index, cols: Index) -> Tensor:
         r, c = (place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True))
         out = torch.empty(count(r), count(c), dtype=self.dtype, device=self.device)
-        self._write(out, r, c, _Scratch(out.numel(), self.dtype, self.device))
+        self._write(out, r, c, Scratch(out.numel(), self.dtype, self.device))
         return out
 
     def _fill(self, out: Tensor) -> None:
         N, M = self.shape
-        scratch = _Scratch(_TILE[0] * _TILE[1], self.dtype, self.device)
+        scratch = Scratch(_TILE[0] * _TILE[1], self.dtype, self.device)
         if self.symmetric:
             self._fill_symmetric(out, 0, N, scratch)
         else:
             self._fill_rectangle(out, (0, N), (0, M), scratch, mirror=False)
 
-    def _fill_symmetric(self, out: Tensor, start: int, stop: int, scratch: _Scratch) -> None:
+    def _fill_symmetric(self, out: Tensor, start: int, stop: int, scratch: Scratch) -> None:
         if stop - start <= _LEAF:
             span = slice(start, stop)
             block = out[span, span]
@@ -111,7 +112,7 @@ class Factored(Kernel):
         out: Tensor,
         rows: tuple[int, int],
         cols: tuple[int, int],
-        scratch: _Scratch,
+        scratch: Scratch,
         mirror: bool,
     ) -> None:
         for i in range(rows[0], rows[1], _TILE[0]):
@@ -122,7 +123,7 @@ class Factored(Kernel):
                     out[c, r].copy_(scratch.transposed(out[r, c]))
 
     def _write(
-        self, out: Tensor, rows: slice | Tensor, cols: slice | Tensor, scratch: _Scratch
+        self, out: Tensor, rows: slice | Tensor, cols: slice | Tensor, scratch: Scratch
     ) -> None:
         """Write K[rows, cols]; terms that share a signal factor (weights and biases) share its Gram."""
         gram_b, held = scratch.take(0, out.shape), None
@@ -206,7 +207,7 @@ class Factored(Kernel):
         N, M = self.shape
         out = torch.empty(N, V.shape[1], dtype=self.dtype, device=self.device)
         step = max(1, min(N, _TILE[0] * _TILE[1] * 8 // M))
-        scratch = _Scratch(step * M, self.dtype, self.device)
+        scratch = Scratch(step * M, self.dtype, self.device)
         panel = torch.empty(step, M, dtype=self.dtype, device=self.device)
         for i in range(0, N, step):
             rows = slice(i, min(i + step, N))
@@ -322,26 +323,6 @@ def _swapped(factor: Factor | None) -> Factor | None:
     if factor is None or factor.rows is factor.columns:
         return factor
     return Factor(factor.columns, factor.rows)
-
-
-class _Scratch:
-    """Two reused buffers for Gram tiles, so that forming K allocates nothing N×N."""
-
-    def __init__(self, numel: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._numel, self._dtype, self._device = numel, dtype, device
-        self._buffers: list[Tensor | None] = [None, None]
-
-    def take(self, index: int, shape: torch.Size) -> Tensor:
-        buffer = self._buffers[index]
-        if buffer is None:
-            buffer = torch.empty(self._numel, dtype=self._dtype, device=self._device)
-            self._buffers[index] = buffer
-        return buffer[: shape.numel()].view(shape)
-
-    def transposed(self, block: Tensor) -> Tensor:
-        """A contiguous transpose in the second buffer: torch is quick only at contiguous targets."""
-        flat = self.take(0, block.shape).copy_(block)
-        return self.take(1, torch.Size(block.shape[::-1])).copy_(flat.T)
 
 
 def _gram(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +13,19 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_dtype
 from ntkscope._base.specs import matching
+from ntkscope.report import plots
+from ntkscope.report.card import Card
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Shown
 
 Index = slice | Sequence[int] | Tensor
 
 _TILE = (512, 1024)
+_DRAWN = 3000  # rows of a kernel whose eigenvalues are drawn
 _PANEL = 1 << 22  # entries of the panel of rows that a product forms at a time
 
 
-class Kernel(ABC):
+class Kernel(Drawn, Shown, ABC):
     """A kernel matrix K of shape (N, M), formed as far as it is asked for.
 
     A kind writes :meth:`tile`, and :meth:`entry_error` where its tiles are not the truth. It may
@@ -273,20 +277,39 @@ class Kernel(ABC):
         names = ", ".join(t.name for t in self.terms if t.name)
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype}, terms=[{names}])"
 
-    def _repr_html_(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, in plain values; its entries are in :meth:`dense`."""
+        return {
+            "kernel": type(self).__name__, "shape": list(self.shape), "symmetric": self.symmetric,
+            "dtype": str(self.dtype).removeprefix("torch."), "device": str(self.device),
+            "nbytes_dense": self.nbytes_dense, "terms": [t.name for t in self.terms if t.name],
+            "entry_error": self.entry_error(), "covers": self.covers,
+        }  # fmt: skip
+
+    def _card(self) -> Card:
+        of = self.to_dict()
         N, M = self.shape
-        rows = {
-            "kernel": type(self).__name__,
+        pairs = {
             "shape": f"{N} × {M}" + (", symmetric" if self.symmetric else ""),
-            "dtype": f"{self.dtype} on {self.device}",
+            "dtype": f"{of['dtype']} on {of['device']}",
             "dense": memory.human(self.nbytes_dense),
-            "terms": ", ".join(t.name for t in self.terms if t.name) or "one",
+            "terms": ", ".join(of["terms"]) or "one",
             "intervals speak of": self.covers,
         }
-        cells = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
-        )
-        return f"<table>{cells}</table>"
+        return Card(type(self).__name__, list(pairs.items()))
+
+    def _chart(self) -> Chart:
+        """All eigenvalues of a symmetric kernel of at most 3000 rows, and how far they may be off."""
+        self._require_symmetric("spectrum")
+        if len(self) > _DRAWN:
+            raise ValueError(
+                f"the spectrum of at most {_DRAWN} rows is drawn, got {len(self)}; "
+                "spectral_density(K).plot() draws an estimate"
+            )
+        found = torch.linalg.eigvalsh(self.dense().to("cpu", torch.float64))
+        unit = torch.finfo(self.dtype).eps / 2
+        error = self.forming_error() + len(self) * unit * float(found.abs().max())
+        return plots.eigenvalues(found.tolist(), error)
 
     def _require_symmetric(self, what: str) -> None:
         if not self.symmetric:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.report.result import Shown
 
 
-class OutputKernels(Sequence[Kernel]):
+class OutputKernels(Shown, Sequence[Kernel]):
     """The kernels of a model's outputs, each on its own: ``reduce="diagonal"``.
 
     ``kernels[c]`` is the (N, M) kernel of output c, with all that a kernel can; ``dense()`` stacks
@@ -38,6 +39,10 @@ class OutputKernels(Sequence[Kernel]):
 
     def __repr__(self) -> str:
         return f"OutputKernels({len(self)} outputs, each {self._kernels[0].shape})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What each of them is, in plain values."""
+        return {"outputs": len(self), "kernels": [kernel.to_dict() for kernel in self]}
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -117,13 +117,18 @@ class StoredKernel(Kernel):
         if self.symmetric and j > i:
             return self._chunk(j, i).T
         n, m = self._array.chunks
+        file = _chunk_file(self.path, i // n, j // m)
+        if not file.exists():  # Zarr takes it for one of NaN
+            raise FileNotFoundError(
+                f"{str(self.path)!r}: the tile at ({i}, {j}) is missing, its chunk {file}; store the "
+                "kernel again: the other tiles are kept"
+            )
         try:
             read = self._array[i : i + n, j : j + m]
         except (ValueError, OSError) as error:
             raise OSError(
                 f"{str(self.path)!r}: the tile at ({i}, {j}) cannot be read ({error}); remove its "
-                f"chunk {_chunk_file(self.path, i // n, j // m)} and store the kernel again: the other "
-                "tiles are kept"
+                f"chunk {file} and store the kernel again: the other tiles are kept"
             ) from error
         made = torch.from_numpy(read).to(self._dtype)
         if not self.symmetric or i != j:

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
-from ntkscope._base.records import Record
 from ntkscope.lipschitz.ascent import largest_jacobian
 from ntkscope.lipschitz.exact import exact_constant
 from ntkscope.lipschitz.maps import feature_map
 from ntkscope.lipschitz.upper import upper_bounds
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import enclosure
+from ntkscope.report.result import Drawn, Result
 
 
 @dataclass(frozen=True)
-class LipschitzInterval(Record, without=("z",)):
+class LipschitzInterval(Drawn, Result, without=("z",)):
     """The Lipschitz constant of f_start ↦ g_layer, in Euclidean norms.
 
     Attributes
@@ -48,12 +51,18 @@ class LipschitzInterval(Record, without=("z",)):
     scaling: float | None
     z: Tensor | None = field(default=None, repr=False, compare=False)
 
+    def _chart(self) -> Chart:
+        """The interval, and every upper bound that was tried."""
+        told = [(self.lower_method, self.lower, "lower")]
+        told += [(name, bound, "upper") for name, bound in self.uppers.items()]
+        return charts.bounds(f"‖g_{self.layer}‖_Lip", told, log=self.lower > 0)
+
     def __str__(self) -> str:
         what = f"‖g_{self.layer}‖_Lip" if self.start == 0 else (
             f"‖f_{self.start} ↦ g_{self.layer}‖_Lip"
         )  # fmt: skip
         how = "exact" if self.exact else f"{self.lower_method}; {self.upper_method}"
-        return f"{what} in [{self.lower:.8g}, {self.upper:.8g}] ({how})"
+        return f"{what} {enclosure(self.lower, self.upper)} ({how})"
 
 
 def lipschitz_interval(

@@ -15,7 +15,7 @@ from typing import Literal
 from ntkscope._base.registry import Registry
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.activations.activation import Activation
-from ntkscope.activations.hermite import second_moment
+from ntkscope.activations.expectation import second_moment
 
 Widths = tuple[int | float, ...]
 Parameterization = Literal["standard", "ntk"]

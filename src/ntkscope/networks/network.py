@@ -23,6 +23,7 @@ from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.activations.registry import activation as resolve_activation
 from ntkscope.networks import initialization
 from ntkscope.networks.initialization import Parameterization
+from ntkscope.report.result import Shown
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ WeightLaw = Literal["gaussian", "uniform", "rademacher", "orthogonal"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Network:
+class Network(Shown):
     """A fully connected network, described and not yet sampled. Frozen, hashable, printable.
 
     Parameters

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.arrays import as_numpy
-from ntkscope._base.records import Record
 from ntkscope.networks.network import Network
 from ntkscope.prediction.isotropy import Isotropy, isotropy
 from ntkscope.prediction.predict import predict_smallest_eigenvalue
 from ntkscope.prediction.result import Prediction
+from ntkscope.report.result import Result
 
 
 @dataclass(frozen=True)
-class SamplePrediction(Record):
+class SamplePrediction(Result):
     """λ_min of the limiting kernel predicted for a sample, or why there is none.
 
     prediction: None where it is refused. isotropy: the test of the sample's directions, None where

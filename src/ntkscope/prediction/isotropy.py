@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.arrays import Array, as_numpy
-from ntkscope._base.records import Record
 from ntkscope.prediction.caps import log_cap
+from ntkscope.report.result import Result
 
 _ROWS = 2000  # of the sample that the moments are taken from
 _SIGMAS = 6.0  # how far a moment may be from its law
@@ -20,7 +20,7 @@ _PAIR = 1e-4  # probability of so near a pair
 
 
 @dataclass(frozen=True)
-class Isotropy(Record):
+class Isotropy(Result):
     """What tells a sample from uniform directions.
 
     Attributes

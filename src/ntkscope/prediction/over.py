@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ntkscope._base.records import Record
 from ntkscope._base.specs import unknown
 from ntkscope.networks.network import Network
 from ntkscope.prediction.predict import predict_smallest_eigenvalue
 from ntkscope.prediction.result import Prediction
+from ntkscope.report import charts
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import number
+from ntkscope.report.result import Drawn, Result, Tabular
 
 AXES = {"samples": "N", "dim": "d", "width": "n"}
 
 
 @dataclass(frozen=True)
-class PredictedCurve(Record, also=("exponent", "constants", "shares")):
+class PredictedCurve(Drawn, Tabular, Result, also=("exponent", "constants", "shares")):
     """Predictions over N, d or the width n of every hidden layer.
 
     refused: value → why the predictor gives none there; such values are left out of the others.
@@ -27,6 +31,28 @@ class PredictedCurve(Record, also=("exponent", "constants", "shares")):
     values: tuple[int, ...]
     predictions: tuple[Prediction, ...]
     refused: dict[int, str]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.values, self.predictions, strict=True)
+        keys = ("value", "lower", "upper", "edge", "regime")
+        return [{self.symbol: v, **{k: getattr(p, k) for k in keys}} for v, p in pairs]
+
+    def _card(self) -> Card:
+        rows = [
+            (f"{v:,}", number(p.value, 5), number(p.lower),
+             number(p.upper), p.regime)
+            for v, p in zip(self.values, self.predictions, strict=True)
+        ]  # fmt: skip
+        notes = [f"{self.symbol} = {v}: {why}" for v, why in self.refused.items()]
+        heads = (self.symbol, "λ_min", "from", "to", "regime")
+        return Card(f"λ_min predicted over {self.over}", grids=[Grid("", heads, rows)], notes=notes)
+
+    def _chart(self) -> Chart:
+        found = {
+            "predicted λ_min": [p.value for p in self.predictions],
+            "edge of the bulk": [p.edge for p in self.predictions],
+        }
+        return charts.curves(self.symbol, "λ_min, in the units of the kernel", self.values, found)
 
     @property
     def symbol(self) -> str:

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ntkscope._base.arrays import Array
-from ntkscope._base.records import Record
+from ntkscope.report import charts
+from ntkscope.report.card import Card
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import number
+from ntkscope.report.result import Drawn, Result, Tabular
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Degree:
 
 
 @dataclass(frozen=True)
-class Prediction(Record):
+class Prediction(Drawn, Tabular, Result):
     """A predicted λ_min, in the units of the kernel it predicts.
 
     Attributes
@@ -67,6 +71,17 @@ class Prediction(Record):
     def __float__(self) -> float:
         return self.value
 
+    def _rows(self) -> tuple[Degree, ...]:
+        return self.degrees
+
+    def _chart(self) -> Chart:
+        """Where nine instances of ten are expected, and the edge of the bulk."""
+        told = [
+            ("nine of ten above", self.lower, "lower"), ("expected λ_min", self.value, "value"),
+            ("nine of ten below", self.upper, "upper"), ("edge of the bulk", self.edge, "value"),
+        ]  # fmt: skip
+        return charts.bounds("λ_min, in the units of the kernel", told, log=self.value > 0)
+
     def __str__(self) -> str:
         if self.regime == "zero":
             return f"λ_min = 0 exactly ({self.kernel} kernel): {self.reason}"
@@ -79,7 +94,7 @@ class Prediction(Record):
 
 
 @dataclass(frozen=True)
-class SpectrumPrediction(Record):
+class SpectrumPrediction(Drawn, Tabular, Result):
     """The predicted spectrum: ``density`` per unit of ln λ at ``eigenvalues``, of total mass 1.
 
     ``edge`` is the lower end of the bulk. The density is smoothed over a relative width of
@@ -98,6 +113,32 @@ class SpectrumPrediction(Record):
     edge: float
     smoothing: float
     prediction: Prediction = field(repr=False)
+
+    def _rows(self) -> list[dict[str, float]]:
+        pairs = zip(self.eigenvalues.tolist(), self.density.tolist(), strict=True)
+        return [{"eigenvalue": value, "density": density} for value, density in pairs]
+
+    def _card(self) -> Card:
+        low, middle, high = (number(self.quantile(q)) for q in (0.05, 0.5, 0.95))
+        pairs = [
+            ("edge of the bulk", number(self.edge, 6)),
+            ("eigenvalues", f"5% below {low}, half below {middle}, 95% below {high}"),
+            ("λ_min", str(self.prediction)),
+            ("network", self.prediction.network), ("data", self.prediction.data),
+        ]  # fmt: skip
+        return Card("Predicted spectrum", pairs)
+
+    def _chart(self) -> Chart:
+        chart = charts.curves(
+            "eigenvalue of K", "density per unit of ln λ", self.eigenvalues,
+            {"": self.density}, log=(True, False), points=False,
+        )  # fmt: skip
+        chart.rules.append((self.edge, "edge"))
+        return chart
+
+    def __repr__(self) -> str:
+        found = self.prediction
+        return f"SpectrumPrediction({found.network}, {found.data}, edge={self.edge:.6g})"
 
     def quantile(self, q: float) -> float:
         """The eigenvalue below which a share q of the spectrum lies."""

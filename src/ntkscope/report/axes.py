@@ -54,13 +54,23 @@ class Scale:
         if last - first >= 2:
             step = math.ceil((last - first + 1) / _MOST)
             return [(self._along(k), f"10^{{{k}}}") for k in range(first, last + 1, step)]
-        found = []
-        for decade in range(math.floor(self.low), math.ceil(self.high) + 1):
-            for digit in (1, 2, 5):
-                t = decade + math.log10(digit)
-                if self.low - 1e-9 <= t <= self.high + 1e-9:
-                    found.append((self._along(t), f"{digit * 10.0**decade:.4g}"))
-        return found
+        for digits in ((1, 2, 5), range(1, 10)):
+            found = [
+                (self._along(t), f"{digit * 10.0**decade:.4g}")
+                for decade in range(math.floor(self.low), math.ceil(self.high) + 1)
+                for digit in digits
+                if self.low - 1e-9 <= (t := decade + math.log10(digit)) <= self.high + 1e-9
+            ]
+            if len(found) >= 3:
+                return found
+        return self._even()
+
+    def _even(self) -> list[tuple[float, str]]:
+        """Ticks at even steps of the value, on a logarithmic axis that spans little."""
+        low, high = 10.0**self.low, 10.0**self.high
+        step = _step((high - low) / (_MOST - 1))
+        places = [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        return [(self._along(math.log10(v)), f"{v:.6g}") for v in places if v > 0]
 
 
 def scale(axis: Axis, values: Iterable[Coordinate], start: float, stop: float) -> Scale:

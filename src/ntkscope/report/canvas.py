@@ -1,22 +1,53 @@
-"""Matplotlib figures without a display, in the one look of every picture here."""
+"""Matplotlib figures in the one look of every picture here."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ntkscope._base.extras import needs
+from ntkscope.report.style import Style
 
 
-def make_axes(panels: int = 1, width: float = 5.2, height: float = 3.9) -> tuple[Any, list[Any]]:
-    """A figure and its panels side by side, each of ``width`` by ``height`` inches."""
+def make_axes(
+    panels: int = 1, width: float = 5.2, height: float = 3.9, style: Style | None = None
+) -> tuple[Any, list[Any]]:
+    """A figure without a display, and its panels side by side, each of ``width`` by ``height`` inches.
+
+    A style of a paper sets the size by its columns.
+    """
     with needs("report"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * panels, height), layout="constrained")
+    across, wide, high = (style or Style()).size(panels, width, height)
+    figure = Figure(figsize=(wide, high), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(panels // across, across, i + 1) for i in range(panels)]
     for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25, linewidth=0.6)
+        dress(ax)
     return figure, axes
+
+
+def new_axes(width: float = 5.2, height: float = 3.9) -> Any:
+    """The axes of a new figure of pyplot's, which notebooks and ``plt.show()`` show."""
+    return new_row(1, width, height)[0]
+
+
+def new_row(panels: int, width: float = 5.2, height: float = 3.9) -> list[Any]:
+    """The same of several panels side by side."""
+    with needs("report"):
+        import matplotlib.pyplot as plt
+
+    size = (width * panels, height)
+    _, row = plt.subplots(1, panels, figsize=size, layout="constrained", squeeze=False)
+    axes = list(row[0])
+    for ax in axes:
+        dress(ax)
+    return axes
+
+
+def dress(ax: Any) -> None:
+    """Two spines, and a faint grid."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    ax.grid(alpha=0.25, linewidth=0.6)

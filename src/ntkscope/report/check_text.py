@@ -1,14 +1,13 @@
-"""The record of a verdict as text and as LaTeX."""
+"""The record of a verdict as text."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ntkscope.report.card import Card, Grid
 from ntkscope.report.numbers import bars
 
 Record = Mapping[str, Any]
@@ -145,6 +144,7 @@ def event_rows(record: Record) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+_WIDE = 100  # columns that tables of six columns need
 _CLAIMS = ("claim", "left", "", "right", "slack", "outcome")
 _CONSTANTS = ("claim", "measured", "expression", "constant needed", "outcome")
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Record], list[tuple[str, ...]]]], ...] = (
@@ -159,112 +159,104 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Record], list[tuple[str, .
 
 def as_text(record: Record, width: int = 120) -> str:
     """Tables for a terminal of ``width`` columns."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
-    console.print(f"{record['id']}: {record['title']} ({record['source']})", markup=False)
-    console.print(record["claim"], markup=False)
+    from ntkscope.report.consoles import printed
+
     settings = record["settings"]
-    console.print(f"on {settings.get('network')}, N = {settings.get('N')}", markup=False)
     said = f": {record['summary']}" if record["summary"] else ""
-    console.print(f"outcome: {record['outcome']}{said}", markup=False)
+    parts: list[Any] = [
+        f"{record['id']}: {record['title']} ({record['source']})",
+        record["claim"],
+        f"on {settings.get('network')}, N = {settings.get('N')}",
+        f"outcome: {record['outcome']}{said}",
+    ]
     for title, columns, rows_of in SECTIONS:
         rows = rows_of(record)
         if rows:
-            table = Table(*columns, title=title, title_justify="left")
-            for row in rows:
-                table.add_row(*(_escape(cell) for cell in row))
-            console.print(table)
+            parts.append((_table if width >= _WIDE else _list)(title, columns, rows))
     for extra in record["tables"]:
-        table = Table(*map(str, extra["columns"]), title=_escape(extra["title"]))
+        table = Table(*map(str, extra["columns"]), title=extra["title"])
         for row in extra["rows"]:
-            table.add_row(*(_escape(_cell(x)) for x in row))
-        console.print(table)
-    for note in record["notes"]:
-        console.print(f"· {note}", markup=False)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return file.getvalue().rstrip()
+            table.add_row(*map(_cell, row))
+        parts.append(table)
+    return printed(*parts, *(f"· {note}" for note in record["notes"]), width=width)
+
+
+def card(record: Record) -> Card:
+    """A verdict as a notebook shows it: what is claimed, its outcome, and its tables."""
+    settings = record["settings"]
+    made = Card(f"{record['id']}: {record['title']} ({record['source']})")
+    made.pairs = [
+        ("claim", record["claim"]),
+        ("on", f"{settings.get('network')}, N = {settings.get('N')}"),
+        ("outcome", record["outcome"]), ("that is", record["summary"] or "–"),
+    ]  # fmt: skip
+    for title, columns, rows_of in SECTIONS:
+        rows = rows_of(record)
+        if rows:
+            made.grids.append(Grid(title, columns, rows))
+    for extra in record["tables"]:
+        rows = [tuple(map(_cell, row)) for row in extra["rows"]]
+        made.grids.append(Grid(extra["title"], tuple(map(str, extra["columns"])), rows))
+    made.notes = list(record["notes"])
+    return made
+
+
+def findings(record: Record) -> list[dict[str, Any]]:
+    """Every hypothesis, inequality, constant and event as a row with one set of keys."""
+    rows: list[dict[str, Any]] = []
+    for h in record["hypotheses"]:
+        rows.append(
+            {"what": "hypothesis", "name": h["name"], "left": h["measured"], "right": h["threshold"],
+             "outcome": h["state"]}
+        )  # fmt: skip
+    for c in record["inequalities"]:
+        rows.append(
+            {"what": c["kind"], "name": c["name"], "left": c["left"], "relation": c["relation"],
+             "right": c["right"], "outcome": c["outcome"]}
+        )  # fmt: skip
+    for c in record["constants"]:
+        rows.append(
+            {"what": f"{c['kind']} up to a constant", "name": c["name"], "left": c["measured"],
+             "relation": c["order"], "right": c["predicted"], "constant": c["constant"],
+             "outcome": c["outcome"]}
+        )  # fmt: skip
+    for e in record["events"]:
+        rows.append(
+            {"what": "event", "name": e["name"], "left": e["successes"] / e["trials"] if e["trials"] else None,
+             "right": e["promised"], "outcome": e["outcome"]}
+        )  # fmt: skip
+    return rows
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _list(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """The rows of a table that has no room: the first cell, and the others below it."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines: list[Any] = [Text(title, style="bold")]
+    for first, *rest in rows:
+        told = [(n, c) for n, c in zip(columns[1:], rest, strict=True) if c not in ("", "–")]
+        # a relation stands between two columns, and has no name
+        below = "; ".join(f"{name} {cell}" if name else cell for name, cell in told)
+        for relation in {cell for name, cell in told if not name}:
+            below = below.replace(f"; {relation}; ", f" {relation} ")
+        lines += [Text(f"• {first}"), Padding(Text(below), (0, 0, 0, 4))]
+    return Group(*lines)
 
 
 def _cell(x: object) -> str:
     return short(x) if isinstance(x, float) else str(x)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-_TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "$": r"\$",
-}  # fmt: skip
-_MATH = {
-    "≤": r"\le", "≥": r"\ge", "λ": r"\lambda", "σ": r"\sigma", "μ": r"\mu", "β": r"\beta",
-    "Σ": r"\Sigma", "∏": r"\prod", "Π": r"\prod", "Ω": r"\Omega", "Θ": r"\Theta", "ξ": r"\xi",
-    "‖": r"\|", "·": r"\cdot", "√": r"\surd", "∘": r"\circ", "⪰": r"\succeq", "∞": r"\infty",
-    "∇": r"\nabla", "Φ": r"\Phi", "φ": r"\varphi", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon",
-    "²": r"^2", "³": r"^3", "ᵀ": r"^\top", "±": r"\pm", "→": r"\to", "α": r"\alpha", "η": r"\eta",
-    "ψ": r"\psi", "ν": r"\nu", "Δ": r"\Delta", "π": r"\pi", "θ": r"\theta", "ρ": r"\rho", "∈": r"\in",
-    "κ": r"\kappa", "∂": r"\partial", "⟨": r"\langle", "⟩": r"\rangle", "≈": r"\approx",
-    "−": "-", "…": r"\dots", "ℓ": r"\ell", "≠": r"\ne", "⊗": r"\otimes", "¹": "^1", "∗": "*", "⁻": "^-",
-}  # fmt: skip
-
-
-def tex(text: str) -> str:
-    """Plain text as LaTeX, symbols and indices in math mode."""
-    out = []
-    # λ_min, F_(k+1) and Σ_k read as subscripts
-    pieces = re.split(r"([_^])(\([^()]*\)|min|max|op|Lip|ij|ii|\d+|[A-Za-z])", text)
-    for index in range(1, len(pieces), 3):
-        body = pieces[index + 1].strip("()")
-        out.append((index, f"${pieces[index]}{{\\mathrm{{{_plain_tex(body)}}}}}$"))
-    made = dict(out)
-    parts = [
-        made[n] if n in made else ("" if n % 3 == 2 else _plain_tex(piece))
-        for n, piece in enumerate(pieces)
-    ]
-    return "".join(parts)
-
-
-def _plain_tex(text: str) -> str:
-    out = []
-    for char in text:
-        if char in _MATH:
-            out.append(f"${_MATH[char]}$")
-        elif char == "\u0307":
-            out.append("$'$")  # a combining dot (Ġ without a precomposed letter) reads as a prime
-        else:
-            out.append(_TEX.get(char, char))
-    return "".join(out)
-
-
-def as_latex(record: Record) -> str:
-    """A tabular of conclusions, steps and events, with settings, seed and command."""
-    settings = record["settings"]
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{tex(record['title'])} ({tex(record['source'])}): {tex(record['outcome'])}. "
-        rf"{tex(str(settings.get('network')))}, $N = {settings.get('N')}$, "
-        rf"seed {settings.get('seed')}.}}",
-        r"\begin{tabular}{lrcrl}",
-        r"\hline",
-    ]
-    for kind in ("conclusion", "step"):
-        for name, left, relation, right, _, outcome in claims_of(kind)(record):
-            cells = (tex(name), tex(left), tex(relation), tex(right), tex(outcome))
-            lines.append(" & ".join(cells) + r" \\")
-        for name, measured, predicted, needed, outcome in constants_of(kind)(record):
-            cells = (tex(name), tex(measured), "", tex(predicted), tex(f"{outcome}: c = {needed}"))
-            lines.append(" & ".join(cells) + r" \\")
-    for name, met, interval, promised, outcome in event_rows(record):
-        cells = (f"{tex(name)} ({tex(interval)})", met, r"$\ge$", tex(promised), tex(outcome))
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [
-        r"\hline",
-        r"\end{tabular}",
-        rf"\\\texttt{{{tex(record['command'])}}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines)

@@ -43,7 +43,7 @@ def page(record: Record, source: str, shape: Sequence[int]) -> str:
         notes.append(f"{first['multiplicity']} eigenvalues lie within rounding of the smallest.")
     if first["note"]:
         notes.append(first["note"])
-    sections = [Section("The eigenvalues", notes, "", ("", "value", "status"), rows)]
+    sections = [Section("The eigenvalues", notes, "", ("which", "value", "status"), rows)]
     if "density" in record:
         sections.append(_density(record["density"], float(first["value"])))
     size = " × ".join(map(str, shape))

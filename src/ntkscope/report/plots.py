@@ -15,8 +15,11 @@ _STANDING = 6  # terms whose names fit beside one another on a phone
 _SEEN = 1 / 300  # of an axis: about a pixel on a phone
 
 
-def eigenvalues(spectrum: Sequence[float]) -> Chart:
-    """Eigenvalues in descending order on two log axes; those at or below 0 are left out and counted."""
+def eigenvalues(spectrum: Sequence[float], error: float = 0.0) -> Chart:
+    """Eigenvalues in descending order on two log axes; those at or below 0 are left out and counted.
+
+    ``error``, where it is given: how far each may be off.
+    """
     values = np.sort(np.asarray(spectrum, dtype=float))[::-1]
     keep = values > 0
     rank = np.arange(1, len(values) + 1)
@@ -36,6 +39,9 @@ def eigenvalues(spectrum: Sequence[float]) -> Chart:
             chart.add(last)
     if not keep.all():
         chart.note = f"{int((~keep).sum())} eigenvalues ≤ 0 not shown"
+    if error:
+        told = f"each within {error:.2g}"
+        chart.note = f"{chart.note}, {told}" if chart.note else told
     return chart
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from ntkscope.report.axes import Scale, scale, thin
@@ -24,6 +23,7 @@ svg.chart { width: 100%; height: auto; display: block; overflow: visible; color:
 .chart .i { font-size: 10px; }
 .chart .grid, .chart .axis, .chart .line, .chart .rule { fill: none; }
 .two .chart text { font-size: 17px; } .two .chart .i { font-size: 13px; }
+@media (max-width: 520px) { .chart text { font-size: 17px; } .chart .i { font-size: 13px; } }
 .chart .grid { stroke: currentColor; stroke-opacity: .12; }
 .chart .axis { stroke: currentColor; stroke-opacity: .5; }
 .chart .line { stroke-linejoin: round; stroke-width: 2; }
@@ -78,16 +78,6 @@ def draw(chart: Chart, label: str) -> str:
         f'role="img" aria-label="{escape(label)}">{inside}</svg>'
         f'<script type="application/json" class="numbers">{data}</script></figure>'
     )
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A chart that a notebook shows."""
-
-    chart: Chart
-
-    def _repr_html_(self) -> str:
-        return f"<style>{STYLE}</style>{draw(self.chart, self.chart.y.title)}"
 
 
 def _values(chart: Chart, which: str) -> Iterator[Coordinate]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
+from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
     count,
     enclosed,
+    enclosure,
     interval,
     number,
     own_smallest,
@@ -23,17 +23,15 @@ from ntkscope.report.numbers import (
 )
 
 with needs("report"):
-    from rich.console import Console, Group, RenderableType
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich import box
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 
 def render(record: Mapping[str, Any], width: int = 100) -> str:
     """The report as plain text."""
-    console = Console(file=io.StringIO(), width=width, record=True, highlight=False)
-    console.print(tables(record))
-    return console.export_text(styles=False).rstrip()
+    return printed(tables(record), width=width)
 
 
 def tables(record: Mapping[str, Any]) -> RenderableType:
@@ -232,29 +230,35 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
         table.add_row(f"{loss['optimizer']} step", f"{text} {seen}")
 
 
-class ProgressBar:
-    """A bar on stderr that appears only when the work outlasts two seconds."""
-
-    def __init__(self, console: Console | None = None, delay: float = 2.0) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=console or Console(stderr=True),
-            transient=True,
+def intervals(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Lipschitz constants, a row a layer: the interval, where it comes from, the other bounds."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("Lipschitz constant", no_wrap=True)
+    table.add_column("from", overflow="fold")
+    table.add_column("upper bounds tried", overflow="fold")
+    for row in found:
+        how = f"exact: {row['pieces']} linear pieces" if row["exact"] else (
+            f"{row['lower_method']}; {row['upper_method']}"
+        )  # fmt: skip
+        bounds = [f"{name} {number(value, 6)}" for name, value in sorted(row["uppers"].items())]
+        if row["scaling"] is not None:
+            bounds.append(f"Theorem 6.2 without its constant {number(row['scaling'])}")
+        table.add_row(
+            str(row["layer"]), enclosure(row["lower"], row["upper"]), how, "; ".join(bounds)
         )
-        self._task = self._bar.add_task("", total=1.0)
-        self._timer = threading.Timer(delay, self._bar.start)
-        self._timer.daemon = True
+    return table
 
-    def __enter__(self) -> ProgressBar:
-        self._timer.start()
-        return self
 
-    def __call__(self, phase: str, fraction: float) -> None:
-        self._bar.update(self._task, description=phase, completed=fraction)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        if self._bar.live.is_started:
-            self._bar.stop()
+def limit_steps(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """The operations of a module whose infinite-width kernel is formed."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "module", "operation", "reads", "output", "carried"):
+        table.add_column(heading, overflow="fold")
+    for step in steps:
+        reads = ", ".join(map(str, step["inputs"])) or "–"
+        output = "×".join(map(str, (step["channels"], *step["positions"])))
+        table.add_row(
+            str(step["number"]), step["where"], step["operation"], reads, output, step["carried"]
+        )
+    return table

@@ -13,12 +13,17 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_seed
+from ntkscope.report import charts
+from ntkscope.report.card import Card
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import number
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.spectra.rounding import U
 from ntkscope.spectra.storage.source import Source, as_source
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """A random estimate with its standard error (0 where the value is exact to rounding)."""
 
     value: float
@@ -29,7 +34,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Density:
+class Density(Drawn, Tabular, Result, also=("log_determinant", "effective_rank")):
     """The distribution of the N eigenvalues of a matrix.
 
     Attributes
@@ -48,6 +53,40 @@ class Density:
     error: float
     trace: Estimate
     exact: bool
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.nodes.tolist(), self.weights.tolist(), strict=True)
+        return [
+            {"probe": probe, "node": node, "weight": weight}
+            for probe, (nodes, weights) in enumerate(pairs)
+            for node, weight in zip(nodes, weights, strict=True)
+        ]
+
+    def _card(self) -> Card:
+        low, high = float(self.nodes.min()), float(self.nodes.max())
+        kind = (
+            f"all eigenvalues, each to ±{number(self.error, 2)}"
+            if self.exact
+            else f"a quadrature of {len(self.nodes)} probes"
+        )
+        pairs = [
+            ("eigenvalues", f"{self.n}, {number(low)} … {number(high)}; {kind}"),
+            ("trace", str(self.trace)), ("effective rank", str(self.effective_rank)),
+            ("log det K", str(self.log_determinant)),
+        ]  # fmt: skip
+        return Card("Spectral density", pairs)
+
+    def _chart(self) -> Chart:
+        """The share of the eigenvalues below λ."""
+        found = self.nodes[self.weights > 0].sort().values
+        shares = [self.cumulative(float(x)) for x in found[:: max(1, len(found) // 200)]]
+        at = found[:: max(1, len(found) // 200)]
+        chart = charts.curves(
+            "λ", "share of the eigenvalues ≤ λ", at, {"": [s.value for s in shares]},
+            log=(bool((found > 0).all()), False), points=False,
+        )  # fmt: skip
+        chart.series[0].errors = [s.stderr for s in shares]
+        return chart
 
     def mean(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         """(1/N) Σ f(λ_i), with the standard error over the probes."""

@@ -8,6 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import enclosure
+from ntkscope.report.result import Drawn, Shown
+
 
 class Status(Enum):
     """How far an eigenvalue can be trusted, with a sentence on what to try next."""
@@ -82,7 +87,7 @@ _BOUNDS = {
 
 
 @dataclass(frozen=True)
-class Eigenvalue:
+class Eigenvalue(Drawn, Shown):
     """An eigenvalue with its error.
 
     Attributes
@@ -126,8 +131,18 @@ class Eigenvalue:
         return max(self.upper - self.value, self.value - self.lower)
 
     def __str__(self) -> str:
-        text = f"{self.value:.10g} in [{self.lower:.10g}, {self.upper:.10g}] ({self.status.value})"
+        text = f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
         return f"{text}: {self.note}" if self.note else text
+
+    def _chart(self) -> Chart:
+        """The interval, on a logarithmic axis where it is above 0; with ‖K‖₂ where that is known."""
+        ends = [("value", self.value, "value")]
+        if self.error > 1e-3 * abs(self.value):
+            ends = [("lower", self.lower, "lower"), *ends, ("upper", self.upper, "upper")]
+        else:
+            ends = [(f"value, ± {self.error:.2g}", self.value, "value")]
+        ends += [] if self.norm is None else [("‖K‖₂, about", self.norm, "value")]
+        return charts.bounds("in the units of K", ends, log=self.value > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the vector is left out."""

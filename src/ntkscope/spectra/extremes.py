@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.report import charts
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Chart
+from ntkscope.report.numbers import enclosed, enclosure
+from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.plan import Method, plan_for
 from ntkscope.spectra.progress import Callback
@@ -26,7 +31,7 @@ _KEPT = 64  # products, and Ritz values that are subtracted from a trace, at mos
 
 
 @dataclass(frozen=True)
-class Extremes:
+class Extremes(Drawn, Tabular, Shown):
     """The k smallest eigenvalues in ascending and the k largest in descending order.
 
     Attributes
@@ -38,6 +43,35 @@ class Extremes:
     smallest: tuple[Eigenvalue, ...]
     largest: tuple[Eigenvalue, ...]
 
+    def _rows(self) -> list[dict[str, Any]]:
+        ends = (("smallest", self.smallest), ("largest", self.largest))
+        return [
+            {"end": name, "rank": rank, **e.to_dict()}
+            for name, found in ends
+            for rank, e in enumerate(found, 1)
+        ]
+
+    def _card(self) -> Card:
+        rows = [
+            (r["end"], str(r["rank"]), enclosed(r), r["status"].replace("_", " ").lower())
+            for r in self._rows()
+        ]
+        grid = Grid("", ("end", "rank", "eigenvalue", "status"), rows, labels=1)
+        return Card("Extreme eigenvalues", grids=[grid])
+
+    def _chart(self) -> Chart:
+        k = range(1, len(self.smallest) + 1)
+        found = {"largest": self.largest, "smallest": self.smallest}
+        return charts.curves(
+            "rank from the end", "eigenvalue of K", k,
+            {name: [e.value for e in ends] for name, ends in found.items()},
+            log=(False, all(e.value > 0 for e in self.smallest)),
+            errors={
+                name: [e.error if math.isfinite(e.error) else 0.0 for e in ends]
+                for name, ends in found.items()
+            },
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -47,7 +81,7 @@ class Extremes:
 
 
 @dataclass(frozen=True)
-class ConditionNumber:
+class ConditionNumber(Shown):
     """λ_max/λ_min with the interval that follows from those of its parts.
 
     ``upper`` is infinite where λ_min cannot be told from zero; ``status`` is that of λ_min.
@@ -84,7 +118,7 @@ class ConditionNumber:
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} in [{self.lower:.6g}, {self.upper:.6g}] ({self.status.value})"
+        return f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the ends that it is made of."""

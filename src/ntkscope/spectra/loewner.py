@@ -13,12 +13,14 @@ from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.hadamard import HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
+from ntkscope.report.numbers import enclosure
+from ntkscope.report.result import Shown
 from ntkscope.spectra.rounding import U
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
 
 @dataclass(frozen=True)
-class LoewnerResult:
+class LoewnerResult(Shown):
     """Whether A − B is positive semidefinite.
 
     Attributes
@@ -43,14 +45,14 @@ class LoewnerResult:
         return self.dominates is True
 
     def __str__(self) -> str:
-        interval = f"λ_min(A − B) in [{self.lower:.8g}, {self.upper:.8g}]"
+        interval = f"λ_min(A − B) {enclosure(self.lower, self.upper)}"
         if self.dominates is None:
             return f"A ⪰ B is open: {interval}"
         if self.dominates:
             return f"A ⪰ B, certified: {interval} ({self.method})"
         assert self.witness_value is not None
         low, high = self.witness_value
-        return f"A ⪰ B fails: vᵀ(A − B)v/vᵀv in [{low:.10g}, {high:.10g}] ({self.method})"
+        return f"A ⪰ B fails: vᵀ(A − B)v/vᵀv {enclosure(low, high)} ({self.method})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the witness as a list."""

@@ -15,6 +15,7 @@ import torch
 from ntkscope._base.memory import NotEnoughMemoryError, available, human
 from ntkscope._base.specs import unknown
 from ntkscope.engines.engine import Engine
+from ntkscope.report.result import Result
 from ntkscope.spectra.storage.panels import Panels, panel_width
 from ntkscope.spectra.storage.source import Source, as_source
 from ntkscope.spectra.tiled.cost import tiled_cost
@@ -67,7 +68,7 @@ class _OfSize:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Result):
     """What :func:`smallest_eigenvalue` will do.
 
     Attributes

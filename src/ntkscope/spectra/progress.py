@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ntkscope.report.result import Result
+
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Result):
     """One report: the stage, how much of it is done, the residual where there is one.
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ntkscope._base.inputs import as_data
 from ntkscope._base.memory import available
-from ntkscope._base.records import Record
+from ntkscope.report.result import Result
 from ntkscope.spectra.progress import Callback, Stage
 from ntkscope.spectra.rounding import U, accurate_product, down_to, two_product, two_sum, up, up_to
 from ntkscope.spectra.solvers.pivoted import Preconditioner, pivoted_preconditioner
@@ -32,7 +32,7 @@ class Floor(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Solution(Record, without=("x",)):
+class Solution(Result, without=("x",)):
     """x with (K + ridge·I) x ≈ y.
 
     Attributes

@@ -22,11 +22,13 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
-from ntkscope._base.records import Record
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 from ntkscope.kernels.limiting.power_series import PowerSeries, power_series
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.spectra.progress import Callback, Stage
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
@@ -37,7 +39,7 @@ _SMALL = 1e-6  # what a tile may add to a row for all higher powers at once
 
 
 @dataclass(frozen=True)
-class PowerRows(Record):
+class PowerRows(Result):
     """What is known of G^{∘k}: its largest row sum off the diagonal, and λ_min(G^{∘k}) ≥ floor."""
 
     power: int
@@ -47,7 +49,7 @@ class PowerRows(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedBound(Record, without=("series",), also=("share",)):
+class StreamedBound(Drawn, Tabular, Result, without=("series",), also=("share",)):
     """lower ≤ λ_min(K) ≤ upper for the limiting kernel K of N samples.
 
     Attributes
@@ -75,6 +77,17 @@ class StreamedBound(Record, without=("series",), also=("share",)):
     proved: bool
     norm_sq: float
     seconds: float
+
+    def _rows(self) -> tuple[PowerRows, ...]:
+        return self.powers
+
+    def _chart(self) -> Chart:
+        found = {
+            "largest row sum off the diagonal": [p.row_sum for p in self.powers],
+            "floor of λ_min": [p.floor for p in self.powers],
+        }
+        at = [p.power for p in self.powers]
+        return charts.curves("power k", "of G^{∘k}", at, found)
 
     @property
     def _dominant(self) -> Iterator[PowerRows]:

@@ -10,7 +10,7 @@ from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.registry import find, statements
-from ntkscope.statements.verdict import Verdict
+from ntkscope.statements.verdict import Verdict, Verdicts
 
 
 def check(
@@ -53,7 +53,7 @@ def check(
 
 def check_all(
     instance: Instance, ids: Iterable[str] = (), settings: dict[str, Any] | None = None
-) -> list[Verdict]:
+) -> Verdicts:
     """Several statements (all of them by default) on one instance, sharing what it caches.
 
     Parameters
@@ -67,4 +67,4 @@ def check_all(
     A verdict for each statement, in the order of the ids.
     """
     chosen = [find(id) for id in ids] or list(statements())
-    return [s.check(instance, settings) for s in chosen]
+    return Verdicts(s.check(instance, settings) for s in chosen)

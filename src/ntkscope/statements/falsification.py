@@ -8,6 +8,7 @@ from typing import Any
 from ntkscope.data import load
 from ntkscope.data.registry import fixed_dim
 from ntkscope.networks.network import Network
+from ntkscope.report.result import Shown
 from ntkscope.statements.balls.confirm import Confirmation
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.kinds import Claim, Event
@@ -76,7 +77,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Falsification:
+class Falsification(Shown):
     """What a search for a violation found.
 
     claim: the inequality violated most or the event missed most, or what came nearest where nothing is.
@@ -104,6 +105,10 @@ class Falsification:
         """The line that shows the counterexample."""
         trial = self.shrunk or self.found
         return f"ntkscope check {self.id} {trial.options}" if trial else ""
+
+    def __repr__(self) -> str:
+        found = "violated" if self.violated else "not violated"
+        return f"Falsification({self.id!r}, {self.trials} instances, {found})"
 
     def __str__(self) -> str:
         lines = [f"{self.id}: {self.trials} instances in {self.seconds:.1f} s"]

@@ -22,6 +22,7 @@ from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
 from ntkscope.lipschitz import LipschitzInterval, lipschitz_interval
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report.result import Shown
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.statements import needs, redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
@@ -31,7 +32,7 @@ from ntkscope.statements.redraws import NotComputable
 __all__ = ["Instance", "NotComputable"]
 
 
-class Instance:
+class Instance(Shown):
     """A sampled network on data.
 
     Parameters
@@ -76,6 +77,17 @@ class Instance:
         self.samples, self.trials, self.delta = samples, trials, delta
         self._held: dict[Any, Any] = {}
         self._redrawn: dict[int, Instance] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it was made of, in plain values, without the data."""
+        return {
+            "network": str(self.network), "N": self.N, "d": self.d, "seed": self.seed,
+            "distribution": repr(self.distribution) if self.distribution else "",
+            "samples": self.samples, "trials": self.trials, "delta": self.delta,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"Instance({self.network}, N={self.N}, seed={self.seed})"
 
     # sizes, in the papers' letters
 

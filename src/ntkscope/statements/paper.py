@@ -65,6 +65,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ntkscope._base.rollback import restorable
+from ntkscope.report import bibtex
+from ntkscope.report.result import Shown
 from ntkscope.statements.statement import Need, Run, Statement
 
 # (an instance in balls, the claim's parameters by name) → (left, right)
@@ -76,7 +78,7 @@ SHARED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Paper:
+class Paper(Shown):
     """A paper's statements, confirmers and figures.
 
     Attributes
@@ -90,6 +92,7 @@ class Paper:
         factor s, N by s^growth. 2 holds N/(n_{L-2} n_{L-1}) fixed, as minimum over-parameterization asks.
     parts: the folder's modules with statements and confirmers, in the order of the statements.
     figures: the folder's modules with figures, in the gallery's order.
+    bibtex: its entry, which ``ntkscope cite`` prints; made of title and citation unless given.
     statements: by number, such as "theorem-4.1". confirmers: by number and claim key.
     """
 
@@ -102,6 +105,7 @@ class Paper:
     growth: int = 1
     parts: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    bibtex: str = field(default="", repr=False)
     statements: dict[str, Statement] = field(default_factory=dict, init=False, repr=False)
     confirmers: dict[tuple[str, str], Confirmer] = field(
         default_factory=dict, init=False, repr=False
@@ -110,8 +114,23 @@ class Paper:
     def __post_init__(self) -> None:
         if not self.key or "." in self.key:
             raise ValueError(f"a paper's key is a word without dots, got {self.key!r}")
+        if self.bibtex:
+            object.__setattr__(self, "bibtex", bibtex.read(self.bibtex))
         restorable(self.statements)
         restorable(self.confirmers)
+
+    def to_bibtex(self) -> str:
+        """The paper's own entry, or one of its title and citation."""
+        if self.bibtex:
+            return self.bibtex
+        return bibtex.entry("misc", self.key, {"title": self.title, "note": self.citation})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its names in plain values, and the numbers of its statements."""
+        return {
+            "key": self.key, "short": self.short, "title": self.title, "citation": self.citation,
+            "statements": list(self.statements),
+        }  # fmt: skip
 
     def statement(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ntkscope.networks.network import Network
+from ntkscope.report.result import Shown
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.kinds import Hypothesis
@@ -18,7 +19,7 @@ Run = Callable[[Instance, Findings], None]
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(Shown):
     """A numbered statement of a paper that can be run on an :class:`Instance`.
 
     Attributes
@@ -42,6 +43,16 @@ class Statement:
     needs: tuple[Need, ...] = ()
     level2: str = ""
     growth: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it says, in plain values."""
+        return {
+            "id": self.id, "title": self.title, "source": self.source, "sentence": self.sentence,
+            "latex": self.latex, "level2": self.level2, "growth": self.growth,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"Statement({self.id!r}, {self.title!r})"
 
     @property
     def paper(self) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Shown, Tabular
 from ntkscope.statements.kinds import Claim, Constant, Event, Hypothesis
 from ntkscope.statements.outcomes import (
     ClaimOutcome,
@@ -19,7 +23,7 @@ from ntkscope.statements.outcomes import (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Drawn, Tabular, Shown):
     """The outcome of one statement on one instance. Prints as a table; ``to_dict`` for JSON.
 
     Attributes
@@ -152,22 +156,57 @@ class Verdict:
 
         return as_text(self.to_dict())
 
-    def figure(self) -> Any:
-        """Both sides of every inequality on one log axis, as a chart that a notebook shows."""
-        from ntkscope.report import check_page, svg
+    def _chart(self) -> Chart:
+        """Both sides of every inequality on one log axis."""
+        from ntkscope.report import check_page
 
-        return svg.Shown(check_page.verdict(self.to_dict()))
+        return check_page.verdict(self.to_dict())
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def _card(self) -> Card:
+        from ntkscope.report.check_text import card
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return card(self.to_dict())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        from ntkscope.report.check_text import findings
+
+        return findings(self.to_dict())
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.id!r}, {self.outcome.value!r})"
 
     def to_latex(self) -> str:
-        """A table with the settings, the seed and the line that reproduces it."""
-        from ntkscope.report.check_text import as_latex
+        """A table for a paper, with the claim as printed, the settings, the seed and the line that finds it again.
+
+        Needs amsmath, amssymb and array.
+        """
+        from ntkscope.report.check_latex import as_latex
 
         return as_latex(self.to_dict())
+
+
+class Verdicts(Tabular, Shown, list[Verdict]):
+    """The verdicts of several statements: a list that shows itself as a table."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"verdicts": [v.to_dict() for v in self]}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        keys = ("id", "title", "source", "outcome", "summary", "seconds")
+        return [{k: r[k] for k in keys} for r in self.to_dict()["verdicts"]]
+
+    def _counted(self) -> str:
+        counts = Counter(v.outcome.value for v in self)
+        return ", ".join(f"{count} {word}" for word, count in counts.most_common())
+
+    def _card(self) -> Card:
+        rows = [(r["id"], r["outcome"], r["summary"]) for r in self._rows()]
+        grid = Grid("", ("statement", "outcome", "conclusion"), rows, labels=3)
+        return Card(f"{len(self)} statements: {self._counted()}", grids=[grid] if rows else [])
+
+    def __repr__(self) -> str:
+        return f"Verdicts({len(self)}: {self._counted()})"
 
 
 # a statement comes to the first of these that one of its findings comes to: a lower bound that rounding

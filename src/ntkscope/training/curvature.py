@@ -20,10 +20,12 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
-from ntkscope._base.records import Record
 from ntkscope.kernels.mlp import backprop
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 
 Parts = Sequence[Tensor]  # a layer's coordinates: a, b, and c for its biases
 
@@ -31,7 +33,7 @@ _FLOOR = 1e-38  # below it a norm counts as zero, in float32 as well
 
 
 @dataclass(frozen=True)
-class HessianNorms(Record, also=("maximum", "error")):
+class HessianNorms(Drawn, Tabular, Result, also=("maximum", "error")):
     """‖∇²f(θ; x_i)‖₂ for every sample.
 
     values: (N,) Ritz values: lower bounds up to rounding. errors: (N,) residuals ‖Hv − λv‖: some
@@ -44,6 +46,20 @@ class HessianNorms(Record, also=("maximum", "error")):
     converged: bool
     products: int
     seconds: float
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.values.tolist(), self.errors.tolist(), strict=True)
+        return [{"sample": i, "value": v, "error": e} for i, (v, e) in enumerate(pairs)]
+
+    def _chart(self) -> Chart:
+        """From the largest to the smallest."""
+        order = self.values.argsort(descending=True)
+        values, errors = self.values[order], self.errors[order].tolist()
+        name = "‖∇²f(θ; x_i)‖₂"
+        return charts.curves(
+            "rank of the sample", name, range(1, len(values) + 1), {name: values},
+            log=(False, True), errors={name: errors},
+        )  # fmt: skip
 
     @property
     def maximum(self) -> float:

@@ -21,6 +21,7 @@ from ntkscope._base.inputs import as_data
 from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network, replace_network
+from ntkscope.report.result import Result
 from ntkscope.training import checkpoints
 from ntkscope.training.gradients import GradientStep
 from ntkscope.training.labels import as_targets
@@ -37,7 +38,7 @@ class StabilityWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Result):
     """Where a training stands: ``seconds_left`` assumes the pace so far."""
 
     step: int
@@ -47,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Result):
     """How to train.
 
     Parameters

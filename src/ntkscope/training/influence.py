@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope._base.extras import needs
-from ntkscope._base.records import Record
 from ntkscope.kernels.given import as_kernel
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.numbers import number
+from ntkscope.report.palette import BLUE, ORANGE
+from ntkscope.report.result import Result, Tabular
 from ntkscope.training.leave_one_out import left_out
 from ntkscope.training.posterior import KernelPosterior, gamma
 
@@ -22,7 +23,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class InfluentialSample(Record):
+class InfluentialSample(Result):
     """One training sample's part in one prediction.
 
     change: of the prediction when the sample is left out, with its ``error``. first_order: the same to
@@ -37,7 +38,7 @@ class InfluentialSample(Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Influence(Record):
+class Influence(Tabular, Result):
     """Of N training samples on predictions at M test samples, C outputs: (M, N, C) each.
 
     With w = (K + ridge)⁻¹ k(X, x) and a = (K + ridge)⁻¹ (y − prior):
@@ -75,42 +76,53 @@ class Influence(Record):
         counts = f"{M} prediction{'s' * (M > 1)} of {C} output{'s' * (C > 1)}"
         return f"Influence({counts}, {N} training samples)"
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[dict[str, Any]]:
         M, _, C = self.change.shape
-        lines = [f"{self!r}; what leaving a sample out changes"]
-        heads = ("test", "output", "sample", "change", "error", "first order", "contribution")
-        lines.append("  ".join(f"{h:>12}" for h in heads))
-        for test in range(min(M, 3)):
-            for output in range(min(C, 3)):
-                for s in self.most(test, 3, output):
-                    cells: Sequence[str] = (
-                        str(test), str(output), str(s.sample), number(s.change), number(s.error, 2),
-                        number(s.first_order), number(s.contribution),
-                    )  # fmt: skip
-                    lines.append("  ".join(f"{c:>12}" for c in cells))
-        if M > 3 or C > 3:
-            lines.append(
-                "(the first predictions and outputs; .most(test, count, output) has others)"
-            )
-        return "\n".join(lines)
+        N = self.change.shape[1]
+        return [
+            {"test": test, "output": output, **s.to_dict()}
+            for test in range(M)
+            for output in range(C)
+            for s in self.most(test, N, output)
+        ]
 
-    def plot(self, test: int = 0, output: int = 0, count: int = 10, ax: Any = None) -> Any:
-        """Bars of the largest changes at a test sample, on a matplotlib axes."""
-        if ax is None:
-            with needs("report"):
-                from matplotlib.figure import Figure
-            ax = Figure(figsize=(5, 3), layout="constrained").subplots()
+    def _card(self) -> Card:
+        M, _, C = self.change.shape
+        rows = [
+            (
+                str(test), str(output), str(s.sample), number(s.change), number(s.error, 2),
+                number(s.first_order), number(s.contribution),
+            )
+            for test in range(min(M, 3))
+            for output in range(min(C, 3))
+            for s in self.most(test, 3, output)
+        ]  # fmt: skip
+        heads = ("test", "output", "sample", "change", "error", "first order", "contribution")
+        many = M > 3 or C > 3
+        left = "the first predictions and outputs; .most(test, count, output) has others"
+        title = f"{self!r}; what leaving a sample out changes"
+        return Card(title, grids=[Grid("", heads, rows, labels=0)], notes=[left] if many else [])
+
+    def _chart(self, test: int = 0, output: int = 0, count: int = 10) -> Chart:
         shown = self.most(test, count, output)
-        places = range(len(shown))
-        ax.bar(
-            places, [s.change for s in shown], yerr=[s.error for s in shown], color="#0072B2",
-            label="left out",
+        names = [str(s.sample) for s in shown]
+        chart = Chart(Axis("training sample", categories=names), Axis("change of the prediction"))
+        chart.add(
+            Series(
+                "left out", names, [s.change for s in shown], "bars", BLUE,
+                errors=[s.error for s in shown],
+            )
         )  # fmt: skip
-        ax.plot(places, [s.first_order for s in shown], "o", color="#E69F00", label="first order")
-        ax.set_xticks(places, [str(s.sample) for s in shown])
-        ax.set(xlabel="training sample", ylabel="change of the prediction")
-        ax.legend(frameon=False)
-        return ax
+        chart.add(
+            Series("first order", names, [s.first_order for s in shown], "marks", ORANGE, size=4.5)
+        )
+        return chart
+
+    def plot(self, ax: Any = None, *, test: int = 0, output: int = 0, count: int = 10) -> Any:
+        """Bars of the largest changes at a test sample, on a matplotlib axes, which is returned."""
+        from ntkscope.report.drawn import draw
+
+        return draw(self._chart(test, output, count), ax)
 
 
 def influence(posterior: KernelPosterior, cross: Any, own: Tensor | None = None) -> Influence:

@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base.extras import needs
-from ntkscope._base.records import Record
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.numbers import number
+from ntkscope.report.palette import GREY, PALETTE
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.training.posterior import KernelPosterior, gamma, nonnegative
 
 
 @dataclass(frozen=True, eq=False)
-class LeaveOneOut(Record, also=("rmse",)):
+class LeaveOneOut(Drawn, Tabular, Result, also=("rmse",)):
     """What the regression predicts at each training sample from all the others.
 
     Attributes
@@ -50,37 +52,42 @@ class LeaveOneOut(Record, also=("rmse",)):
         N, C = self.residuals.shape
         return f"LeaveOneOut({N} samples, {C} output{'s' * (C > 1)}, RMSE {self.rmse:.4g})"
 
-    def __str__(self) -> str:
-        lines = [f"{self!r}", f"{'sample':>8}  {'|residual|':>12}  {'std':>10}  {'rounding':>9}"]
-        for i in self.worst():
-            row = (
-                float(self.residuals[i].norm()),
-                float(self.std[i].max()),
-                float(self.rounding[i].max()),
-            )
-            lines.append(
-                f"{i:>8}  {number(row[0], 6):>12}  {number(row[1]):>10}  {number(row[2], 2):>9}"
-            )
-        return "\n".join(lines)
+    def _rows(self) -> list[dict[str, Any]]:
+        N, C = self.residuals.shape
+        return [
+            {
+                "sample": i, "output": c, "prediction": float(self.predictions[i, c]),
+                "residual": float(self.residuals[i, c]), "std": float(self.std[i, c]),
+                "rounding": float(self.rounding[i, c]),
+            }
+            for i in range(N)
+            for c in range(C)
+        ]  # fmt: skip
 
-    def plot(self, ax: Any = None) -> Any:
-        """Predictions with their deviations over the targets, on a matplotlib axes."""
-        if ax is None:
-            with needs("report"):
-                from matplotlib.figure import Figure
-            ax = Figure(figsize=(4.5, 4), layout="constrained").subplots()
+    def _card(self) -> Card:
+        rows = [
+            (
+                str(i), number(float(self.residuals[i].norm()), 6), number(float(self.std[i].max())),
+                number(float(self.rounding[i].max()), 2),
+            )
+            for i in self.worst()
+        ]  # fmt: skip
+        heads = ("worst sample", "|residual|", "std", "rounding")
+        return Card(repr(self), grids=[Grid("", heads, rows)])
+
+    def _chart(self) -> Chart:
+        """Predictions with their deviations over the targets."""
         targets = (self.predictions + self.residuals).cpu()
-        for c in range(targets.shape[1]):
-            ax.errorbar(
-                targets[:, c], self.predictions[:, c].cpu(), yerr=self.std[:, c].cpu(), fmt=".",
-                label=f"output {c}" if targets.shape[1] > 1 else None,
-            )  # fmt: skip
+        chart = Chart(Axis("target"), Axis("predicted from the others"))
+        for c, color in zip(range(targets.shape[1]), PALETTE, strict=False):
+            name = f"output {c}" if targets.shape[1] > 1 else ""
+            found, std = self.predictions[:, c].tolist(), self.std[:, c].tolist()
+            chart.add(
+                Series(name, targets[:, c].tolist(), found, "marks", color, size=3, errors=std)
+            )
         ends = [float(targets.min()), float(targets.max())]
-        ax.plot(ends, ends, color="0.5", lw=1)
-        ax.set(xlabel="target", ylabel="predicted from the others")
-        if targets.shape[1] > 1:
-            ax.legend(frameon=False)
-        return ax
+        chart.add(Series("equal", ends, ends, "line", GREY, legend=False))
+        return chart
 
 
 def leave_one_out(posterior: KernelPosterior) -> LeaveOneOut:

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, require_finite
+from ntkscope.report import plots
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Shown
 
 
 class Matrix(Protocol):
@@ -26,14 +29,14 @@ class Matrix(Protocol):
 
 
 @dataclass(frozen=True)
-class Outputs:
+class Outputs(Result):
     """Mean outputs at one time: ``train`` (N, C) on the samples, ``test`` (M, C) or None."""
 
     train: Tensor
     test: Tensor | None
 
 
-class LinearizedTraining:
+class LinearizedTraining(Drawn, Shown):
     """Training under a fixed kernel, at any time, from one eigendecomposition.
 
     Parameters
@@ -84,6 +87,21 @@ class LinearizedTraining:
                 raise ValueError(
                     f"f0_test has shape {tuple(self._start_test.shape)}, expected {tuple(zero.shape)}"
                 )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The eigenvalues of K and what follows from them, in plain values."""
+        return {
+            "n_rows": len(self.eigenvalues), "n_outputs": self.targets.shape[1],
+            "eigenvalues": self.eigenvalues.tolist(), "max_learning_rate": self.max_learning_rate,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        rows, outputs = len(self.eigenvalues), self.targets.shape[1]
+        return f"LinearizedTraining({rows} rows, {outputs} columns of targets)"
+
+    def _chart(self) -> Chart:
+        """The eigenvalues of K."""
+        return plots.eigenvalues(self.eigenvalues.tolist())
 
     @property
     def max_learning_rate(self) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
-from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result
 from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training import checkpoints
@@ -38,7 +41,7 @@ _ROUNDS = 60  # corrections at one ε: a contraction by ½ reaches rounding in 5
 
 @dataclass(frozen=True)
 class Memorization(
-    Record, without=("model",), also={"network": "model.network", "certified": "certified"}
+    Drawn, Result, without=("model",), also={"network": "model.network", "certified": "certified"}
 ):
     """A network that fits the labels, or how near one came and why no nearer.
 
@@ -71,6 +74,11 @@ class Memorization(
     seconds: float
     errors: tuple[float, ...] = field(repr=False, default=())
 
+    def _chart(self) -> Chart:
+        """‖F − Y‖₂ after each correction."""
+        rounds = range(1, len(self.errors) + 1)
+        return charts.curves("round", "‖F − Y‖₂", rounds, {"": self.errors}, log=(False, True))
+
     @property
     def certified(self) -> bool:
         """Whether λ_min(K) > 0 for certain, so that any real labels can be fitted at these widths."""
@@ -89,12 +97,17 @@ class Memorization(
 
 
 def memorize(
-    net_or_model: Network | MLP, X: Any, Y: Any, tol: float = 1e-6, seed: int = 0
+    net_or_model: Network | MLP,
+    X: Any,
+    Y: Any,
+    tol: float = 1e-6,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Memorization:
     """A network of the same depth and twice the hidden widths with ‖F − Y‖₂ ≤ tol.
 
     What cannot be reached (rank, λ_min, rounding) is not an error: the best network found comes back with
-    ``reached=False`` and the reason.
+    ``reached=False`` and the reason. progress: called with a phase and the fraction done.
 
     Parameters
     ----------
@@ -122,7 +135,7 @@ def memorize(
     if not (math.isfinite(tol) and tol > 0):
         raise ValueError(f"tol must be positive and finite, got {tol!r}")
     solver = _Solver(model, data)
-    theta, epsilon, rounds, errors = _iterate(model, data, targets, solver, tol)
+    theta, epsilon, rounds, errors = _iterate(model, data, targets, solver, tol, progress)
     doubled = double(model, theta, epsilon)
     with torch.no_grad():
         error = float(torch.linalg.vector_norm(doubled(data)[:, 0] - targets))
@@ -198,7 +211,12 @@ class _Solver:
 
 
 def _iterate(
-    model: MLP, X: Tensor, Y: Tensor, solver: _Solver, tol: float
+    model: MLP,
+    X: Tensor,
+    Y: Tensor,
+    solver: _Solver,
+    tol: float,
+    progress: Callable[[str, float], None] | None,
 ) -> tuple[list[Tensor], float, int, list[float]]:
     """θ′ and its ε: the largest ε of the ladder at which the correction contracts down to tol."""
     with torch.no_grad():
@@ -206,7 +224,9 @@ def _iterate(
     first = jacobian_transpose(model, solver.passed, solver.solve(Y))
     best: tuple[float, list[Tensor], float] = (math.inf, first, _EPSILONS[0])
     rounds, history, idle = 0, list[float](), 0
-    for epsilon in _EPSILONS:
+    for tried, epsilon in enumerate(_EPSILONS):
+        if progress is not None:
+            progress(f"ε = {epsilon:g}", tried / len(_EPSILONS))
         theta, previous, before = [t.clone() for t in best[1]], math.inf, best[0]
         for _ in range(_ROUNDS):
             residual = Y - _difference(model, theta, epsilon, X, base)
@@ -305,7 +325,7 @@ _ANSWERS = {
 
 
 @dataclass(frozen=True)
-class Capacity(Record, without=("exact", "doubled"), also=_ANSWERS):
+class Capacity(Result, without=("exact", "doubled"), also=_ANSWERS):
     """Whether N real labels can be fitted, from the certificate that λ_min(K) > 0.
 
     network: the widths asked about. exact: λ_min of the base with half the hidden widths, whose

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base.records import Record
 from ntkscope.networks.mlp import MLP
+from ntkscope.report import charts
+from ntkscope.report.card import Card
+from ntkscope.report.chart import DASHED, Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.training.probes import Condition21, Probe, condition_21
 from ntkscope.training.rates import Rate, fit_rate, linearised_loss, linearised_modes
 
@@ -24,7 +28,7 @@ _SAID = {
 
 
 @dataclass(frozen=True)
-class Training(Record, without=_UNSAID, also=_SAID):
+class Training(Drawn, Tabular, Result, without=_UNSAID, also=_SAID):
     """A finished training.
 
     Attributes
@@ -146,7 +150,20 @@ class Training(Record, without=_UNSAID, also=_SAID):
                 rows.append((f"rate {rate.name}", f"c = {rate.constant:.4g}"))
         return rows
 
-    def __str__(self) -> str:
-        width = max(len(label) for label, _ in self.summary())
-        lines = [f"{label:<{width}}  {value}" for label, value in self.summary()]
-        return "\n".join([*lines, *(f"note: {n}" for n in self.notes)])
+    def _card(self) -> Card:
+        return Card("Training", self.summary(), notes=list(self.notes))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [probe.to_dict() for probe in self.probes]
+
+    def _chart(self) -> Chart:
+        """The loss at every recorded step, beside the linearised one."""
+        found = {"observed ½‖F − Y‖²": self.losses.tolist()}
+        predicted = self.predicted()
+        if predicted is not None:
+            found["linearised"] = predicted.tolist()
+        steps = self.loss_steps.tolist()
+        chart = charts.curves("step", "loss", steps, found, log=(False, True), points=False)
+        if predicted is not None:
+            chart.series[1].dash = DASHED
+        return chart

@@ -14,6 +14,7 @@ from ntkscope._base import memory
 from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
+from ntkscope.report.result import Shown
 
 _PANEL = 1 << 24  # entries of the cross kernel that a prediction holds at a time
 _U = torch.finfo(torch.float64).eps / 2
@@ -24,7 +25,7 @@ def gamma(n: int) -> float:
     return n * _U / (1 - n * _U)
 
 
-class KernelPosterior:
+class KernelPosterior(Shown):
     """f ~ GP(prior, K) given y_i = f(x_i) + N(0, ridge), which is kernel ridge regression about the prior.
 
     Parameters
@@ -79,6 +80,18 @@ class KernelPosterior:
         self.residual = self._as_rows(values).to(kernel.device)
         self.factor = self._factored(kernel)
         self.solution = torch.cholesky_solve(self.residual, self.factor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sizes and errors in plain values; predictions are in :meth:`mean` and :meth:`deviation`."""
+        return {
+            "n_samples": self.n_samples, "n_outputs": self.n_outputs, "ridge": self.ridge,
+            "rows": len(self.factor), "backward_error": self.backward_error,
+            "inverse_norm": self.inverse_norm,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        sizes = f"{self.n_samples} samples, {self.n_outputs} outputs"
+        return f"KernelPosterior({sizes}, ridge={self.ridge:g})"
 
     def _factored(self, kernel: Kernel) -> Tensor:
         matrix = kernel.dense().to(torch.float64)

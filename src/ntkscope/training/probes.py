@@ -12,17 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.mlp import Backprop, backprop
 from ntkscope.networks.mlp import MLP
+from ntkscope.report.result import Result
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.smallest import status_of
 
 
 @dataclass(frozen=True)
-class Probe(Record):
+class Probe(Result):
     """One measurement at step ``step``.
 
     lambda_min, lambda_max: of K_t, with their errors. drift: ‖K_t − K_0‖_F/‖K_0‖_F.
@@ -142,7 +142,7 @@ def jacobian_change(
 
 
 @dataclass(frozen=True)
-class Condition21(Record, also=("holds", "within_radius")):
+class Condition21(Result, also=("holds", "within_radius")):
     """Bombari et al. 2022, eq. 21, on the points visited (the theorem asks for the whole ball).
 
     alpha: the smallest σ_min(J), beta: the largest ‖J‖_op, change: the largest ‖J(θ_t) − J(θ_0)‖_op,

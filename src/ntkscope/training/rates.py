@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base.records import Record
+from ntkscope.report.result import Result
 
 
 def linearised_modes(
@@ -43,7 +43,7 @@ def linearised_loss(modes: Float[Tensor, "T N"]) -> Float[Tensor, T]:
 
 
 @dataclass(frozen=True)
-class Rate(Record, also=("contraction",)):
+class Rate(Result, also=("contraction",)):
     """L(θ_t) ≤ (1 − c·unit)^t L(θ_0) with the largest c that every observed step allows.
 
     unit: the step size times what λ_min stands for; constant: c; steps: how many steps it was

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope._base import memory
-from ntkscope._base.records import Record
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike
 from ntkscope.kernels.loss.make import loss_of
@@ -23,6 +22,7 @@ from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.plain import flat
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Options
+from ntkscope.report.result import Result
 from ntkscope.spectra.density import Estimate
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
@@ -31,7 +31,7 @@ _PROBES = 16  # of a trace
 
 
 @dataclass(frozen=True)
-class Sharpness(Record, also=("edge_step",)):
+class Sharpness(Result, also=("edge_step",)):
     """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
 
     Attributes

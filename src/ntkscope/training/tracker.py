@@ -24,6 +24,8 @@ from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Prepared
+from ntkscope.report.palette import BLUE, GREEN, ORANGE
+from ntkscope.report.result import Shown, Tabular
 from ntkscope.spectra.extremes import largest_eigenvalue
 from ntkscope.training.alignment import as_label_columns, label_alignment
 from ntkscope.training.callbacks import TrackerCallback
@@ -40,7 +42,7 @@ def _set_modes(modes: Modes) -> None:
         part.training = training
 
 
-class Tracker:
+class Tracker(Tabular, Shown):
     """Measures the NTK of ``model`` on ``X_probe`` every ``every`` steps of any optimizer.
 
     As a context with an optimizer it follows that optimizer's steps by itself; otherwise call
@@ -263,6 +265,17 @@ class Tracker:
         if kind is None:
             self.finish()
 
+    def _rows(self) -> list[dict[str, float]]:
+        return self.history
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        errors = {str(step): error for step, error in self.errors.items()}
+        return {"steps": self.steps_seen, "history": self.history, "errors": errors}
+
+    def __repr__(self) -> str:
+        return f"Tracker({len(self.history)} measurements in {self.steps_seen} steps)"
+
     def column(self, name: str) -> list[float]:
         """One quantity of the history, in the order measured."""
         return [entry[name] for entry in self.history]
@@ -275,17 +288,15 @@ class Tracker:
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         eigenvalues, drift = figure.subplots(1, 2)
         steps = self.column("step")
-        eigenvalues.plot(
-            steps, self.column("lambda_max"), "o-", color="#E69F00", label="λ_max(K_t)"
-        )
+        eigenvalues.plot(steps, self.column("lambda_max"), "o-", color=ORANGE, label="λ_max(K_t)")
         eigenvalues.errorbar(
             steps, self.column("lambda_min"), yerr=self.column("lambda_min_error"),
-            fmt="o-", color="#0072B2", label="λ_min(K_t)",
+            fmt="o-", color=BLUE, label="λ_min(K_t)",
         )  # fmt: skip
         positive = not any(value <= 0 for value in self.column("lambda_min"))
         eigenvalues.set(xlabel="step", yscale="log" if positive else "symlog")
         eigenvalues.legend(frameon=False)
-        drift.plot(steps, self.column("drift"), "o-", color="#009E73")
+        drift.plot(steps, self.column("drift"), "o-", color=GREEN)
         drift.set(xlabel="step", ylabel="‖K_t − K_0‖ / ‖K_0‖ (Frobenius)")
         if path is not None:
             save_figure(figure, path)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 
 from ntkscope._base.inputs import as_data, as_seed
-from ntkscope._base.records import Record
 from ntkscope.data import Sphere
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result
 from ntkscope.spectra.smallest import smallest_eigenvalue
 from ntkscope.training.curvature import hessian_norms
 
@@ -42,7 +44,7 @@ def in_spectral_ball(model: MLP, rho: int | float, rho1: int | float, seed: int)
 
 
 @dataclass(frozen=True)
-class CurvatureScaling(Record):
+class CurvatureScaling(Drawn, Result):
     """max_i ‖∇²f‖₂ over widths: ``maxima`` has one row a width, one column a network.
 
     exponent: of the mean over m, with the standard error of the fit; constant: the largest
@@ -57,6 +59,13 @@ class CurvatureScaling(Record):
     rho: float
     rho1: float
     converged: bool
+
+    def _chart(self) -> Chart:
+        """The mean over the networks of each width, and its standard deviation."""
+        name = "max_i ‖∇²f‖₂"
+        means = [float(np.mean(row)) for row in self.maxima]
+        spread = [float(np.std(row, ddof=1)) if len(row) > 1 else 0.0 for row in self.maxima]
+        return charts.curves("m", name, self.widths, {name: means}, errors={name: spread})
 
     def __str__(self) -> str:
         return (

@@ -19,11 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
-from ntkscope._base.records import Record
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
 from ntkscope.prediction.for_sample import SamplePrediction, predict_for_sample
+from ntkscope.report import charts
+from ntkscope.report.chart import DASHED, DOTTED, Chart, Series
+from ntkscope.report.charts import floats
+from ntkscope.report.palette import BLACK
+from ntkscope.report.result import Drawn, Result, Tabular
 from ntkscope.training.probes import extremes
 
 _FINE = 1.15  # the answer is known to this factor
@@ -78,7 +82,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class WidthPoint(Record, also=("mean", "spread")):
+class WidthPoint(Result, also=("mean", "spread")):
     """The goal's quantity on sampled networks of one width, each value with its error.
 
     limit: that of the limiting kernel.
@@ -123,7 +127,7 @@ _GOAL = {"goal": "goal.__str__", "quantity": "goal.name", "threshold": "goal.thr
 
 
 @dataclass(frozen=True)
-class WidthAdvice(Record, without=("goal",), also=_GOAL):
+class WidthAdvice(Drawn, Tabular, Result, without=("goal",), also=_GOAL):
     """The smallest width found, and the evidence.
 
     width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
@@ -144,6 +148,26 @@ class WidthAdvice(Record, without=("goal",), also=_GOAL):
     reason: str
     n_samples: int
     seconds: float = field(compare=False, default=0.0)
+
+    def _rows(self) -> tuple[WidthPoint, ...]:
+        return self.points
+
+    def _chart(self) -> Chart:
+        """The goal's quantity over the widths that were measured, its goal and its limit."""
+        shown = [p for p in self.points if p.certain > 0]
+        at = [p.width for p in shown]
+        chart = charts.curves(
+            "width", self.goal.name, at, {"sampled networks": [p.mean for p in shown]},
+            errors={"sampled networks": [p.spread for p in shown]},
+        )  # fmt: skip
+        hidden = len(self.points) - len(shown)
+        chart.note = f"{hidden} widths not certainly above 0 not shown" if hidden else ""
+        for name, level, dash in (
+            ("limiting kernel", self.limit, DASHED),
+            ("goal", self.goal.threshold, DOTTED),
+        ):
+            chart.add(Series(name, floats(at), [level] * len(at), "line", BLACK, dash))
+        return chart
 
     def __str__(self) -> str:
         lines = [f"goal: {self.goal} on {self.n_samples} samples"]

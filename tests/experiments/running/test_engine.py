@@ -339,7 +339,7 @@ def test_workers_that_cannot_start_are_said(tmp_path, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("Nanny failed to start.")
 
-    monkeypatch.setattr(clusters.distributed.SpecCluster, "__init__", fails)
-    monkeypatch.setattr(clusters.distributed.SpecCluster, "__del__", lambda _: None)
+    monkeypatch.setattr(clusters._LocalCluster, "__init__", fails)
+    monkeypatch.setattr(clusters._LocalCluster, "__del__", lambda _: None)
     with pytest.raises(ConnectionError, match=r"could not be started .Nanny.*--workers 0"):
         Sweep(KERNELS).run(tmp_path / "out", Engine(workers=2))

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.reading.constants import ConstantFit
 from ntkscope.experiments.reading.exponents import ScalingVerdict
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.result import Result
 
 Scale = Literal["quick", "full"]
 
 
 @dataclass(frozen=True)
-class Analysis(Record):
+class Analysis(Result):
     """What came out. summary: one sentence. verdicts: the scaling claims, curve by curve.
 
     facts: further numbers, as rows of (what, value). constants: those of laws that no claim stands behind;

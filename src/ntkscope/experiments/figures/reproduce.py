@@ -22,15 +22,19 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
+from ntkscope.report.canvas import new_row
+from ntkscope.report.card import Card
 from ntkscope.report.figure_page import page
 from ntkscope.report.files import results, write_all
+from ntkscope.report.result import Shown
+from ntkscope.report.style import Style
 
 with needs("sweep"):
     import psutil
 
 
 @dataclass(frozen=True)
-class Reproduction:
+class Reproduction(Shown):
     """What ``reproduce`` made. seconds: wall time of all runs that filled the store together."""
 
     figure: Figure
@@ -40,6 +44,42 @@ class Reproduction:
     analysis: Analysis
     seconds: float
     paths: tuple[Path, ...]
+    table: Table
+
+    def to_dict(self) -> dict[str, Any]:
+        """What came out, in plain values, and where the files are."""
+        return {
+            "figure": self.figure.id, "title": self.figure.title, "claim": self.figure.claim,
+            "summary": self.analysis.summary, "scale": self.scale,
+            "analysis": self.analysis.to_dict(), "trials": self.progress.to_dict(),
+            "seconds": self.seconds, "folder": str(self.folder),
+            "files": [path.name for path in self.paths],
+        }  # fmt: skip
+
+    def _card(self) -> Card:
+        pairs = [
+            ("claim", self.figure.claim), ("found", self.analysis.summary),
+            *self.analysis.facts,
+            ("trials", f"{self.progress.done} done, {self.progress.failed} failed; {self.seconds:.0f} s"),
+            ("page", str(self.folder / "index.html")),
+        ]  # fmt: skip
+        verdicts = [str(v) for v in self.analysis.verdicts]
+        return Card(f"{self.figure.title} ({self.figure.id})", pairs, notes=verdicts)
+
+    def __repr__(self) -> str:
+        return f"Reproduction({self.figure.id!r}, {self.scale!r}, {str(self.folder)!r})"
+
+    def plot(self, ax: Any = None) -> Any:
+        """The figure on a matplotlib axes; one of several panels makes its own. Returns the (first) axes.
+
+        Raises ValueError for an axes given to a figure of several panels.
+        """
+        count = self.figure.panels
+        if ax is not None and count > 1:
+            raise ValueError(f"{self.figure.id} has {count} panels; leave ax out")
+        axes = [ax] if ax is not None else new_row(count)
+        self.figure.draw(self.table, axes)
+        return axes[0]
 
 
 def reproduce(
@@ -52,12 +92,14 @@ def reproduce(
     retry_failed: bool = False,
     run: bool = True,
     progress: Callable[[SweepProgress], None] | None = None,
+    style: str = "screen",
 ) -> Reproduction:
     """Run a figure's sweep (or what is left of it) and write PNG, PDF, CSV, JSON and HTML.
 
     ``only`` keeps the points of the grid where an expression holds, such as ``"N <= 2000"``: a part
     of a figure too large for the machine; the same folder takes the rest later. ``run=False`` draws what
-    the folder holds, finished or not. The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
+    the folder holds, finished or not. ``style`` is "screen", "paper" or "paper:double", columns of a paper.
+    The folder defaults to ``out/reproduce/ID-SCALE``. Raises ValueError for an unknown id or
     scale, and where every trial failed.
 
     Parameters
@@ -79,7 +121,7 @@ def reproduce(
     if scale not in ("quick", "full"):
         raise ValueError(f"scale is 'quick' or 'full', got {scale!r}")
     target = Path(folder) if folder is not None else Path("out/reproduce") / f"{id}-{scale}"
-    size = cast("Scale", scale)
+    size, look = cast("Scale", scale), Style(style)
     settings = dict(found.settings(size))
     if only is not None:
         own = settings.get("where")
@@ -89,7 +131,7 @@ def reproduce(
         ended = sweep.run(target, engine, retry_failed=retry_failed, progress=progress)
     else:
         ended = sweep.progress(target)
-    return render(found, size, target, sweep, ended, only)
+    return render(found, size, target, sweep, ended, only, look)
 
 
 def render(
@@ -99,6 +141,7 @@ def render(
     sweep: Sweep,
     ended: SweepProgress,
     only: str | None = None,
+    style: Style | None = None,
 ) -> Reproduction:
     """Draw and write what the folder's store holds; ``only`` is the part of the grid that was asked for."""
     seconds = sweep.seconds(target)
@@ -112,7 +155,7 @@ def render(
         analysis = found.analyse(table)
     except ValueError as error:  # a part of the grid may hold too few points
         analysis = Analysis(f"No fit: {error}.")
-    pictures, plotted = _pictures(found, table)
+    pictures, plotted = _pictures(found, table, style or Style())
     record = _record(found, sweep, ended, seconds, analysis, plotted) | {
         "scale": scale,
         "command": f"ntkscope reproduce {found.id} --{scale}"
@@ -128,17 +171,22 @@ def render(
     }  # fmt: skip
     write_all(target, contents)
     paths = tuple(target / name for name in contents)
-    return Reproduction(found, scale, target, ended, analysis, seconds, paths)
+    return Reproduction(found, scale, target, ended, analysis, seconds, paths, table)
 
 
-def _pictures(found: Figure, table: Table) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
+def _pictures(
+    found: Figure, table: Table, style: Style
+) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
     """The files, and the numbers that they show."""
-    canvas, axes = drawing.make_axes(found.panels)
-    found.draw(table, axes)
-    with tempfile.TemporaryDirectory() as scratch:
-        saved = drawing.save(canvas, Path(scratch), found.id)
-        files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
-    return files, drawing.plotted(axes)
+    with style.drawing():
+        canvas, axes = drawing.make_axes(found.panels, style=style)
+        found.draw(table, axes)
+        plotted = drawing.plotted(axes)  # with the labels as they are said, not as they are set
+        style.typeset(canvas)
+        with tempfile.TemporaryDirectory() as scratch:
+            saved = drawing.save(canvas, Path(scratch), found.id)
+            files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
+    return files, plotted
 
 
 def _record(

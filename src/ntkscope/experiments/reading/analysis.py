@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.design.settings import FitSettings
 from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
 from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.result import Result
 
 
 @dataclass(frozen=True)
-class Fitted(Record):
+class Fitted(Result):
     """The law of one curve: its constant at the claimed exponent (1, where none is claimed) beside the
     free exponent and a line; ``verdict`` where the settings state the claim. ``note``: why one is missing.
     """

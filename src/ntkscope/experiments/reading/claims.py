@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.measures.statement_measure import MEASURED, ORDER, PREDICTED
 from ntkscope.experiments.reading.exponents import trend
 from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.result import Result
 from ntkscope.statements.outcomes import Trend
 from ntkscope.statements.registry import find
 
 
 @dataclass(frozen=True)
-class ScalingClaim(Record):
+class ScalingClaim(Result):
     """A conclusion up to a constant over a sweep.
 
     name: measured = order(expression). claimed: the slope of equality, 1, or 0 for an expression that
@@ -51,7 +51,7 @@ class ScalingClaim(Record):
 
 
 @dataclass(frozen=True)
-class SweptStatement(Record):
+class SweptStatement(Result):
     """A statement over a sweep: its conclusions, and what it came to in the trials.
 
     outside: trials in which a hypothesis is not met. The fits leave them out, unless there are no others.

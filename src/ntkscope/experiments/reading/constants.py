@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.fits import (
     Constant,
@@ -19,12 +18,16 @@ from ntkscope.experiments.reading.fits import (
     upper_half,
 )
 from ntkscope.experiments.reading.table import Table
+from ntkscope.report.chart import DASHED, DOTTED, Axis, Chart, Series
+from ntkscope.report.charts import floats
+from ntkscope.report.palette import BLUE, VERMILION
+from ntkscope.report.result import Drawn, Result, Tabular
 
 _SAME = 1e-9  # relative difference of two constants that rounding may make
 
 
 @dataclass(frozen=True)
-class Point(Record):
+class Point(Result):
     """y/x^exponent of the trials at one x: mean, standard error (0 of a single trial), how many."""
 
     x: float
@@ -34,7 +37,7 @@ class Point(Record):
 
 
 @dataclass(frozen=True)
-class ConstantFit(Record, also=("trend", "exact")):
+class ConstantFit(Drawn, Tabular, Result, also=("trend", "exact")):
     """y = c · x^exponent on one curve.
 
     Attributes
@@ -56,6 +59,32 @@ class ConstantFit(Record, also=("trend", "exact")):
     line: Line | None
     points: tuple[Point, ...]
     left_out: int
+
+    def _rows(self) -> tuple[Point, ...]:
+        return self.points
+
+    def _chart(self) -> Chart:
+        """y/x^exponent at each x, and the constant's interval."""
+        xs = floats(p.x for p in self.points)
+        power = "" if self.constant.exponent == 1 else f"^{self.constant.exponent:g}"
+        name = f"{_held(self.y)} / {_held(self.x)}{power}"
+        chart = Chart(Axis(self.x, log=True), Axis(name))
+        chart.add(
+            Series(
+                "mean over the trials", xs, [p.ratio for p in self.points], "marks", BLUE,
+                errors=[p.error for p in self.points],
+            )
+        )  # fmt: skip
+        c = self.constant.constant
+        for level, dash, said in (
+            (c.value, DASHED, "c"),
+            (c.low, DOTTED, "95%"),
+            (c.high, DOTTED, ""),
+        ):
+            chart.add(
+                Series(said, xs, [level] * len(xs), "line", VERMILION, dash, legend=bool(said))
+            )
+        return chart
 
     @property
     def exact(self) -> bool:
@@ -108,6 +137,10 @@ class ConstantFit(Record, also=("trend", "exact")):
             + (f"; {self.left_out} points at zero left out" if self.left_out else "")
         )
         return "\n".join(lines)
+
+
+def _held(expression: str) -> str:
+    return f"({expression})" if any(c in expression for c in "+-*/ ") else expression
 
 
 _TREND = {

@@ -42,11 +42,7 @@ def save(figure: Any, folder: Path, name: str) -> list[Path]:
 
 def grouped(table: Table, x: str, y: str) -> dict[float, list[float]]:
     """x → the y of its trials; trials that failed are left out."""
-    groups: dict[float, list[float]] = {}
-    for record in table.records:
-        if y in record:
-            groups.setdefault(float(record[x]), []).append(float(record[y]))
-    return dict(sorted(groups.items()))
+    return table.trials(x, y)
 
 
 def curve(

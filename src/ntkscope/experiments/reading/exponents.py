@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ntkscope._base.records import Record
 from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
 from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
+from ntkscope.report.result import Result
 from ntkscope.statements.outcomes import Trend
 
 
 @dataclass(frozen=True)
-class ScalingVerdict(Record, also={"sentence": "outcome.sentence"}):
+class ScalingVerdict(Result, also={"sentence": "outcome.sentence"}):
     """y ∝ x^claimed, tried on one curve. whole: all points; late: the larger half of the x.
 
     constant: c of y = c · x^claimed, beside the free exponent and a straight line.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkscope._base.records import Record
+from ntkscope.report.result import Result
 
 LEVEL = 0.95
 _DRAWS = 2000
@@ -18,7 +18,7 @@ Groups = Mapping[float, Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Result):
     """A number and its 95% interval."""
 
     value: float
@@ -33,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class PowerLaw(Record):
+class PowerLaw(Result):
     """y = constant · x^exponent.
 
     scatter: root mean square of log(mean y / fit) over the points: what the law leaves unexplained.
@@ -55,7 +55,7 @@ class PowerLaw(Record):
 
 
 @dataclass(frozen=True)
-class Line(Record):
+class Line(Result):
     """y = intercept + slope · x; ``explained`` is the share of the means' variance (R²)."""
 
     slope: Estimate
@@ -102,7 +102,7 @@ def power_law(groups: Groups, seed: int = 0) -> PowerLaw:
 
 
 @dataclass(frozen=True)
-class Constant(Record):
+class Constant(Result):
     """y = constant · x^exponent at a fixed exponent; scatter as in :class:`PowerLaw`."""
 
     constant: Estimate

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,16 +14,23 @@ from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.files import whole
+from ntkscope._base.records import plain
 from ntkscope._base.specs import unknown
 from ntkscope.experiments.design.expressions import evaluate, names
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
+from ntkscope.report import card
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.chart import Axis, Chart, Series
+from ntkscope.report.palette import PALETTE
+from ntkscope.report.result import Shown, Tabular, frame
 
 _TIMING = ("seconds", "worker")
+_SHOWN = 20  # rows of a table that shows itself
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Tabular, Shown):
     """Rows as plain dicts with one set of columns, in the order of the sweep's grid and seeds."""
 
     columns: tuple[str, ...]
@@ -31,6 +38,95 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def _rows(self) -> tuple[dict[str, Any], ...]:
+        return self.records
+
+    def to_pandas(self) -> Any:
+        """The table as a ``pandas.DataFrame``. Raises ImportError without pandas."""
+        return frame(self.records, self.columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"columns": list(self.columns), "records": plain(self.records)}
+
+    def _card(self) -> Card:
+        shown = [[card.shown(plain(r.get(c))) for c in self.columns] for r in self.records[:_SHOWN]]
+        more = len(self) - len(shown)
+        title = f"{len(self)} rows, {len(self.columns)} columns"
+        notes = [f"{more} more rows: to_pandas(), to_csv() or records has them"] if more else []
+        grid = Grid("", self.columns, shown, labels=0)
+        return Card(title, grids=[grid] if shown else [], notes=notes)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.columns[:8]) + (", …" if len(self.columns) > 8 else "")
+        return f"Table({len(self)} rows: {names})"
+
+    def plot(
+        self, ax: Any = None, *, x: str | None = None, y: str | Sequence[str] = (),
+        by: str | None = None, log: bool = False,
+    ) -> Any:  # fmt: skip
+        """The mean of ``y`` over ``x`` and one standard deviation, on a matplotlib axes.
+
+        Parameters
+        ----------
+        ax: the axes, a new one unless given.
+        x, y: columns or expressions in them; unless given, the first column of numbers that takes more
+            than one value, and ``lambda_min`` or else the last column of numbers. Several y are overlaid.
+        by: a curve for each value of this column. log: logarithmic axes.
+
+        Returns
+        -------
+        The axes.
+
+        Raises
+        ------
+        ValueError
+            For an unknown column, or a table in which nothing varies.
+        """
+        from ntkscope.report.drawn import draw
+
+        ys = (y,) if isinstance(y, str) else tuple(y)
+        return draw(self._chart(x or self._varying(), ys or (self._usual(),), by, log), ax)
+
+    def _chart(self, x: str, ys: Sequence[str], by: str | None, log: bool) -> Chart:
+        said = ys[0] if len(ys) == 1 else "mean, one standard deviation"
+        chart = Chart(Axis(x, log=log), Axis(said, log=log))
+        groups = list(self.having(x, *ys, by).groups(*((by,) if by else ())))
+        for y, (values, part) in itertools.product(ys, groups):
+            found = part.trials(x, y)
+            names = ([y] if len(ys) > 1 else []) + ([f"{by} = {values[0]}"] if by else [])
+            means = [statistics.fmean(v) for v in found.values()]
+            color = PALETTE[len(chart.series) % len(PALETTE)]
+            series = Series(", ".join(names), list(found), means, "both", color)
+            series.errors = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in found.values()]
+            chart.add(series)
+        return chart
+
+    def trials(self, x: str, y: str) -> dict[float, list[float]]:
+        """x → the y of its trials; trials that failed are left out."""
+        found: dict[float, list[float]] = {}
+        for record in self.records:
+            if y in record:
+                found.setdefault(float(record[x]), []).append(float(record[y]))
+        return dict(sorted(found.items()))
+
+    def _varying(self) -> str:
+        for name in self._numeric():
+            if name != "seed" and len({r[name] for r in self.records if name in r}) > 1:
+                return name
+        raise ValueError(
+            f"no column of numbers varies in a table of {len(self)} rows; name x and y"
+        )
+
+    def _usual(self) -> str:
+        known = self._numeric()
+        return "lambda_min" if "lambda_min" in known else known[-1]
+
+    def _numeric(self) -> list[str]:
+        """Columns of numbers; a failed trial has none of its own."""
+        found = {c: [r[c] for r in self.records if c in r] for c in self.columns}
+        return [c for c, vs in found.items() if vs and all(isinstance(v, (int, float)) for v in vs)]
 
     def column(self, name: str) -> Any:
         """A NumPy array of one column. Raises ValueError for an unknown one."""
@@ -117,12 +213,6 @@ class Table:
             return False
         found = [r[name] for r in self.records if name in r]
         return bool(found) and not any(isinstance(value, str) for value in found)
-
-    def to_pandas(self) -> Any:
-        """The table as a ``pandas.DataFrame``. Raises ImportError without pandas."""
-        with needs("notebook"):
-            pandas = importlib.import_module("pandas")
-        return pandas.DataFrame.from_records(list(self.records), columns=list(self.columns))
 
     def to_csv(self) -> str:
         """The table as text; floats are written so that they read back to the same bits."""

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from ntkscope.experiments.design.trial import Trial
 from ntkscope.experiments.running.rows import Row
 from ntkscope.experiments.running.store import Store
+from ntkscope.report.result import Result
 
 
 @dataclass(frozen=True)
-class SweepProgress:
+class SweepProgress(Result, also=("ended", "left", "finished")):
     """Trials that are done or failed, of all; ``before`` had ended when this run began.
 
     rate: trials a second in this run. left: seconds to go, ``None`` before the first row.

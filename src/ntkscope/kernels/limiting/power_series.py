@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from ntkscope._base.arrays import Array
-from ntkscope._base.records import Record
 from ntkscope.activations.activation import Activation
 from ntkscope.activations.hermite import hermite_coefficients
 from ntkscope.kernels.limiting.recursion import Layer, Scales, assemble, scales_of
 from ntkscope.networks.network import Network
+from ntkscope.report import charts
+from ntkscope.report.chart import Chart
+from ntkscope.report.result import Drawn, Result, Tabular
 
 U = 2.0**-53
 _DOWN_UP = np.array([[-1.0], [1.0]])
@@ -33,7 +35,7 @@ _SMALLEST = 1e-290  # products above it are no denormals, whose rounding is not 
 
 
 @dataclass(frozen=True, eq=False)
-class PowerSeries(Record, also=("degree", "rest")):
+class PowerSeries(Drawn, Tabular, Result, also=("degree", "rest")):
     """κ_0, …, κ_P of K(x, y) = Σ_p κ_p ρ^p, in the units of ``limiting_ntk``.
 
     Attributes
@@ -82,6 +84,20 @@ class PowerSeries(Record, also=("degree", "rest")):
         below = np.where(x < 0, -above, np.where(x == 1, low, 0.0))
         ends: Array = np.stack([middle + below - spread, middle + above + spread])
         return ends[0], ends[1]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        pairs = zip(self.lower.tolist(), self.upper.tolist(), strict=True)
+        return [{"power": p, "lower": low, "upper": high} for p, (low, high) in enumerate(pairs)]
+
+    def _chart(self) -> Chart:
+        """The coefficients that are above 0, in the middle of their intervals."""
+        p = np.flatnonzero(self.lower > 0)
+        middle = (self.lower[p] + self.upper[p]) / 2
+        half = ((self.upper[p] - self.lower[p]) / 2).tolist()
+        return charts.curves(
+            "power p of the correlation", "κ_p", p, {"κ_p": middle}, log=(False, True),
+            errors={"κ_p": half},
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         low, high = self.rest

@@ -20,6 +20,14 @@ PAPER = Paper(
     short="Banerjee et al. 2023",
     title="Neural tangent kernel at initialization: linear width suffices",
     citation="Banerjee, Cisneros-Velarde, Zhu and Belkin, UAI 2023",
+    bibtex=r"""
+@inproceedings{banerjee2023,
+  title = {Neural Tangent Kernel at Initialization: Linear Width Suffices},
+  author = {Banerjee, Arindam and Cisneros-Velarde, Pedro and Zhu, Libin and Belkin, Mikhail},
+  booktitle = {Conference on Uncertainty in Artificial Intelligence},
+  year = {2023},
+}
+""",
     order=3,
     needs=(smooth_activation, zero_at_zero, equal_widths, needs.plain, needs.ntk, initialized),
     parts=(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ntkscope._base.specs import parse_spec
-from ntkscope.activations.hermite import second_moment
+from ntkscope.activations.expectation import second_moment
 from ntkscope.networks import initialization as rules
 from ntkscope.networks.network import Network
 from ntkscope.statements.kinds import Hypothesis

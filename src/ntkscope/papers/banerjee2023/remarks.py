@@ -10,7 +10,8 @@ import torch
 from numpy.polynomial import Polynomial
 from scipy.integrate import IntegrationWarning, quad
 
-from ntkscope.activations.hermite import hermite_coefficients, hermite_polynomials
+from ntkscope.activations.hermite import hermite_coefficients
+from ntkscope.activations.polynomials import hermite_polynomials
 from ntkscope.data import summarize
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.networks.mlp import MLP

@@ -7,5 +7,13 @@ PAPER = Paper(
     short="Beyond the papers",
     title="Beyond the papers",
     order=9,
-    figures=("figure_depth", "figure_width", "figure_bottleneck"),
+    figures=(
+        "figure_depth",
+        "figure_width",
+        "figure_bottleneck",
+        "figure_training",
+        "figure_shapes",
+        "figure_momentum",
+        "figure_federated",
+    ),
 )

@@ -9,6 +9,14 @@ PAPER = Paper(
     short="Bombari et al. 2022",
     title="Memorization and Optimization in Deep Neural Networks with Minimum Over-parameterization",
     citation="Bombari, Amani and Mondelli, NeurIPS 2022",
+    bibtex=r"""
+@inproceedings{bombari2022,
+  title = {Memorization and Optimization in Deep Neural Networks with Minimum Over-parameterization},
+  author = {Bombari, Simone and Amani, Mohammad Hossein and Mondelli, Marco},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2022},
+}
+""",
     order=2,
     needs=(lipschitz_activation, needs.plain, needs.standard, needs.gaussian, initialization),
     growth=2,

@@ -16,6 +16,14 @@ PAPER = Paper(
     short="Fan and Wang 2020",
     title="Spectra of the Conjugate Kernel and Neural Tangent Kernel for linear-width neural networks",
     citation="Fan and Wang, NeurIPS 2020",
+    bibtex=r"""
+@inproceedings{fanwang2020,
+  title = {Spectra of the {Conjugate Kernel} and {Neural Tangent Kernel} for Linear-Width Neural Networks},
+  author = {Fan, Zhou and Wang, Zhichao},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2020},
+}
+""",
     order=5,
     needs=(centred, ratios, needs.plain, needs.gaussian),
     parts=("orthonormality", "spectra", "edge"),

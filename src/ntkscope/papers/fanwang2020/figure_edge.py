@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import COLOURS, curve, grouped
+from ntkscope.experiments.reading.drawing import curve, grouped
 from ntkscope.experiments.reading.table import Table
+from ntkscope.papers.fanwang2020.drawing import means, with_law
 
 _PREDICTED = {"edge_n": "edge", "ours": "finite widths", "shift": "$r_+$"}
 
@@ -43,9 +44,8 @@ def _draw(table: Table, axes: list[Any]) -> None:
     rows = _with_ratios(table)
     left, right = axes
     for index, ((L,), part) in enumerate(rows.where(gamma=0.0).groups("L")):
-        curve(left, grouped(part, "n", "over_edge_n"), f"L = {L}", index)
-        ours = {x: float(np.mean(v)) for x, v in grouped(part, "n", "over_ours").items()}
-        left.plot(list(ours), list(ours.values()), "--", color=COLOURS[index], linewidth=1.0)
+        ours = means(grouped(part, "n", "over_ours"))
+        with_law(left, grouped(part, "n", "over_edge_n"), ours, f"L = {L}", index)
     left.axhline(1.0, color="black", linewidth=0.6)
     left.set(xscale="log", xlabel="n", ylabel=r"$\lambda_{\min}$ / edge (–), / finite widths (- -)")
     _ticks(left, sorted(table.where(gamma=0.0).distinct("n")))
@@ -53,15 +53,8 @@ def _draw(table: Table, axes: list[Any]) -> None:
     varied = rows.only(lambda r: r["gamma"] > 0)
     curve(right, grouped(varied, "gamma", "over_shift"), r"$\lambda_{\min}$", 0)
     for look, name, label in (("-", "edge_n", "edge"), ("--", "ours", "finite widths")):
-        found = grouped(varied, "gamma", f"{name}_over_shift")
-        right.plot(
-            list(found),
-            [np.mean(v) for v in found.values()],
-            look,
-            color="black",
-            linewidth=1.0,
-            label=label,
-        )
+        found = means(grouped(varied, "gamma", f"{name}_over_shift"))
+        right.plot(*found, look, color="black", linewidth=1.0, label=label)
     right.axvline(3.0, color="grey", linewidth=0.6, linestyle=":")
     right.set(
         xscale="log",

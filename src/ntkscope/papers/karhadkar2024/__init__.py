@@ -16,8 +16,16 @@ PAPER = Paper(
     short="Karhadkar et al. 2024",
     title="Bounds for the smallest eigenvalue of the NTK for arbitrary spherical data of arbitrary dimension",
     citation="Karhadkar, Murray and Montúfar, NeurIPS 2024",
+    bibtex=r"""
+@inproceedings{karhadkar2024,
+  title = {Bounds for the Smallest Eigenvalue of the {NTK} for Arbitrary Spherical Data of Arbitrary Dimension},
+  author = {Karhadkar, Kedar and Murray, Michael and Mont{\'u}far, Guido},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024},
+}
+""",
     order=4,
     needs=(needs.relu, needs.plain, needs.gaussian),
-    parts=("separation", "theorems", "ceiling", "series", "lifting"),
+    parts=("separation", "theorems", "ceiling", "series", "lifting", "confirm"),
     figures=("figure_separation",),
 )

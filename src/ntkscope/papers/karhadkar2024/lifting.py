@@ -23,7 +23,7 @@ from ntkscope.activations.hermite import Quadrature
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
 from ntkscope.papers.karhadkar2024 import PAPER
-from ntkscope.papers.karhadkar2024.geometry import Geometry, require_separated
+from ntkscope.papers.karhadkar2024.geometry import Geometry, geometry, require_separated
 from ntkscope.statements import needs
 from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
@@ -52,26 +52,44 @@ def rank_lifting(i: Instance, out: Findings) -> None:
     if phi.homogeneity != 1:
         raise NotComputable("the a_k are those of positively homogeneous activations")
     plus, minus = (float(y) for y in phi.phi(np.array([1.0, -1.0])))
-    value, slope = coefficients(1, plus, minus), coefficients(0, plus, -minus)
-    _compare(i, out, value)
+    _compare(i, out, coefficients(1, plus, minus))
     features, kernel = _one_layer(i, found)
     theta = 2 * math.asin(min(1.0, found.separation / 2))
-    # a smaller angle gives a smaller bound
-    cosine = math.cos(max(0.0, theta - 4 * found.error)) * (1 + 4 * U)
     table = []
-    for name, key, least, series in (
-        ("E σσᵀ", "features", features, value),
-        ("the kernel of one hidden layer", "kernel", kernel, value + np.append(0.0, slope[:-1])),
+    for name, key, least in (
+        ("E σσᵀ", "features", features),
+        ("the kernel of one hidden layer", "kernel", kernel),
     ):
-        n, bound = lifted(series, i.N, cosine, _total(plus, minus, key))
+        n, bound = _best(i, key)
         out.conclude_at_least(
             f"λ_min of {name} ≥ (1 − (m−1) cos^n θ) Σ_(k≥n) a_k", least, bound, key=key
         )
-        table.append([name, n, bound, least.value])
+        table.append([name, n, bound.value, least.value])
     out.table("The best n", ("matrix", "n", "bound", "λ_min"), table)
     if theta > 0:
         expression = theta**3 / math.log(2 * i.N) ** 1.5
         out.step_order("λ_min of E σσᵀ", features, "Ω", expression, "θ³/log^{3/2}(2m)", key="rate")
+
+
+def best_power(i: Instance, key: str) -> int:
+    """The n of the largest bound on "features", E σσᵀ, or the "kernel" of one hidden layer."""
+    return _best(i, key)[0]
+
+
+def _best(i: Instance, key: str) -> tuple[int, Quantity]:
+    """(n, bound) of :func:`lifted` on the instance's rows; the error is what was rounded down."""
+    plus, minus = (float(y) for y in i.network.activation.phi(np.array([1.0, -1.0])))
+    series = coefficients(1, plus, minus)
+    if key == "kernel":
+        series = series + np.append(0.0, coefficients(0, plus, -minus)[:-1])
+    found = geometry(i)
+    theta = 2 * math.asin(min(1.0, found.separation / 2))
+    # a smaller angle gives a smaller bound
+    cosine = math.cos(max(0.0, theta - 4 * found.error)) * (1 + 4 * U)
+    total = _total(plus, minus, key)
+    n, bound = lifted(series, i.N, cosine, total)
+    plain = (1.0 - (i.N - 1) * math.cos(theta) ** n) * (total - math.fsum(series[:n]))
+    return n, Quantity(bound, max(0.0, plain - bound) + 4 * (n + 1) * U * total)
 
 
 def coefficients(q: int, plus: float, minus: float) -> NDArray[np.float64]:

@@ -12,6 +12,14 @@ PAPER = Paper(
     short="Nguyen et al. 2021",
     title="Tight Bounds on the Smallest Eigenvalue of the Neural Tangent Kernel for Deep ReLU Networks",
     citation="Nguyen, Mondelli and Montúfar, ICML 2021",
+    bibtex=r"""
+@inproceedings{nguyen2021,
+  title = {Tight Bounds on the Smallest Eigenvalue of the {Neural Tangent Kernel} for Deep {ReLU} Networks},
+  author = {Nguyen, Quynh and Mondelli, Marco and Mont{\'u}far, Guido},
+  booktitle = {International Conference on Machine Learning},
+  year = {2021},
+}
+""",
     order=1,
     needs=(needs.relu, needs.plain, needs.standard, needs.gaussian),
     parts=(

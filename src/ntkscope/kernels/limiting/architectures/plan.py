@@ -8,13 +8,14 @@ from typing import Any
 from torch import nn
 
 from ntkscope._base import memory
-from ntkscope._base.records import Record
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.architectures.variances import Variances
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.result import Result, Tabular
 
 
 @dataclass(frozen=True)
-class Step(Record):
+class Step(Result):
     """One operation of the graph.
 
     Attributes
@@ -35,7 +36,7 @@ class Step(Record):
 
 
 @dataclass(frozen=True)
-class LimitPlan(Record):
+class LimitPlan(Tabular, Result):
     """The graph of a module, what is carried through it, and what forming its kernel takes.
 
     Attributes
@@ -56,7 +57,10 @@ class LimitPlan(Record):
     def __repr__(self) -> str:
         return f"LimitPlan({len(self.steps)} operations, N = {self.n_samples}, tile {self.tile[0]}×{self.tile[1]})"
 
-    def __str__(self) -> str:
+    def _rows(self) -> tuple[Step, ...]:
+        return self.steps
+
+    def _card(self) -> Card:
         heads = ("", "module", "operation", "reads", "channels", "positions", "carried")
         rows = [
             (
@@ -65,17 +69,12 @@ class LimitPlan(Record):
             )
             for s in self.steps
         ]  # fmt: skip
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (heads, *rows)
-        ]
         time = "" if self.seconds is None else f", about {self.seconds:.2g} s"
-        lines.append(
+        total = (
             f"N = {self.n_samples}: {memory.human(self.result_bytes)} of kernel, "
             f"{memory.human(self.tile_bytes)} for a tile of {self.tile[0]}×{self.tile[1]} samples{time}"
         )
-        return "\n".join(lines)
+        return Card(total, grids=[Grid("", heads, rows, labels=len(heads))])
 
 
 def plan_limit(

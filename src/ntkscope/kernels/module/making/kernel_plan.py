@@ -16,10 +16,12 @@ from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
 from ntkscope.kernels.prepared import Diagonal, Options, Reduce
+from ntkscope.report.card import Card, Grid
+from ntkscope.report.result import Result, Tabular
 
 
 @dataclass(frozen=True)
-class PlanRow:
+class PlanRow(Result):
     """One parameter: ``way`` is how its term is formed, ``flops`` what forming it takes."""
 
     name: str
@@ -29,7 +31,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True)
-class KernelPlan:
+class KernelPlan(Tabular, Result):
     """The way of each parameter, the memory and the expected time. ``print`` shows a table.
 
     Attributes
@@ -51,19 +53,26 @@ class KernelPlan:
     dense: float
     seconds: float
 
-    def __str__(self) -> str:
-        names = [("parameter", "shape", "way", "flops")]
-        for row in self.rows:
-            shape = "×".join(map(str, row.shape)) or "1"
-            names.append((row.name, shape, row.way, f"{row.flops:.1e}" if row.flops else "-"))
-        widths = [max(len(line[i]) for line in names) for i in range(4)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(n, widths, strict=True)) for n in names]
+    def _rows(self) -> list[PlanRow]:
+        return self.rows
+
+    def _card(self) -> Card:
+        rows = [
+            (
+                r.name,
+                "×".join(map(str, r.shape)) or "1",
+                r.way,
+                f"{r.flops:.1e}" if r.flops else "-",
+            )
+            for r in self.rows
+        ]
         kept = "held" if self.held else "too large: made again panel by panel"
-        lines.append(
+        total = (
             f"N = {self.n_samples}, {self.n_outputs} outputs; factors {human(self.factors)} ({kept}), "
             f"kernel {human(self.dense)}, about {self.seconds:.2g} s"
         )
-        return "\n".join(line.rstrip() for line in lines)
+        heads = ("parameter", "shape", "way", "flops")
+        return Card(total, grids=[Grid("", heads, rows, labels=3)])
 
 
 def plan_kernel(

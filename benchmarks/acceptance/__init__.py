@@ -1,0 +1,1 @@
+"""Large runs, one at a time."""
