@@ -63,10 +63,9 @@ def test_the_pages_commands_run_in_their_order(folder):
     assert "refuted" not in shown["falsify"]
     assert "lambda_min/complement = c · d^0" in shown["fit"]
     assert "of the bound" in shown["reproduce"]
-    for ending in ("png", "csv", "json"):
-        assert (
-            folder / f"out/reproduce/own2027-neighbour-quick/own2027-neighbour.{ending}"
-        ).exists()
+    made = folder / "out/reproduce/own2027-neighbour-quick"
+    for name in ("own2027-neighbour.png", "own2027-neighbour.csv", "result.json", "report.html"):
+        assert (made / name).exists()
 
 
 @pytest.mark.slow

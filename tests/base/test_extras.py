@@ -103,11 +103,11 @@ def test_every_extra_that_code_names_is_declared():
         text = path.read_text()
         named |= {
             extra
-            for extra in ("cli", "report", "sweep", "data", "exact", "store")
+            for extra in ("cli", "report", "sweep", "data", "exact", "notebook", "store")
             if f'needs("{extra}")' in text
         }
         assert text.count("needs(") == text.count('needs("') + text.count("def needs("), path
-    assert named == set(extras) - {"all", "dev"}
+    assert named == set(extras) - {"all", "dev", "docs"}
     assert {d.split(">")[0] for d in declared["dependencies"]} == {
         "torch", "numpy", "scipy", "jaxtyping", "psutil",
     }  # fmt: skip

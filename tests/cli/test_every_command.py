@@ -23,7 +23,8 @@ LISTS = {
     "limit": [*commands.LINES["limit"], "--plan"],
 }
 QUICK = {**commands.LINES, "falsify": ["nguyen2021.lemma-5.5", "--trials", "1", "--seconds", "0.5"]}
-LINES = [(name, line) for name, line in QUICK.items() if name != "sweep run"]
+# a sweep runs elsewhere in the tests; a line of BibTeX ends where BibTeX wants it
+LINES = [(name, line) for name, line in QUICK.items() if name not in ("sweep run", "cite")]
 LINES += list(LISTS.items())
 CUT = re.compile(r"[^\W\d_]{3}…")  # a word that a column ended
 

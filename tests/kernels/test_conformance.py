@@ -125,7 +125,7 @@ def _gauss_newton():
     model, x = _convolution()
     kernel = ntk.gauss_newton_kernel(model, x, torch.arange(N) % 3)
     J = jacobian(model, x)  # (N, C, P)
-    turned = torch.einsum("nca,ncp->nap", kernel.roots, J).flatten(0, 1)
+    turned = torch.einsum("nca,ncp->nap", kernel.roots.matrices, J).flatten(0, 1)
     return Case.symmetric(kernel, turned @ turned.T)
 
 

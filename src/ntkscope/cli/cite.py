@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ntkscope.cli import options
 from ntkscope.cli.examples import examples
 from ntkscope.cli.plugin_option import Plugins, load_plugins
 
@@ -23,10 +24,12 @@ def run(
         typer.Option(help="This paper alone, without ntkscope. Repeatable.", metavar="PAPER"),
     ] = None,
     plugin: Plugins = None,
+    json: options.Json = False,
 ) -> None:
     """Print BibTeX of this version of ntkscope and of papers, those of plugins included."""
     from ntkscope._base.specs import unknown
     from ntkscope.report import bibtex
+    from ntkscope.report.files import to_json
     from ntkscope.statements.registry import papers as registered
 
     load_plugins(plugin)
@@ -35,6 +38,6 @@ def run(
     for key in chosen:
         if key not in known:
             raise ValueError(unknown("paper", key, tuple(known)))
-    entries = [] if paper and not papers else [bibtex.own()]
-    entries += [known[key].to_bibtex() for key in dict.fromkeys(chosen or known)]
-    typer.echo("\n\n".join(entries))
+    entries = {} if paper and not papers else {"ntkscope": bibtex.own()}
+    entries |= {key: known[key].to_bibtex() for key in dict.fromkeys(chosen or known)}
+    typer.echo(to_json(entries) if json else "\n\n".join(entries.values()), nl=not json)

@@ -137,6 +137,8 @@ def enclosure(low: float, high: float, value: float | None = None) -> str:
     """A proved interval: ``0.4590743437 ± 3e-13`` where it is narrow or about 0, else ``in [4.6, 9.3]``."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"≤ {number(high, 6)}" if math.isfinite(high) else f"≥ {number(low, 6)}"
+    if low == high == 0.0:
+        return "0"
     middle = 0.5 * low + 0.5 * high if value is None else value
     width = high - low
     if width <= 2e-3 * abs(middle) or 4.0 * abs(low + high) <= width:
