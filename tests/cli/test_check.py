@@ -70,6 +70,7 @@ def test_latex_is_a_table(capsys):
         (["nguyen2021.eq-5"], "--data is needed"),
         (["nguyen2021.eq-5", "--data", "gaussian:N=5,d=3", "--widths", "4,3,1"], "3 features"),
         (["nguyen2021.eq-5", "--data", "gaussian:N=5,d=4", "--widths", "4,3,2"], "one output"),
+        (["nguyen2021.eq-5", *SMALL, "--trials", "9" * 30], "trials must be at most 1,000,000"),
         *(
             (["nguyen2021.eq-5", *SMALL, "--delta", delta], f"0 < delta < 1, got {shown}")
             for delta, shown in (

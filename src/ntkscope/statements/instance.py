@@ -372,6 +372,9 @@ class Instance(Shown):
         return float(values.std()) / math.sqrt(len(values))
 
 
+_MOST_TRIALS = 1_000_000
+
+
 def _require_budget(samples: int, trials: int, delta: float) -> None:
     if not 0 < delta < 1:
         raise ValueError(
@@ -383,3 +386,7 @@ def _require_budget(samples: int, trials: int, delta: float) -> None:
     ):
         if value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value}: {why}")
+    if trials > _MOST_TRIALS:
+        raise ValueError(
+            f"trials must be at most {_MOST_TRIALS:,}, got {trials}: a success rate is then known to 1e-3"
+        )
