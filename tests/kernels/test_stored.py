@@ -64,9 +64,16 @@ def test_missing_and_damaged_tiles_are_made_again_and_no_other(tmp_path):
     row, column = (32 * int(part) for part in files[1].parts[-2:])
     with pytest.raises(OSError, match=r"the tile at .* cannot be read"):
         ntk.load_kernel(folder).tile(slice(row, row + 1), slice(column, column + 1))
+    begun = files[0].with_name("0.1f.partial")  # what a killed run leaves
+    begun.write_bytes(b"half")
+    os.utime(begun, (1e9, 1e9))
+    being_written = files[0].with_name("0.2f.partial")
+    being_written.write_bytes(b"half")
+    os.utime(being_written, (4e9, 4e9))
     again = ntk.save_kernel(K, folder, tile=32)
     assert torch.equal(again.dense(), whole)
     assert {f: f.stat().st_mtime_ns for f in files[2:]} == before
+    assert (begun.exists(), being_written.exists()) == (False, True)
 
 
 def test_another_kernel_is_not_mixed_in(tmp_path):

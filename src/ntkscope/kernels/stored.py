@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def save_kernel(
     """
     if isinstance(tile, bool) or not 16 <= tile <= 16384:
         raise ValueError(f"tile must be within 16 … 16384, got {tile}")
-    folder = Path(path)
+    folder, begun = Path(path), time.time()
     about = _description(K)
     array = _existing(folder, about) if folder.exists() else _created(folder, K, about, tile)
     n, m = array.chunks
@@ -183,6 +184,7 @@ def save_kernel(
         if progress is not None:
             progress((done + 1) / len(places))
     array.attrs["complete"] = True
+    _tidy(folder, begun)
     return load_kernel(folder)
 
 
@@ -307,6 +309,13 @@ def _is_whole(array: Any, folder: Path, i: int, j: int) -> bool:
         os.unlink(file)
         return False
     return True
+
+
+def _tidy(folder: Path, before: float) -> None:
+    """Remove what a killed run had begun to write; what another run writes now is younger."""
+    for file in folder.rglob("*.partial"):
+        if file.stat().st_mtime < before:
+            file.unlink(missing_ok=True)
 
 
 def _chunk_file(folder: Path, i: int, j: int) -> Path:
