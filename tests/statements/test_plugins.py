@@ -124,6 +124,7 @@ def test_check_runs_its_statement(ntkscope, toy):
     assert record["source"] == "Toy 2026, Theorem 1"
     assert [c["at"] for c in record["inequalities"]] == [{"share": 0.01}, {"share": 1.0}]
     assert record["inequalities"][1]["outcome"] == "holds"
+    assert record["command"].endswith(f"--plugin {toy}")
     code, out, _ = ntkscope("check", "--list", "--paper", "toy2026", "--plugin", toy)
     assert out.split()[0] == "toy2026.theorem-1"
     assert len(out.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,12 +90,13 @@ def run(
         check_over_sweep(chosen, about, seeds, workers, out, json, quiet)
         return
     budget = {"samples": samples, "trials": trials, "delta": delta}
+    plugins = [f"--plugin {shlex.quote(one)}" for one in plugin or ()]
     about = settings_module.read(options.Problem, config, given)
     with progress.quiet(quiet):
-        verdicts = _check(chosen, about, budget)
+        verdicts = _check(chosen, about, budget, plugins)
     if out is not None:
         what = list(ids or ()) or [f"--paper {paper}" if paper else "--all"]
-        write_page(verdicts, out, about, again(what, budget))
+        write_page(verdicts, out, about, again([*what, *plugins], budget))
     _show(verdicts, out, json, latex)
 
 
@@ -121,7 +123,9 @@ def _list(found: Sequence[Statement], as_json: bool) -> None:
         say(line if fits else f"{s.id}\n    {s.title} ({s.source})")
 
 
-def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) -> list[Verdict]:
+def _check(
+    ids: list[str], settings: options.Problem, budget: dict[str, Any], plugins: list[str]
+) -> list[Verdict]:
     from ntkscope.statements.check import check_all
     from ntkscope.statements.instance import Instance
 
@@ -129,7 +133,7 @@ def _check(ids: list[str], settings: options.Problem, budget: dict[str, Any]) ->
     instance = Instance(
         network, dataset.X, seed=settings.seed, distribution=dataset.distribution, **budget
     )
-    facts = {"data": dataset.source, "options": _options(settings, budget)}
+    facts = {"data": dataset.source, "options": " ".join([_options(settings, budget), *plugins])}
     verdicts: list[Verdict] = []
     with progress.ProgressBar() as bar:
         for done, id in enumerate(ids):
