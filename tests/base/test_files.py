@@ -42,9 +42,11 @@ def test_a_pipe_or_a_device_keeps_its_place(tmp_path):
     stream = tmp_path / "stream"
     stream.symlink_to("/proc/self/fd/1")  # as /dev/stdout is
     for path in (pipe, link, stream, tmp_path):
-        with pytest.raises(OSError, match="a device, a pipe or a stream|a folder"), whole(path):
+        with pytest.raises(OSError, match=r"a device, a pipe or a stream|a folder"), whole(path):
             pass
-    assert pipe.is_fifo() and link.is_symlink() and stream.is_symlink()
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert stream.is_symlink()
     assert sorted(tmp_path.iterdir()) == [link, pipe, stream]
 
 
