@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data, as_seed
+from ntkscope.activations import activation
 from ntkscope.data import Distribution, Gaussian, Sphere
 from ntkscope.kernels.hadamard import HadamardKernel
 from ntkscope.kernels.mlp import Backprop, backprop, mlp_ntk
@@ -24,7 +25,7 @@ from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 from ntkscope.report.result import Shown
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.statements import needs, redraws
+from ntkscope.statements import redraws
 from ntkscope.statements.eigenvalues import gram_eigenvalue, least_eigenvalue, power_eigenvalue
 from ntkscope.statements.quantity import Quantity, quantity, rounded
 from ntkscope.statements.redraws import NotComputable
@@ -125,7 +126,7 @@ class Instance(Shown):
 
     @property
     def relu(self) -> bool:
-        return self.network.activation == needs.RELU
+        return self.network.activation == activation("relu")
 
     @property
     def plain(self) -> bool:

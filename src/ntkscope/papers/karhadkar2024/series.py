@@ -16,8 +16,8 @@ from ntkscope.papers.karhadkar2024.geometry import Geometry, geometry
 from ntkscope.spectra.streamed import streamed_bound
 from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.kinds import Hypothesis
 from ntkscope.statements.quantity import Quantity, U
 
 _DEGREE = 100
