@@ -12,6 +12,7 @@ from torch import nn
 import ntkscope as ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.index import count, place
+from ntkscope.kernels.kernel import Converted
 from ntkscope.kernels.limiting.error import LayerError, kernel_error
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel
@@ -19,7 +20,6 @@ from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.reading.kinks import near_zero
 from ntkscope.kernels.module.reading.layers.elementwise import _reduce
 from ntkscope.kernels.summed import SummedKernel
-from ntkscope.kernels.views import Converted
 from oracles import textbook
 from oracles.residual import residual_ntk
 from oracles.textbook import U

@@ -1,8 +1,7 @@
-"""The contract of every kernel matrix here: what a kind has to say, and what it is given for it."""
+"""Every kernel matrix here: what its tiles give, and other readings of it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,24 +12,21 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_dtype
 from ntkscope._base.specs import matching
+from ntkscope.kernels.contract import KernelContract
 from ntkscope.kernels.index import Index
 from ntkscope.report import plots
 from ntkscope.report.card import Card
 from ntkscope.report.chart import Chart
 from ntkscope.report.result import Drawn, Shown
 
-_TILE = (512, 1024)
 _DRAWN = 3000  # rows of a kernel whose eigenvalues are drawn
-_PANEL = 1 << 22  # entries of the panel of rows that a product forms at a time
 
 
-class Kernel(Drawn, Shown, ABC):
+class Kernel(KernelContract, Drawn, Shown):
     """A kernel matrix K of shape (N, M), formed as far as it is asked for.
 
-    A kind writes :meth:`tile`, and :meth:`entry_error` where its tiles are not the truth. It may
-    write :meth:`matmul`, :meth:`_diagonal` and :meth:`_fill` where it has a faster way than tiles,
-    and :meth:`to` and ``T`` where it has a better one than converting tiles. What they are
-    given has been checked.
+    A kind writes what :class:`KernelContract` names. It may write :meth:`to` and ``T`` where it has a better
+    one than converting tiles.
 
     Attributes
     ----------
@@ -46,56 +42,10 @@ class Kernel(Drawn, Shown, ABC):
     grain: rows that are read at once, however few are asked for.
     """
 
-    name: str = ""
-    covers: str = "the tiles as they are computed"
-    labels: tuple[str, ...] = ("sample",)
-    n_parameters: int | None = None
-    near_kinks: int = 0
-    kept: bool = False
-    grain: int = 1
-
-    # -- what a kind says ------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """(N, M)."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The precision of the tiles."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the tiles are made."""
-
-    @property
-    @abstractmethod
-    def symmetric(self) -> bool:
-        """False for a cross kernel."""
-
-    @abstractmethod
-    def tile(self, rows: Index, cols: Index) -> Float[Tensor, "r c"]:
-        """The entries K[rows, cols], in memory of their own."""
-
-    @property
-    def semidefinite(self) -> bool:
-        return False
-
     @property
     def terms(self) -> Sequence[Kernel]:
         """The summands by name; the kernel itself where there is one."""
         return (self,)
-
-    def entry_error(self) -> float:
-        """A bound γ with |computed K_ij − K_ij| ≤ γ √(k(x_i, x_i) k(x_j, x_j)) for every entry.
-
-        The diagonals are those of the two symmetric kernels where K is a cross kernel. 0 says that
-        the numbers that the tiles give are the kernel.
-        """
-        return 0.0
 
     def forming_error(self) -> float:
         """A bound on ‖fl(K) − K‖₂ of ``dense()`` for a symmetric kernel: entry_error · tr K.
@@ -109,40 +59,6 @@ class Kernel(Drawn, Shown, ABC):
         slack = 1 + 2 * (gamma + (len(self) + 4) * u)
         return gamma * self.trace() * slack
 
-    def matmul(self, V: Float[Tensor, "M k"]) -> Float[Tensor, "N k"]:
-        """K V for V of the kernel's dtype and device, a panel of rows at a time."""
-        N, M = self.shape
-        out = torch.empty(N, V.shape[1], dtype=self.dtype, device=self.device)
-        step = max(1, min(N, _PANEL // M))
-        for i in range(0, N, step):
-            rows = slice(i, min(i + step, N))
-            torch.mm(self.tile(rows, slice(0, M)), V, out=out[rows])
-        return out
-
-    def _diagonal(self) -> Float[Tensor, N]:
-        """K_ii of a symmetric kernel."""
-        out = torch.empty(len(self), dtype=self.dtype, device=self.device)
-        for i in range(0, len(self), 64):
-            span = slice(i, min(i + 64, len(self)))
-            out[span] = self.tile(span, span).diagonal()
-        return out
-
-    def _fill(self, out: Float[Tensor, "N M"]) -> None:
-        """Write the matrix, a symmetric one with both halves equal in each bit."""
-        N, M = self.shape
-        for i in range(0, N, _TILE[0]):
-            rows = slice(i, min(i + _TILE[0], N))
-            if self.symmetric:
-                corner = self.tile(rows, rows)
-                # a product may round (i, j) and (j, i) apart
-                out[rows, rows] = torch.triu(corner) + torch.triu(corner, 1).T
-            for j in range(rows.stop if self.symmetric else 0, M, _TILE[1]):
-                cols = slice(j, min(j + _TILE[1], M))
-                made = self.tile(rows, cols)
-                out[rows, cols] = made
-                if self.symmetric:
-                    out[cols, rows] = made.T
-
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Kernel:
@@ -151,27 +67,12 @@ class Kernel(Drawn, Shown, ABC):
         device = self.device if device is None else torch.device(device)
         if (dtype, device) == (self.dtype, self.device):
             return self
-        from ntkscope.kernels.views import Converted  # which are kernels themselves
-
         return Converted(self, dtype, device)
 
     @property
     def T(self) -> Kernel:
         """The transpose; a symmetric kernel is its own."""
-        from ntkscope.kernels.views import Transposed
-
         return self if self.symmetric else Transposed(self)
-
-    def _require_memory(self) -> None:
-        """Raise NotEnoughMemoryError where ``dense()`` does not fit."""
-        if self.device.type == "cpu":
-            N, M = self.shape
-            memory.require(
-                self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
-                "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it",
-            )  # fmt: skip
-
-    # -- what it is given ------------------------------------------------------------------------
 
     def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
         """The matrix, in ``nbytes_dense`` bytes of its own or in ``out``.
@@ -268,14 +169,6 @@ class Kernel(Drawn, Shown, ABC):
             matmat=lambda V: apply(self, V),
         )
 
-    @property
-    def nbytes_dense(self) -> int:
-        """Bytes of ``dense()``: itemsize · N · M."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __repr__(self) -> str:
         names = ", ".join(t.name for t in self.terms if t.name)
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype}, terms=[{names}])"
@@ -319,3 +212,111 @@ class Kernel(Drawn, Shown, ABC):
             raise ValueError(
                 f"the {what} needs a symmetric kernel, this is a cross kernel {self.shape}"
             )
+
+
+class _View(Kernel):
+    """Another kernel, read differently."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.name, self.covers, self.near_kinks = kernel.name, kernel.covers, kernel.near_kinks
+        self.labels, self.n_parameters = kernel.labels, kernel.n_parameters
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._kernel.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._kernel.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._kernel.device
+
+    @property
+    def symmetric(self) -> bool:
+        return self._kernel.symmetric
+
+    def entry_error(self) -> float:
+        return self._kernel.entry_error()
+
+
+class Transposed(_View):
+    """Kᵀ of a cross kernel."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        N, M = self._kernel.shape
+        return M, N
+
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        return self._kernel.tile(cols, rows).T.contiguous()
+
+    @property
+    def terms(self) -> Sequence[Kernel]:
+        if len(self._kernel.terms) == 1:
+            return (self,)
+        return tuple(t.T for t in self._kernel.terms)
+
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return self._kernel._of_terms(places).T
+
+    @property
+    def T(self) -> Kernel:
+        return self._kernel
+
+
+class Converted(_View):
+    """A kernel whose tiles and products are rounded to another precision, or moved."""
+
+    def __init__(self, kernel: Kernel, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(kernel)
+        self._dtype, self._device = dtype, device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def semidefinite(self) -> bool:
+        return self._kernel.semidefinite
+
+    @property
+    def terms(self) -> Sequence[Kernel]:
+        if len(self._kernel.terms) == 1:
+            return (self,)
+        return tuple(t.to(self._dtype, self._device) for t in self._kernel.terms)
+
+    def _of_terms(self, places: Sequence[int]) -> Kernel:
+        return self._kernel._of_terms(places).to(self._dtype, self._device)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        return tensor.to(dtype=self._dtype, device=self._device)
+
+    def tile(self, rows: Index, cols: Index) -> Tensor:
+        return self._moved(self._kernel.tile(rows, cols))
+
+    def matmul(self, V: Tensor) -> Tensor:
+        return self._moved(self._kernel @ V)
+
+    def _diagonal(self) -> Tensor:
+        return self._moved(self._kernel.diagonal())
+
+    def entry_error(self) -> float:
+        """The kernel's own, and one rounding where the new precision is the shorter."""
+        own = self._kernel.entry_error()
+        if self._dtype.itemsize >= self._kernel.dtype.itemsize:
+            return own
+        return own + torch.finfo(self._dtype).eps / 2 * (1 + own)
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Kernel:
+        if self._kernel.dtype.itemsize > self._dtype.itemsize:
+            return super().to(dtype, device)  # its roundings stay
+        return self._kernel.to(dtype or self._dtype, device or self._device)
