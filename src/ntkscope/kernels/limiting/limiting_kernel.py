@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ntkscope._base.inputs import as_data
-from ntkscope.kernels.kernel import Index
+from ntkscope.kernels.index import Index
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.architectures.variances import Variances
 from ntkscope.kernels.limiting.dual import ACCURACY
