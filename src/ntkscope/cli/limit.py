@@ -40,6 +40,7 @@ class LimitOptions(options.DataOptions):
         ),
     ] = "measured"
     parameterization: options.ParameterizationOption = "standard"
+    device: options.Device = "cpu"
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False
     out: Annotated[
         Path | None, options.out("K.npy or K.pt; what it is goes to a .json beside it.", "FILE")
@@ -48,13 +49,15 @@ class LimitOptions(options.DataOptions):
 
 def run(about: LimitOptions, json: options.Json = False) -> None:
     """The infinite-width kernel of a model on data, and its λ_min; written with --out."""
+    from ntkscope._base.devices import as_device
     from ntkscope.cli.models import load_model
     from ntkscope.kernels.limiting.architectures.plan import plan_limit
     from ntkscope.report.files import to_json, write_all
     from ntkscope.report.numbers import enclosure
 
-    X = options.load_data(about.data, about.seed, about.center, about.scale).X
-    model = load_model(about.model, about.checkpoint, seed=about.seed)
+    device = as_device(about.device)
+    X = options.load_data(about.data, about.seed, about.center, about.scale).X.to(device)
+    model = load_model(about.model, about.checkpoint, device=device, seed=about.seed)
     how: dict[str, Any] = {"variances": about.variances, "parameterization": about.parameterization}
     planned = plan_limit(model, X, **how)
     if about.plan:
@@ -119,4 +122,5 @@ def _write(K: Any, out: Path) -> None:
     from ntkscope._base.files import whole
 
     with whole(out) as file:
+        K = K.cpu()
         np.save(file, K.numpy()) if out.suffix == ".npy" else torch.save(K, file)

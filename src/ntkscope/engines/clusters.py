@@ -62,7 +62,7 @@ def connected(engine: Engine, workers: int) -> Iterator[tuple[Any, int]]:
         return
     with dask.config.set(_CONFIG), contextlib.ExitStack() as stack:
         if engine.cluster is None:
-            cluster = local_cluster(workers)
+            cluster = local_cluster(workers, engine.shares)
             stack.callback(cluster.end)
         elif parse_spec(str(engine.cluster)).name == "slurm":
             cluster = _slurm_cluster(parse_spec(engine.cluster))

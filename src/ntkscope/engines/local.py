@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -43,8 +43,10 @@ class LocalCluster(distributed.SpecCluster):
             self.begun.close()
 
 
-def local_cluster(workers: int) -> LocalCluster:
+def local_cluster(workers: int, gpus: Sequence[str] = ()) -> LocalCluster:
     """Processes of this machine, each with one thread; restarted when they die, until ``end``.
+
+    ``gpus``, where there are any, are taken in turn: a worker sees one of them alone.
 
     Raises ConnectionError where they cannot be started.
     """
@@ -57,6 +59,7 @@ def local_cluster(workers: int) -> LocalCluster:
         "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
         "silence_logs": 50,
     }
+    sees = [{"CUDA_VISIBLE_DEVICES": gpus[k % len(gpus)]} if gpus else {} for k in range(workers)]
     made: Any = LocalCluster.__new__(LocalCluster)
     begin: Any = LocalCluster.__init__
     made.begun = contextlib.ExitStack()
@@ -66,7 +69,10 @@ def local_cluster(workers: int) -> LocalCluster:
         begin(
             made,
             scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
-            workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
+            workers={
+                k: {"cls": distributed.Nanny, "options": {**nanny, "env": env}}
+                for k, env in enumerate(sees)
+            },
             security=keys,
             loop=loop,
         )
