@@ -40,7 +40,9 @@ class LimitOptions(options.DataOptions):
         ),
     ] = "measured"
     parameterization: options.ParameterizationOption = "standard"
-    device: options.Device = "cpu"
+    device: Annotated[
+        str, typer.Option(help="Where λ_min is computed: cpu, cuda, cuda:1.", metavar="DEVICE")
+    ] = "cpu"
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False
     out: Annotated[
         Path | None, options.out("K.npy or K.pt; what it is goes to a .json beside it.", "FILE")
@@ -55,9 +57,9 @@ def run(about: LimitOptions, json: options.Json = False) -> None:
     from ntkscope.report.files import to_json, write_all
     from ntkscope.report.numbers import enclosure
 
-    device = as_device(about.device)
-    X = options.load_data(about.data, about.seed, about.center, about.scale).X.to(device)
-    model = load_model(about.model, about.checkpoint, device=device, seed=about.seed)
+    as_device(about.device)
+    X = options.load_data(about.data, about.seed, about.center, about.scale).X
+    model = load_model(about.model, about.checkpoint, seed=about.seed)
     how: dict[str, Any] = {"variances": about.variances, "parameterization": about.parameterization}
     planned = plan_limit(model, X, **how)
     if about.plan:
@@ -107,7 +109,9 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, Any]) -> d
     if about.out is not None:
         with options.writing(about.out):
             _write(K, about.out)
-    held = MatrixKernel(K, entry_error=error, covers=kernel.covers, semidefinite=True)
+    held = MatrixKernel(
+        K.to(about.device), entry_error=error, covers=kernel.covers, semidefinite=True
+    )
     return {
         "model": about.model, "data": about.data, "seed": about.seed, "get": about.get, **how,
         "shape": list(K.shape), "entry_error": error,
@@ -122,5 +126,4 @@ def _write(K: Any, out: Path) -> None:
     from ntkscope._base.files import whole
 
     with whole(out) as file:
-        K = K.cpu()
         np.save(file, K.numpy()) if out.suffix == ".npy" else torch.save(K, file)
