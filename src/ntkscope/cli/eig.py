@@ -50,6 +50,7 @@ def run(
     workers: running.Workers = None,
     cluster: running.Cluster = None,
     tls_files: running.TlsFiles = None,
+    device: running.Device = "cpu",
     folder: Annotated[
         str | None,
         options.option(
@@ -70,18 +71,22 @@ def run(
 
     --workers, --cluster and --folder factor it tile by tile.
     """
+    from ntkscope._base.devices import as_device
     from ntkscope.data.loaders import load_array
+    from ntkscope.kernels.given import as_kernel
     from ntkscope.kernels.stored import load_kernel
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
-    place = _place(workers, cluster, tls_files, folder, method)
+    place = _place(workers, cluster, tls_files, folder, method, device)
     _check_options(
         k, singular, k > 1 or condition or plan or density or method != "auto" or bool(place)
     )
     if place and (k > 1 or condition):
         raise ValueError("tiles give λ_min alone: leave out --k and --condition, or the workers")
-    matrix = load_kernel(file) if Path(file).is_dir() else load_array(file)
+    matrix: Any = load_kernel(file) if Path(file).is_dir() else load_array(file)
+    if not place and as_device(device).type != "cpu":
+        matrix = as_kernel(matrix).to(device=device)
     if plan:
         planned = plan_of(matrix, certify=certify, method=method, **place)
         typer.echo(to_json(asdict(planned)), nl=False) if json else say(str(planned))
@@ -125,7 +130,12 @@ def _again(given: dict[str, Any]) -> str:
 
 
 def _place(
-    workers: int | None, cluster: str | None, tls_files: str | None, folder: str | None, method: str
+    workers: int | None,
+    cluster: str | None,
+    tls_files: str | None,
+    folder: str | None,
+    method: str,
+    device: str,
 ) -> dict[str, Any]:
     """The engine and the folder of a factorisation by tiles; nothing for the other ways."""
     if workers is None and cluster is None and tls_files is None and folder is None:
@@ -135,7 +145,7 @@ def _place(
             f"--workers, --cluster and --folder go with --method tiled, got {method!r}"
         )
     here = workers is None and cluster is None
-    engine = running.make_engine(0 if here else workers, cluster, tls_files)
+    engine = running.make_engine(0 if here else workers, cluster, tls_files, device)
     return {"engine": engine, "folder": folder}
 
 

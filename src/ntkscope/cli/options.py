@@ -120,6 +120,14 @@ Dtype = Annotated[
     ),
 ]
 
+Device = Annotated[
+    str,
+    option(
+        "Where numbers are crunched: cpu, cuda, cuda:1.", metavar="DEVICE",
+        autocompletion=completion.of("cpu", "cuda"),
+    ),
+]  # fmt: skip
+
 Out = Annotated[
     str | None,
     option("Folder for the page, result.json and the network.", panel=OUTPUT, metavar="DIR"),
