@@ -61,7 +61,7 @@ class Reproduction(Shown):
             ("claim", self.figure.claim), ("found", self.analysis.summary),
             *self.analysis.facts,
             ("trials", f"{self.progress.done} done, {self.progress.failed} failed; {self.seconds:.0f} s"),
-            ("page", str(self.folder / "index.html")),
+            ("page", str(self.folder / "report.html")),
         ]  # fmt: skip
         verdicts = [str(v) for v in self.analysis.verdicts]
         return Card(f"{self.figure.title} ({self.figure.id})", pairs, notes=verdicts)
