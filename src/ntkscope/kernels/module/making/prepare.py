@@ -38,10 +38,8 @@ Made = TypeVar("Made", Kernel, OutputKernels)
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
 _SCRATCH = 256e6  # bytes of patches that a pass keeps for its outputs
-_PASS, _LEAST_IN_A_PASS = (
-    200e6,
-    16,
-)  # bytes that one keeps on a CPU, where a longer pass is no faster
+_PASS = 200e6  # bytes that a pass may keep on a CPU, where a longer one is no faster
+_LEAST_IN_A_PASS = 16  # samples, whatever they keep
 
 
 class PreparedModule(Prepared):
