@@ -172,6 +172,8 @@ class _Assembly:
                     return self._of_output(name, features)
                 return Term(name, features, self._signals(site, None))
         uses = together([self._use(site, name) for site in sites])
+        if len(uses) < len(sites):
+            self._hold_once(sites, uses[0])
         shape = self.recipe.survey.shape(name)
         rotated = 0
         if len(uses) == 1 and uses[0].operation.is_outer and not self.recipe.full:
@@ -180,6 +182,17 @@ class _Assembly:
             if fewer is not use.g:
                 rotated, uses = use.g[0].shape[1], (replace(use, g=fewer),)
         return WeightBlock(name, uses, shape, self.recipe.full, self.recipe.budget, rotated)
+
+    def _hold_once(self, sites: Sequence[Site], joined: Use) -> None:
+        """What the steps of a matrix left becomes parts of what they are ``joined`` to."""
+        for which, passed in enumerate((self.left, self.right)):
+            start = 0
+            for site in sites:
+                part = slice(start, start + passed.x[site.index].shape[1])
+                passed.x[site.index] = joined.x[which][:, part]
+                if site.index in passed.g:
+                    passed.g[site.index] = joined.g[which][:, :, part]
+                start = part.stop
 
     def _is_ready(self, site: Site, name: str) -> bool:
         return is_small(site, site.operations[name], self.recipe.survey.size(name))
