@@ -79,7 +79,7 @@ WRONG = [
         ["check", "--all", "--data", SAMPLES, "--widths", "4,8,1", "--out", "{}/K.npy/x"],
         "is no folder",
     ),
-    (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "it is a folder"),
+    (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "a folder stands there"),
     (
         ["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--config", "{}/none.toml"],
         "no settings",

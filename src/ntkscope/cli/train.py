@@ -13,8 +13,8 @@ from ntkscope.cli.results import deliver
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
-    from ntkscope.training.dynamics import Recipe
     from ntkscope.training.labels import Targets
+    from ntkscope.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,9 @@ def run(about: TrainOptions, json: options.Json = False) -> None:
     The paired initialization takes γ = d³N² of the theorem unless it states its own.
     """
     from ntkscope._base.devices import as_device
-    from ntkscope.training.dynamics import Recipe, with_theorem_gamma
+    from ntkscope.training.boost import with_theorem_gamma
     from ntkscope.training.labels import make_targets
+    from ntkscope.training.recipe import Recipe
 
     device = as_device(about.device)
     network, dataset = about.network(), about.dataset()
@@ -107,7 +108,7 @@ app = options.command(
 
 
 def _checkpoint(about: TrainOptions) -> Any:
-    from ntkscope.training.dynamics import Checkpoint
+    from ntkscope.training.recipe import Checkpoint
 
     if not (about.checkpoint_every or about.resume):
         return None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ntkscope._base.devices import as_device
 from ntkscope._base.inputs import as_data
-from ntkscope.kernels.kernel import Index
+from ntkscope.kernels.index import Index
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.architectures.variances import Variances
 from ntkscope.kernels.limiting.dual import ACCURACY

@@ -1,4 +1,4 @@
-"""What a worker does: a step of the factorisation of a matrix that it makes tile by tile."""
+"""The task of a worker: a step of the factorisation of a matrix whose tiles it forms."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Job:
 
 
 def run_step(folder: str, mark: str, step: Step) -> bool:
-    """Do a step and write what comes of it; False where a pivot is not positive.
+    """Run a step and write its result; False if a pivot is not positive.
 
-    ``mark`` names the job that ``folder`` holds. With one thread of BLAS, since every worker's thread
-    has a step of its own; the count belongs to the process, so that the client puts it back.
+    ``mark`` names the job that ``folder`` holds. BLAS uses one thread, since every worker's thread
+    has a step of its own. The number of threads belongs to the process, so the client restores it.
     """
     torch.set_num_threads(1)
     return advance(_job(folder, mark), Path(folder), step)
@@ -68,15 +68,16 @@ def _job(folder: str, mark: str) -> Job:  # noqa: ARG001  # another mark is anot
 
 
 def job_bytes(job: Job) -> bytes:
-    """What :func:`run_step` reads in a folder: the version, a line of its own, and the job."""
+    """The job file of a folder, as :func:`run_step` reads it: a line with the version, then the job."""
     return __version__.encode() + b"\n" + pickle.dumps(job)
 
 
 def advance(job: Job, folder: Path, step: Step) -> bool:
-    """Take products off a tile of ``job`` and, in its last step, finish it.
+    """Subtract products from a tile of ``job`` and, in its last step, finish it.
 
-    Files hold what a CPU reads. All arithmetic is float64 of ``addmm``, ``cholesky_ex`` and ``solve_triangular``, in any order of
-    summation: what the bound of ``shortfall`` allows. Putting a float64 tile aside rounds nothing.
+    All arithmetic is float64 by ``addmm``, ``cholesky_ex`` and ``solve_triangular``. The bound of
+    ``shortfall`` holds for any order of summation. Files hold what a CPU reads; storing a float64
+    tile does not round.
     """
     result = tile_file(folder, step.i, step.j, FINISHED if step.last else step.stop)
     if result.exists():
@@ -119,7 +120,7 @@ def _finished(job: Job, folder: Path, i: int, j: int) -> Tensor:
 
 
 def _begun(job: Job, i: int, j: int) -> Tile:
-    """Tile (i, j) of the matrix, with its norm and diagonal, which bounds need later."""
+    """Tile (i, j) of the matrix, with its norm and diagonal for later bounds."""
     values = job.tile(i, j)
     norm = torch.linalg.vector_norm(values).reshape(1)
     return Tile(values, torch.cat([norm, values.diagonal()]) if i == j else norm)
