@@ -1,4 +1,4 @@
-"""A product that torch does slowly when it is written the obvious way."""
+"""Products that torch computes slowly in the usual notation."""
 
 from torch import Tensor
 
@@ -12,5 +12,5 @@ def transposed_product(Q: Tensor, W: Tensor) -> Tensor:
 
 
 def narrow_product(L: Tensor, x: Tensor) -> Tensor:
-    """L x for a narrow x, however L lies in memory."""
+    """L x for a narrow x, for any memory layout of L."""
     return transposed_product(L.T, x) if L.T.is_contiguous() else L @ x

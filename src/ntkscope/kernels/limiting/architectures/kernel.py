@@ -191,6 +191,7 @@ class ArchitectureKernel(Kernel):
 
     def _read(self, name: str, state: State, listed: bool) -> Tensor:
         """The kernel of an output's state: a mean or sum over its positions p = p′."""
+        state = state.plain()
         k = len(self.graph[self.graph.output].layout.positions)
         if name == "ntk":
             assert state.tangent is not None
