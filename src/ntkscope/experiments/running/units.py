@@ -23,7 +23,7 @@ class Unit:
 
     Which seeds share a block, and the number of threads, follow from the settings alone: products
     of another batch size or thread count may round differently, and a trial's numbers are to be
-    the same bits in every run. ``plugins`` name what the settings may speak of.
+    the same bits in every run. ``plugins`` define names that the settings may use.
     """
 
     trials: tuple[Trial, ...]
