@@ -45,6 +45,7 @@ class EigOptions:
     workers: running.Workers = None
     cluster: running.Cluster = None
     tls_files: running.TlsFiles = None
+    device: running.Device = "cpu"
     folder: Annotated[
         str | None,
         options.option(
@@ -67,7 +68,9 @@ def run(
 
     --workers, --cluster and --folder factor it tile by tile.
     """
+    from ntkscope._base.devices import as_device
     from ntkscope.data.loaders import load_array
+    from ntkscope.kernels.given import as_kernel
     from ntkscope.kernels.stored import load_kernel
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
@@ -78,7 +81,9 @@ def run(
     _check_options(about, plan or bool(place))
     if place and (about.k > 1 or about.condition):
         raise ValueError("tiles give λ_min alone: leave out --k and --condition, or the workers")
-    matrix = load_kernel(about.file) if Path(about.file).is_dir() else load_array(about.file)
+    matrix: Any = load_kernel(about.file) if Path(about.file).is_dir() else load_array(about.file)
+    if not place and as_device(about.device).type != "cpu":
+        matrix = as_kernel(matrix).to(device=about.device)
     if plan:
         planned = plan_of(matrix, certify=about.certify, method=about.method, **place)
         typer.echo(to_json(asdict(planned)), nl=False) if json else say(str(planned))
@@ -117,7 +122,9 @@ def _place(about: EigOptions) -> dict[str, Any]:
             f"--workers, --cluster and --folder go with --method tiled, got {about.method!r}"
         )
     here = about.workers is None and about.cluster is None
-    engine = running.make_engine(0 if here else about.workers, about.cluster, about.tls_files)
+    engine = running.make_engine(
+        0 if here else about.workers, about.cluster, about.tls_files, about.device
+    )
     return {"engine": engine, "folder": about.folder}
 
 

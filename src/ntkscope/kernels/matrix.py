@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 
 _U = 2.0**-53
 

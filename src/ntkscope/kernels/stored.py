@@ -24,7 +24,8 @@ from torch import Tensor
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 
 _FORMAT = "ntkscope-kernel-2"
 _TILE = 1024  # rows and columns of a chunk

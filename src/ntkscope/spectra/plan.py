@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -65,6 +65,7 @@ class _OfSize:
     matrix: None = None
     operator: bool = False
     repeatable: bool = True
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def plan_for(
             f"'tiled', got {'in_place' if in_place else repr(method)}"
         )
     method = Method.TILED if place.asked else method
-    budget = 0.9 * available() if memory is None else float(memory)
+    budget = 0.9 * available(source.device) if memory is None else float(memory)
     applicable = _applicable(source)
     if in_place or method != "auto":
         wanted = Method.IN_PLACE if method == "auto" else Method(method)

@@ -114,9 +114,9 @@ def solve(
     """
     begin = time.perf_counter()
     source = as_source(K)
-    Y = _right_side(y, source.n)
+    Y = _right_side(y, source.n).to(source.device)
     rank = _checked(source.n, ridge, tol, rank, max_iterations)
-    budget = 0.9 * available() if memory is None else float(memory)
+    budget = 0.9 * available(source.device) if memory is None else float(memory)
     if not source.operator and (16 * source.n**2 <= budget or not source.repeatable):
         source = source.formed()
     solver = _Solver(source, Y, ridge, tol, max_iterations)
@@ -259,4 +259,4 @@ class _Solver:
         R = second + small
         parts = sum(torch.linalg.vector_norm(p, dim=0) for p in (lost_1, lost_2, lost, made.low))
         norms = torch.linalg.vector_norm(R, dim=0) * (1 + (n + 4) * U) + 8 * U * parts + made.error
-        return R, torch.tensor([up_to(up(float(x))) for x in norms], dtype=torch.float64)
+        return R, norms.new_tensor([up_to(up(float(x))) for x in norms])

@@ -377,7 +377,6 @@ def capacity(net: Network, X: Any, seed: int = 0) -> Capacity:
     halves = [n // 2 for n in hidden]
     if all(n % 2 == 0 for n in hidden) and not (net.paired and halves[-1] % 2):
         half = net.with_widths([net.dim, *halves, 1])
-        exact = smallest_eigenvalue(empirical_ntk(half.sample(seed), data))
-    return Capacity(
-        net, len(data), exact, smallest_eigenvalue(empirical_ntk(net.sample(seed), data))
-    )
+        exact = smallest_eigenvalue(empirical_ntk(half.sample(seed, device=data.device), data))
+    own = net.sample(seed, device=data.device)
+    return Capacity(net, len(data), exact, smallest_eigenvalue(empirical_ntk(own, data)))

@@ -18,7 +18,7 @@ from ntkscope.statements import needs
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
-from ntkscope.training.dynamics import gamma_of, theorem_gamma, with_theorem_gamma
+from ntkscope.training.boost import gamma_of, theorem_gamma, with_theorem_gamma
 
 NEEDS = (lipschitz_activation, needs.plain, needs.standard)
 

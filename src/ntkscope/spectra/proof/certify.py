@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ntkscope._base.devices import require_ieee
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import (
     TINY,
@@ -220,7 +221,11 @@ def factor_error(shifted: Shifted, panels: Factored, stage: Stage) -> float:
             cols = rows if other == index else _split_rows(panels, other, bits)
             width = min(j + b, n)  # columns of L that reach row block `other`
             difference, bound = _difference(
-                shifted.block(i, min(i + b, n), j, min(j + b, n)), rows, cols, width, bits
+                shifted.block(i, min(i + b, n), j, min(j + b, n)).to(rows[0]),
+                rows,
+                cols,
+                width,
+                bits,
             )
             norm = float(torch.linalg.vector_norm(difference)) * (1 + b * b * U) + bound
             squares += (1 if other == index else 2) * norm * norm
@@ -234,7 +239,9 @@ Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def _split_rows(panels: Factored, index: int, bits: int) -> Split:
     """Rows of block ``index`` of L, columns up to its diagonal, in slices with row scales."""
-    return slices(panels.rows(index).to(torch.float64), bits, 1)
+    rows = panels.rows(index).to(torch.float64)
+    require_ieee(rows.device)
+    return slices(rows, bits, 1)
 
 
 def _difference(A: Tensor, rows: Split, cols: Split, width: int, bits: int) -> tuple[Tensor, float]:

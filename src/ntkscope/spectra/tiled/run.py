@@ -48,8 +48,9 @@ def lowest_by_tiles(
     """
     threads = torch.get_num_threads()
     with _place(folder, source) as root, pool(engine, source.n, threads) as workers:
-        tiles = Tiles(source.n, root, workers, width)
-        steps = dense.Engine(source, tiles, callback, small=0)
+        tiles = Tiles(source.n, root, workers, width, engine.device)
+        elsewhere = source.device.type != "cpu" or engine.device != "cpu"
+        steps = dense.Engine(source, tiles, callback, afterwards=elsewhere, small=0)
         pairs = _kept(root / _PAIRS)
         if pairs is None:
             pairs = steps.pairs(1)

@@ -23,16 +23,17 @@ JOB = "job.pickle"
 
 @dataclass(frozen=True)
 class Job:
-    """The matrix to factor, of size n, in tiles of ``width``."""
+    """The matrix to factor, of size n, in tiles of ``width``, by arithmetic on ``device``."""
 
     matrix: Readable
     n: int
     width: int
+    device: str = "cpu"
 
     def tile(self, i: int, j: int) -> Tensor:
         b = self.width
         values = self.matrix.block(i * b, min((i + 1) * b, self.n), j * b, min((j + 1) * b, self.n))
-        return values.to("cpu", torch.float64, copy=True)
+        return values.to(self.device, torch.float64, copy=True)
 
 
 def run_step(folder: str, mark: str, step: Step) -> bool:
@@ -75,7 +76,8 @@ def advance(job: Job, folder: Path, step: Step) -> bool:
     """Subtract products from a tile of ``job`` and, in its last step, finish it.
 
     All arithmetic is float64 by ``addmm``, ``cholesky_ex`` and ``solve_triangular``. The bound of
-    ``shortfall`` holds for any order of summation. Storing a float64 tile does not round.
+    ``shortfall`` holds for any order of summation. Files hold what a CPU reads; storing a float64
+    tile does not round.
     """
     result = tile_file(folder, step.i, step.j, FINISHED if step.last else step.stop)
     if result.exists():
@@ -97,10 +99,10 @@ def advance(job: Job, folder: Path, step: Step) -> bool:
 def _made(job: Job, folder: Path, step: Step) -> Tile | None:
     i, j = step.i, step.j
     tile = _begun(job, i, j) if step.start == 0 else read_tile(tile_file(folder, i, j, step.start))
-    values = tile.values
+    values = tile.values.to(job.device)
     for k in range(step.start, step.stop):
-        left = read_tile(tile_file(folder, i, k)).values
-        right = left if i == j else read_tile(tile_file(folder, j, k)).values
+        left = _finished(job, folder, i, k)
+        right = left if i == j else _finished(job, folder, j, k)
         torch.addmm(values, left, right.T, alpha=-1.0, out=values)
     if step.last and i == j:
         values, info = torch.linalg.cholesky_ex(values)
@@ -108,9 +110,13 @@ def _made(job: Job, folder: Path, step: Step) -> Tile | None:
         if int(info) != 0 or not bool((pivots.isfinite() & (pivots > 0)).all()):
             return None
     elif step.last:
-        top = read_tile(tile_file(folder, j, j)).values
+        top = _finished(job, folder, j, j)
         values = torch.linalg.solve_triangular(top.T, values, upper=True, left=False)
-    return Tile(values, tile.beside)
+    return Tile(values.cpu(), tile.beside.cpu())
+
+
+def _finished(job: Job, folder: Path, i: int, j: int) -> Tensor:
+    return read_tile(tile_file(folder, i, j)).values.to(job.device)
 
 
 def _begun(job: Job, i: int, j: int) -> Tile:

@@ -50,10 +50,12 @@ class Tiles:
     A folder with tiles of the same matrix is resumed.
     """
 
-    def __init__(self, n: int, folder: Path, pool: Pool, width: int | None = None) -> None:
+    def __init__(
+        self, n: int, folder: Path, pool: Pool, width: int | None = None, device: str = "cpu"
+    ) -> None:
         self.n, self.width = n, width or tile_width(n)
         self.count = -(-n // self.width)
-        self._root, self._pool = folder, pool
+        self._root, self._pool, self._device = folder, pool, device
         self._folder = folder
         self._held: dict[tuple[int, int], Tensor] = {}
         self._hold: bool | None = None  # decided when the factor is there
@@ -77,7 +79,7 @@ class Tiles:
 
         Raises OSError if a tile cannot be read or written; finished tiles stay.
         """
-        job = Job(matrix, self.n, self.width)
+        job = Job(matrix, self.n, self.width, self._device)
         self._held, self._hold = {}, None
         self._prepare(job)
         schedule = self._gone_on()
@@ -93,7 +95,9 @@ class Tiles:
 
     def _prepare(self, job: Job) -> None:
         """The folder of this matrix in the root; factors of other matrices are removed."""
-        self._mark = f"{job.matrix.digest()[:24]}-{self.width}-{FORMAT}"
+        # what a GPU made is no step of a factor whose error follows from the algorithm of a CPU
+        kind = self._device.partition(":")[0]
+        self._mark = f"{job.matrix.digest()[:24]}-{self.width}-{FORMAT}-{kind}"
         self._folder = self._root / f"factor-{self._mark}"
         for other in self._root.glob("factor-*"):
             if other != self._folder:
@@ -199,7 +203,8 @@ class Tiles:
     def rows(self, index: int) -> Tensor:
         """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
         parts = [self._tile(index, j) for j in range(index + 1)]
-        return torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+        made = torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+        return made.to(self._device) if self._near else made
 
     def solve(self, B: Tensor) -> Tensor:
         """L⁻ᵀL⁻¹B for an (n, k) right-hand side; on a cluster, the products by its workers."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State, U
+from ntkscope.kernels.limiting.architectures.operation import (
+    Error,
+    Operation,
+    Passed,
+    Seen,
+    State,
+    U,
+)
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.directions import NEAR
 
@@ -34,19 +41,19 @@ class Entry(Operation):
             return torch.ones(x.shape[1:], dtype=torch.float64)
         return x.square().mean(0)
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
         del inputs
         x, y = at.left.entries[self.number], at.right.entries[self.number]
         if self.tokens:
-            return (at.rows(x[0]) != at.cols(y[0])).to(torch.float64), None
+            return Passed((at.rows(x[0]) != at.cols(y[0])).to(torch.float64), None)
         if len(x) <= _DIRECT:
             total: Tensor | None = None
             for a, b in zip(x, y, strict=True):
                 apart = at.rows(a) - at.cols(b)
                 total = apart.square_() if total is None else total.addcmul_(apart, apart)
             assert total is not None
-            return total.mul_(0.5 / len(x)), None
-        return self._by_products(x, y, at), None
+            return Passed(total, None, 0.5 / len(x))
+        return Passed(self._by_products(x, y, at), None)
 
     def _by_products(self, x: Tensor, y: Tensor, at: Pairing) -> Tensor:
         """½(V + V′) − S by a matrix product, near pairs by differences."""

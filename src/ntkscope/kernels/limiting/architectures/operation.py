@@ -22,13 +22,37 @@ from ntkscope.kernels.limiting.architectures.pairs import Pairing
 class State:
     """A tensor's variances on both sides, D, and T (None while there are no parameters before).
 
-    Shapes are :class:`Pairing`'s. Operations write over none of them.
+    D and T are ``scale`` times what is stored, so that a factor of both takes no pass. Shapes are
+    :class:`Pairing`'s. Operations write over none of them.
     """
 
     left: Tensor
     right: Tensor
     distance: Tensor
     tangent: Tensor | None
+    scale: float = 1.0
+
+    def plain(self) -> State:
+        """The same with scale 1."""
+        if self.scale == 1.0:
+            return self
+        tangent = None if self.tangent is None else self.tangent * self.scale
+        return State(self.left, self.right, self.distance * self.scale, tangent)
+
+
+class Passed(NamedTuple):
+    """D and T of an output, as a :class:`State` holds them."""
+
+    distance: Tensor
+    tangent: Tensor | None
+    scale: float = 1.0
+
+    def bounded(self) -> Passed:
+        """The same with scale 1 where the scale might not stay a number, or is 0."""
+        if 2.0**-300 < abs(self.scale) < 2.0**300:
+            return self
+        tangent = None if self.tangent is None else self.tangent * self.scale
+        return Passed(self.distance * self.scale, tangent)
 
 
 U = 2.0**-53
@@ -83,10 +107,10 @@ class Operation(ABC):
         """
 
     @abstractmethod
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
-        """(D, T) of the output, from states at the positions that :attr:`mixes` asks for.
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
+        """D and T of the output, from states at the positions that :attr:`mixes` asks for.
 
-        ``at`` knows the output's variances.
+        ``at`` knows the output's variances. Where it mixes, S in the place of D, and scale 1.
         """
 
     def row_sums(self, V: Tensor) -> Tensor:

@@ -7,11 +7,8 @@ n = m = 1. Variances have the shape (*P, N), N the samples of their side.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 
@@ -19,19 +16,17 @@ from torch import Tensor
 class Side:
     """Some samples: their values where the graph begins, and every node's variances.
 
-    entries: (channels, *positions, N) each. variances: by node. borders: what
-    :mod:`operations.weights` keeps for the tiles of these samples. amplifications: by how much
+    entries: (channels, *positions, N) each. variances: by node. amplifications: by how much
     averages are smaller than what they average, by mixing node.
     """
 
     entries: list[Tensor]
     variances: dict[int, Tensor] = field(default_factory=dict)
-    borders: dict[int, Tensor] = field(default_factory=dict)
     amplifications: dict[int, float] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
-        tensors = [*self.entries, *self.variances.values(), *self.borders.values()]
+        tensors = [*self.entries, *self.variances.values()]
         return sum(t.numel() * t.element_size() for t in tensors)
 
 
@@ -104,47 +99,3 @@ def same_positions(x: Tensor, k: int) -> Tensor:
 def dims(axis: int, k: int, pairs: bool) -> tuple[int, ...]:
     """The dimensions of a covariance that position axis ``axis`` of k has."""
     return (axis, k + 1 + axis) if pairs else (axis,)
-
-
-def along(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    """``matrix`` (out, in) applied along one axis."""
-    shape = x.shape
-    made = torch.matmul(matrix, x.reshape(math.prod(shape[:axis]), shape[axis], -1))
-    return made.reshape(*shape[:axis], len(matrix), *shape[axis + 1 :])
-
-
-def window_sum(
-    x: Tensor, where: Sequence[int], size: int, stride: int, before: int, after: int, dilation: int
-) -> Tensor:
-    """Σ_k x[s·q + k·dilation − before, …] along all of ``where`` at once, zero outside.
-
-    With two dimensions this is the sum over pairs of positions that one offset moves together.
-    """
-    length = x.shape[where[0]]
-    out_length = (length + before + after - dilation * (size - 1) - 1) // stride + 1
-    shape = list(x.shape)
-    for d in where:
-        shape[d] = out_length
-    if size == 1 and stride == 1 and not before and not after:
-        return x
-    out: Tensor | None = None
-    offsets = [k * dilation - before for k in range(size)]
-    # the offset that moves nothing first: it fills the whole result at once
-    for offset in sorted(offsets, key=abs):
-        low = max(0, -(offset // stride))
-        high = min(out_length, (length - 1 - offset) // stride + 1)
-        if low >= high:
-            continue
-        target = [slice(None)] * x.ndim
-        source = [slice(None)] * x.ndim
-        for d in where:
-            target[d] = slice(low, high)
-            start = low * stride + offset
-            source[d] = slice(start, start + (high - low - 1) * stride + 1, stride)
-        if out is None:
-            whole = (low, high) == (0, out_length)
-            out = x[tuple(source)].clone() if whole else x.new_zeros(shape)
-            if whole:
-                continue
-        out[tuple(target)] += x[tuple(source)]
-    return x.new_zeros(shape) if out is None else out

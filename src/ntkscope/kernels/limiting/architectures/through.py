@@ -1,8 +1,8 @@
 """An activation acting on V, D and T, by its closed form, its angles or its Hermite series.
 
 T → T ∘ E φ′φ′ and S → E φφ; D follows from S, for positively homogeneous φ without a difference:
-with q = √(VV′) and δ = 1 − ρ, D → c(D − q (g/π)(sin θ − θ cos θ)), c and g those of
-:mod:`ntkscope.activations.arccosine`.
+with q = √(VV′) and δ = 1 − ρ, D → c(D − q (g/π)(sin θ − θ cos θ)) and T → c(T − T (2g/π) θ/2), c and
+g those of :mod:`ntkscope.activations.arccosine`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ _CHUNK = 1 << 15  # entries of a chunk: a handful of them stay in a core's cache
 
 class Through(ABC):
     """How one activation takes a chunk of pairs."""
+
+    @property
+    def gain(self) -> float | None:
+        """The factor of D and T that :meth:`chunk`, in any units, leaves out; None: units of V."""
+        return None
 
     @abstractmethod
     def moment(self, V: Tensor) -> Tensor:
@@ -77,7 +82,7 @@ class Homogeneous(Through):
         widens an error of θ. sin θ − θ cos θ is off by 16 roundings of θ at most, and the angle
         behind φ is at least θ/2, unless |z| takes opposite inputs for equal ones.
         """
-        r = before.relative + 6 * U
+        r = before.relative + 8 * U
         a = before.absolute
         moved = before.angle + 2 * r + min(math.sqrt(2 * a), 2 * a / max(self.nearest, 1e-300))
         apart = 2 * r * (seen.spread - 1.0) / _NEAR
@@ -92,22 +97,19 @@ class Homogeneous(Through):
         tangent = before.tangent + slope * (1 + before.tangent)
         if g > 1.0 and opposite < 1.0:
             a += whole + 16 * U
-        return Error(before.relative + 6 * U, a, before.angle + 12 * g * U, tangent)
+        return Error(before.relative + 8 * U, a, before.angle + 12 * g * U, tangent)
+
+    @property
+    def gain(self) -> float:
+        return self.p**2 + self.q**2
 
     def moment(self, V: Tensor) -> Tensor:
-        return V * (self.p**2 + self.q**2)
+        return V * self.gain
 
     def chunk(
         self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
     ) -> None:
-        c = self.p**2 + self.q**2
-        g = bending(self.p, self.q) if c else 0.0
-        out, tangent = to
-        torch.mul(D, c, out=out)
-        if g == 0.0:
-            if T is not None and tangent is not None:
-                torch.mul(T, c, out=tangent)
-            return
+        g = bending(self.p, self.q) / math.pi if self.gain else 0.0
         left, right = torch.sqrt(a), torch.sqrt(b)
         norm = (2.0 * left) * right
         half = torch.sub(left, right)
@@ -124,14 +126,13 @@ class Homogeneous(Through):
         bent = torch.addcmul(half, half, half, value=-1.0)
         bent = _root(bent, bent)  # sin θ/2
         bent.sub_(turn).addcmul_(turn, half, value=2.0)  # (sin θ − θ cos θ)/2
-        out.addcmul_(bent, norm, value=-c * g / math.pi)
-        if T is None or tangent is None:
+        torch.addcmul(D, bent, norm, value=-g, out=to[0])
+        if T is None or to[1] is None:
             return
-        slope = torch.rsub(turn, c, alpha=2.0 * c * g / math.pi)
-        if dead is not None:  # u ≡ 0 there: φ′(0) E φ′(v), E φ′ = p
+        torch.addcmul(T, T, turn, value=-2.0 * g, out=to[1])
+        if dead is not None and self.gain:  # u ≡ 0 there: φ′(0) E φ′(v), E φ′ = p
             left, right = (torch.where(d, self.at_zero, self.p) for d in (dead_a, dead_b))
-            slope = torch.where(dead, left * right, slope)
-        torch.mul(T, slope, out=tangent)
+            to[1].copy_(torch.where(dead, T * (left * right / self.gain), to[1]))
 
     def _note(self, low: float, high: float, half: Tensor, D: Tensor, norm: Tensor) -> None:
         """What :meth:`error` wants of near and opposite pairs; low, high of ``half`` = δ/2."""

@@ -48,7 +48,7 @@ def _step(graph: Graph, node: Node, states: dict[int, State], at: Pairing, build
     if building and not operation.mixes:
         variances = [side.variances[i] for i in node.inputs]
         side.variances[node.index] = operation.variance(variances, side.entries)
-    made, tangent = operation.propagate(inputs, at)
+    made, tangent, scale = operation.propagate(inputs, at)
     if operation.mixes:
         # covariances, of which a node that is read at p = p′ only keeps those
         if len(node.layout.positions) and not node.pairs:
@@ -66,7 +66,7 @@ def _step(graph: Graph, node: Node, states: dict[int, State], at: Pairing, build
     left, right = (s.variances[node.index] for s in (at.left, at.right))
     if operation.mixes:
         at.make_exact(made)
-    return State(left, right, made, tangent)
+    return State(left, right, made, tangent, scale)
 
 
 def _amplification(
@@ -77,7 +77,7 @@ def _amplification(
     if T is not None and before.tangent is not None:
         k = before.left.ndim - 1
         own = same_positions(T, len(node.layout.positions)) if node.pairs else T
-        single = same_positions(before.tangent, k).reshape(before.left.shape)
+        single = same_positions(before.tangent, k).reshape(before.left.shape) * before.scale
         pairs.append((single, own.reshape(V.shape)))
     worst = 1.0
     for inside, after in pairs:
@@ -98,7 +98,7 @@ def _inputs(graph: Graph, node: Node, states: dict[int, State]) -> Iterator[Stat
             tangent = state.tangent
             yield State(
                 state.left, state.right, same_positions(state.distance, k),
-                None if tangent is None else same_positions(tangent, k),
+                None if tangent is None else same_positions(tangent, k), state.scale,
             )  # fmt: skip
         else:
             yield state

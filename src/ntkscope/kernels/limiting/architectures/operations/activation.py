@@ -14,7 +14,13 @@ from ntkscope.activations.activation import Activation, Elementwise
 from ntkscope.activations.custom import custom
 from ntkscope.activations.registry import activation as named
 from ntkscope.kernels.limiting.architectures.graph import Law
-from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State
+from ntkscope.kernels.limiting.architectures.operation import (
+    Error,
+    Operation,
+    Passed,
+    Seen,
+    State,
+)
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 from ntkscope.kernels.limiting.architectures.through import Through, through
@@ -35,13 +41,15 @@ class Elementwisely(Operation):
         del entries
         return self.way.moment(inputs[0])
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
-        (seen,) = inputs
-        shape = seen.distance.shape
-        D, a, b = at.blocks(seen.distance, seen.left, seen.right)
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
+        gain = self.way.gain
+        seen = inputs[0].plain() if gain is None else inputs[0]
+        scale, shape = seen.scale, seen.distance.shape
+        D, a, b = at.blocks(seen.distance, seen.left / scale, seen.right / scale)
         T = None if seen.tangent is None else seen.tangent.reshape(D.shape)
         distance, tangent = self.way(D, T, a, b)
-        return distance.reshape(shape), None if tangent is None else tangent.reshape(shape)
+        tangent = None if tangent is None else tangent.reshape(shape)
+        return Passed(distance.reshape(shape), tangent, scale * (gain or 1.0)).bounded()
 
     def error(self, inputs: list[Error], before: list[Seen], seen: Seen) -> Error:
         del seen

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Law, Layout
-from ntkscope.kernels.limiting.architectures.operation import Operation, State
+from ntkscope.kernels.limiting.architectures.operation import Operation, Passed, State
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 
@@ -27,13 +27,13 @@ class Embedding(Operation):
         del entries
         return inputs[0] * self.table_variance
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
         del at
-        (seen,) = inputs
+        seen = inputs[0].plain()
         tangent = None
         if self.learned:
             tangent = (1.0 - seen.distance).mul_(self.table_variance if self.ntk else 1.0)
-        return seen.distance * self.table_variance, tangent
+        return Passed(seen.distance * self.table_variance, tangent)
 
     def describe(self) -> str:
         return f"embedding, β² = {self.table_variance:.3g}"

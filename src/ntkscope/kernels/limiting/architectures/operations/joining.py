@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Law, Layout, Node
-from ntkscope.kernels.limiting.architectures.operation import Operation, State
+from ntkscope.kernels.limiting.architectures.operation import Operation, Passed, State
 from ntkscope.kernels.limiting.architectures.operations.shape import Same
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
@@ -23,25 +23,30 @@ class WeightedSum(Operation):
 
     def variance(self, inputs: list[Tensor], entries: list[Tensor]) -> Tensor:
         del entries
-        return self._total(list(inputs))
-
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
-        del at
-        tangents = [s.tangent for s in inputs]
-        known = [t for t in tangents if t is not None]
-        if not known:
-            return self._total([s.distance for s in inputs]), None
-        zero = torch.zeros_like(known[0])
-        return (
-            self._total([s.distance for s in inputs]),
-            self._total([zero if t is None else t for t in tangents]),
-        )
-
-    def _total(self, parts: list[Tensor]) -> Tensor:
-        total = parts[0] * self.shares[0]
-        for part, share in zip(parts[1:], self.shares[1:], strict=True):
+        total = inputs[0] * self.shares[0]
+        for part, share in zip(inputs[1:], self.shares[1:], strict=True):
             total.add_(part, alpha=share)
         return total
+
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
+        del at
+        scales = [w * s.scale for w, s in zip(self.shares, inputs, strict=True)]
+        distance = _total([s.distance for s in inputs], scales)
+        assert distance is not None
+        return Passed(distance, _total([s.tangent for s in inputs], scales), scales[0])
+
+
+def _total(parts: list[Tensor | None], scales: list[float]) -> Tensor | None:
+    """Σ of scales × parts that there are, in units of the first scale."""
+    total: Tensor | None = None
+    for part, scale in zip(parts, scales, strict=True):
+        if part is not None:
+            ratio = scale / scales[0]
+            if total is None:
+                total = part if ratio == 1.0 else part * ratio
+            else:
+                total = torch.add(total, part, alpha=ratio)
+    return total
 
 
 def _independent(call: Call, one: Node, two: Node) -> None:

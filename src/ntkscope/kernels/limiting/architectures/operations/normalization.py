@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Law, Node
-from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State, U
+from ntkscope.kernels.limiting.architectures.operation import (
+    Error,
+    Operation,
+    Passed,
+    Seen,
+    State,
+    U,
+)
 from ntkscope.kernels.limiting.architectures.pairs import Pairing, same_positions
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 
@@ -48,8 +55,8 @@ class Normalization(Operation):
         (V,) = inputs
         return V * (self._factor(V) * self.gain).square()
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
-        (seen,) = inputs
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
+        seen = inputs[0].plain()
         s, t = (self._factor(V).expand_as(V) for V in (seen.left, seen.right))
         rows, cols = at.rows(s), at.cols(t)
         # ½E(su − tv)² without a difference of what is nearly equal
@@ -65,7 +72,7 @@ class Normalization(Operation):
                 same_positions(kept, k).copy_(same_positions(own, k))
                 own = kept
             tangent = own if tangent is None else tangent.add_(own)
-        return distance.mul_(self.gain**2), tangent
+        return Passed(distance.mul_(self.gain**2), tangent)
 
     def _own(self, at: Pairing, left: Tensor, right: Tensor, distance: Tensor) -> Tensor:
         """S behind the division for a learned scale, 1 for a shift."""

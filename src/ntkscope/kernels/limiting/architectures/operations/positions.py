@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Layout, Node
-from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State, U
+from ntkscope.kernels.limiting.architectures.operation import (
+    Error,
+    Operation,
+    Passed,
+    Seen,
+    State,
+    U,
+)
 from ntkscope.kernels.limiting.architectures.operations.weights import each
 from ntkscope.kernels.limiting.architectures.pairs import Pairing, dims
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
@@ -29,18 +36,18 @@ class Pooling(Operation):
     def variance(self, inputs: list[Tensor], entries: list[Tensor]) -> Tensor:
         raise NotImplementedError  # mixes: the covariance of a sample with itself is needed
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
-        """(S, T): S and not D, since the output's variances come from it."""
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
+        """S and not D, since the output's variances come from it."""
         (seen,) = inputs
         k = seen.left.ndim - 1
-        S = self._apply(seen.distance, k, True).neg_()
+        S = self._apply(seen.distance, k, True) * -seen.scale
         ones = torch.ones(*seen.left.shape[:-1], 1, dtype=seen.left.dtype)
         total = self._apply(ones, k, False)
         rows, cols = (self._apply(V, k, False) * 0.5 for V in (seen.left, seen.right))
         S += at.rows(rows, True) * self._single(total, left=False)
         S += at.cols(cols, True) * self._single(total, left=True)
-        T = None if seen.tangent is None else self._apply(seen.tangent, k, True)
-        return S, T
+        T = None if seen.tangent is None else self._apply(seen.tangent, k, True) * seen.scale
+        return Passed(S, T)
 
     @staticmethod
     def _single(total: Tensor, left: bool) -> Tensor:

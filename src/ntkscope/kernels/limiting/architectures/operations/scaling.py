@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.limiting.architectures.operation import Operation, State
+from ntkscope.kernels.limiting.architectures.operation import Operation, Passed, State
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 from ntkscope.kernels.limiting.architectures.refusals import reason_for
@@ -24,11 +24,10 @@ class Scaling(Operation):
         del entries
         return inputs[0] * self.factor**2
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
         del at
         (seen,) = inputs
-        square = self.factor**2
-        return seen.distance * square, None if seen.tangent is None else seen.tangent * square
+        return Passed(seen.distance, seen.tangent, seen.scale * self.factor**2).bounded()
 
     def describe(self) -> str:
         return f"scaling by {self.factor:.6g}"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import Layout
-from ntkscope.kernels.limiting.architectures.operation import Operation, State
+from ntkscope.kernels.limiting.architectures.operation import Operation, Passed, State
 from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
 
@@ -24,9 +24,9 @@ class Same(Operation):
         del entries
         return inputs[0]
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
         del at
-        return inputs[0].distance, inputs[0].tangent
+        return Passed(inputs[0].distance, inputs[0].tangent, inputs[0].scale)
 
     @property
     def passes(self) -> float:

@@ -10,40 +10,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ntkscope.kernels.limiting.architectures.graph import CHANNELS, Law, Layout
-from ntkscope.kernels.limiting.architectures.operation import Error, Operation, Seen, State, U
-from ntkscope.kernels.limiting.architectures.pairs import Pairing, along, dims, window_sum
+from ntkscope.kernels.limiting.architectures.operation import (
+    Error,
+    Operation,
+    Passed,
+    Seen,
+    State,
+    U,
+)
+from ntkscope.kernels.limiting.architectures.pairs import Pairing
 from ntkscope.kernels.limiting.architectures.reading import Call, Made, reads
-
-
-@dataclass(frozen=True)
-class Window:
-    """A convolution's window along one position axis."""
-
-    axis: int
-    size: int
-    stride: int
-    before: int
-    after: int
-    dilation: int
-
-    @property
-    def padded(self) -> bool:
-        return self.before > 0 or self.after > 0
-
-    @lru_cache(maxsize=64)  # noqa: B019, windows are values
-    def matrix(self, length: int) -> Tensor:
-        """The sums over the window along an axis of ``length`` positions, (out, in)."""
-        unit = torch.eye(length, dtype=torch.float64)
-        return window_sum(
-            unit, (0,), self.size, self.stride, self.before, self.after, self.dilation
-        )
+from ntkscope.kernels.limiting.architectures.windows import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,73 +53,49 @@ class Weights(Operation):
         gain = self.weight_variance * self.fan
         return gain * self._gather(inputs[0], inputs[0].ndim - 1, False) + self.bias_variance
 
-    def propagate(self, inputs: list[State], at: Pairing) -> tuple[Tensor, Tensor | None]:
+    def propagate(self, inputs: list[State], at: Pairing) -> Passed:
         (seen,) = inputs
         k = seen.left.ndim - 1
-        pairs = at.pairs and not self.flattens
-        distance = self._gather(seen.distance, k, pairs)
-        if pairs and any(w.padded for w in self.windows):
-            rows, cols = self._border(seen.left, at), self._border(seen.right, at, left=False)
-            distance = (distance + rows).add_(cols) if distance is seen.distance else (
-                distance.add_(rows).add_(cols)
-            )  # fmt: skip
-        tangent = None if seen.tangent is None else self._gather(seen.tangent, k, pairs)
+        distance, halves = self._distance(seen, k, at)
         gain = self.weight_variance * self.fan
-        if tangent is not None:
-            tangent = tangent * gain if tangent is seen.tangent else tangent.mul_(gain)
-        if self.learns_weight:
-            scale = gain if self.ntk else self.fan
-            rows = at.rows(self._gather(seen.left, k, False) * (0.5 * scale), at.pairs)
-            cols = at.cols(self._gather(seen.right, k, False) * (0.5 * scale), at.pairs)
+        # β² n stays outside, but for weights that are 0 beside their own term
+        outside = gain if gain > 2.0**-100 else 1.0
+        scale = seen.scale * outside
+        tangent = None if seen.tangent is None else self._gather(seen.tangent, k, at.pairs)
+        fresh = self.flattens or any(w.moves for w in self.windows)
+        if tangent is not None and outside != gain:
+            tangent, fresh = tangent * gain, True
+        own = (gain if self.ntk else self.fan) / outside if self.learns_weight else 0.0
+        bias = (self.bias_variance if self.ntk else 1.0) / scale if self.learns_bias else 0.0
+        if own or bias:
             # S = ½(V + V′) − D
-            tangent = rows + cols if tangent is None else tangent.add_(rows).add_(cols)
-            tangent.sub_(distance, alpha=scale)
-        bias = self.bias_variance if self.ntk else 1.0
-        if self.learns_bias:
-            tangent = torch.full_like(distance, bias) if tangent is None else tangent.add_(bias)
-        fresh = distance is not seen.distance
-        return distance.mul_(gain) if fresh else distance * gain, tangent
+            rows, cols = at.rows(halves[0] * own + bias), at.cols(halves[1] * own)
+            tangent = rows + cols if tangent is None else (
+                tangent.add_(rows).add_(cols) if fresh else (tangent + rows).add_(cols)
+            )  # fmt: skip
+            tangent.sub_(distance, alpha=own)
+        return Passed(distance if outside == gain else distance * gain, tangent, scale).bounded()
+
+    def _distance(self, seen: State, k: int, at: Pairing) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """A(D) with zeros outside the image, and ½A(V) of both sides, in the units of ``seen``."""
+        rows, cols = seen.left * (0.5 / seen.scale), seen.right * (0.5 / seen.scale)
+        if self.flattens or not at.pairs:
+            halves = self._gather(rows, k, False), self._gather(cols, k, False)
+            return self._gather(seen.distance, k, False), halves
+        distance = seen.distance
+        for w in self.windows:
+            distance = w.pairs(distance, k)
+            w.add_edges(distance, k, at.rows(rows), at.cols(cols))
+            rows, cols = w.single(rows), w.single(cols)
+        return distance, (rows, cols)
 
     def _gather(self, x: Tensor, k: int, pairs: bool) -> Tensor:
         """A of a covariance or of variances (one dimension a position axis then)."""
         if self.flattens:
             return x.sum(tuple(range(k))) if k else x
         for w in self.windows:
-            if pairs:
-                where = dims(w.axis, k, pairs)
-                x = window_sum(x, where, w.size, w.stride, w.before, w.after, w.dilation)
-            else:
-                x = along(w.matrix(x.shape[w.axis]), x, w.axis)
+            x = w.pairs(x, k) if pairs else w.single(x)
         return x
-
-    def _border(self, V: Tensor, at: Pairing, left: bool = True) -> Tensor:
-        """½ Σ_δ V[p+δ] over the offsets that leave the image at p′ and not at p.
-
-        There v is 0 and D = ½V, which sums over pairs inside the image do not have.
-        """
-        side = at.left if left else at.right
-        made = side.borders.get(at.node)
-        k = V.ndim - 1
-        if made is None:
-            # (*P, *P, N) of V[p], constant in p′
-            wide = V.reshape(*V.shape[:-1], *(1,) * k, V.shape[-1])
-            wide = wide.expand(*V.shape[:-1], *V.shape[:-1], V.shape[-1])
-            both = wide
-            for w in self.windows:
-                where = (w.axis, k + w.axis)
-                both = window_sum(both, where, w.size, w.stride, w.before, w.after, w.dilation)
-            single = self._gather(V, k, False)
-            single = single.reshape(*single.shape[:-1], *(1,) * k, V.shape[-1])
-            made = 0.5 * (single - both)  # exactly 0 where no offset leaves: the sums are the same
-            side.borders[at.node] = made
-        out = made.shape[:k]
-        if left:
-            if at.listed:
-                return made.reshape(*out, 1, *out, 1, -1)
-            return made.movedim(-1, k)[..., None, None]
-        order = (*range(k, 2 * k), *range(k), 2 * k)
-        turned = made.permute(order)
-        return turned.reshape(*out, 1, *out, *((1, -1) if at.listed else (-1, 1)))
 
     def error(self, inputs: list[Error], before: list[Seen], seen: Seen) -> Error:
         """Every term of D is nonnegative; T and its own term are sums of kernels."""
