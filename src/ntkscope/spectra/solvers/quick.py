@@ -20,6 +20,7 @@ from ntkscope.spectra.storage.panels import Panels
 from ntkscope.spectra.storage.source import Source
 
 _BLOCK = 8
+_KEEP = 6  # Ritz vectors: those that may be deflated, and behind them a gap
 _MOST = 4  # vectors deflated at most
 _COLUMNS = 320
 _RATIO = 0.1  # of the residual to the gap behind it
@@ -69,7 +70,7 @@ def single_start(
 
     ritz = block_lanczos(
         low.solve, random_block(source.n, _BLOCK, source.device).to(torch.float32), done,
-        keep=_BLOCK, max_columns=min(_COLUMNS, source.n),
+        keep=_KEEP, max_columns=min(_COLUMNS, source.n),
         report=lambda residual: stage(0.5, residual),
     )  # fmt: skip
     if lost_in_noise or not ritz.converged:
@@ -85,7 +86,7 @@ def single_start(
     size = _gapped(values.tolist(), residuals, k, 8 * slack, 1.0)
     if size is None:
         return None
-    return Start(values.tolist(), X, residuals, size, ritz.products + _BLOCK)
+    return Start(values.tolist(), X, residuals, size, ritz.products + _KEEP)
 
 
 def _gapped(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import U, up
-from ntkscope.spectra.storage.blas import transposed_product
+from ntkscope.spectra.storage.blas import narrow_product, transposed_product
 
 _WIDTH = 512  # columns of a panel
 _CHUNK = 2048  # rows that a triangular solve copies at once
@@ -199,7 +199,7 @@ class Panels:
             top = torch.linalg.solve_triangular(panel[:w], y[j : j + w], upper=False)
             y[j : j + w] = top
             if panel.shape[0] > w:
-                y[j + w :] -= panel[w:] @ top
+                y[j + w :] -= narrow_product(panel[w:], top)
         return y
 
     def _backward(self, y: Tensor) -> Tensor:

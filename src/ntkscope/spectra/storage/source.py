@@ -14,6 +14,7 @@ from ntkscope.kernels.given import OperatorKernel, as_kernel
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.spectra.rounding import U
+from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Panels
 
 _ROWS = 256
@@ -134,7 +135,9 @@ class Source:
         """K V in float64."""
         if self._matrix is None:
             return self.kernel @ V
-        return self._matrix @ V if self._matrix.dtype == V.dtype else self._by_blocks(V)
+        return (
+            narrow_product(self._matrix, V) if self._matrix.dtype == V.dtype else self._by_blocks(V)
+        )
 
     def _by_blocks(self, V: Tensor) -> Tensor:
         """K V, a few rows of K at a time."""

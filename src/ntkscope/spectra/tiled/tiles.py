@@ -206,17 +206,35 @@ class Tiles:
         made = torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
         return made.to(self._device) if self._near else made
 
+    @classmethod
+    def finished(cls, n: int, folder: Path, pool: Pool) -> Tiles:
+        """The factor that ``decompose`` left in a ``folder`` of its own, to solve with."""
+        made = cls(n, folder.parent, pool)
+        made._folder = folder
+        return made
+
+    @property
+    def folder(self) -> Path:
+        """Where the tiles of the last factor lie."""
+        return self._folder
+
     def solve(self, B: Tensor) -> Tensor:
         """L⁻ᵀL⁻¹B for an (n, k) right-hand side; on a cluster, the products by its workers."""
+        y = self.forward(B)
+        parts = y.split(self.width)
+        for i in reversed(range(self.count)):
+            part = parts[i]
+            part.copy_(torch.linalg.solve_triangular(self._tile(i, i).T, part, upper=True))
+            self._spread([(i, j) for j in range(i)], parts, i, True)
+        return y
+
+    def forward(self, B: Tensor) -> Tensor:
+        """L⁻¹B, as :meth:`solve`."""
         y = B.to(torch.float64).clone()
         parts = y.split(self.width)
         for j, part in enumerate(parts):
             part.copy_(torch.linalg.solve_triangular(self._tile(j, j), part, upper=False))
             self._spread([(i, j) for i in range(j + 1, self.count)], parts, j, False)
-        for i in reversed(range(self.count)):
-            part = parts[i]
-            part.copy_(torch.linalg.solve_triangular(self._tile(i, i).T, part, upper=True))
-            self._spread([(i, j) for j in range(i)], parts, i, True)
         return y
 
     def _spread(
