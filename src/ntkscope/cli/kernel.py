@@ -28,7 +28,7 @@ class KernelOptions(options.Problem):
 def run(about: KernelOptions, json: options.Json = False) -> None:
     """Write the kernel to a folder that every command and function reads tile by tile.
 
-    Interrupted at any moment, the same command goes on where it was.
+    After an interrupt at any moment, the same command resumes.
     """
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.kernels.stored import save_kernel

@@ -38,7 +38,7 @@ app = typer.Typer(
     ),
     cls=_FileRuns, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Many trials from one settings file: `ntkscope sweep run.toml`; every row is saved as it "
-    "comes, and the same command goes on where the last one stopped.",
+    "comes, and the same command resumes the last one.",
 )  # fmt: skip
 
 Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes to.", metavar="DIR")]

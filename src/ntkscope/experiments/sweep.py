@@ -89,7 +89,7 @@ class Sweep(Shown):
     ) -> SweepProgress:
         """Run what is not in the folder yet; every row is saved as it comes.
 
-        Interrupted at any moment, the same call goes on where it stopped. ``engine`` defaults to
+        After an interrupt at any moment, the same call resumes. ``engine`` defaults to
         one process a core. Raises StoreBusyError when another process runs it, StoreError when
         the folder holds another sweep.
         """

@@ -31,7 +31,7 @@ class Kernel(KernelContract, Drawn, Shown):
     Attributes
     ----------
     name: of this kernel as a summand of another, such as ``"W_1"``.
-    covers: what an interval on the kernel speaks of, in words.
+    covers: the matrix that an interval on the kernel encloses, in words.
     labels: what the rows count: ``("sample",)``, or ``("sample", "output")`` with the output
         index fastest.
     n_parameters: a bound on the rank, where there is one.
@@ -190,7 +190,7 @@ class Kernel(KernelContract, Drawn, Shown):
             "dtype": f"{of['dtype']} on {of['device']}",
             "dense": memory.human(self.nbytes_dense),
             "terms": ", ".join(of["terms"]) or "one",
-            "intervals speak of": self.covers,
+            "intervals are for": self.covers,
         }
         return Card(type(self).__name__, list(pairs.items()))
 

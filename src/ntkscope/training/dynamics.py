@@ -56,7 +56,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Training:
-    """Train a copy of ``model`` on ½‖F − Y‖² and measure what Theorem 4.2 speaks of.
+    """Train a copy of ``model`` on ½‖F − Y‖² and measure the quantities of Theorem 4.2.
 
     ``model`` itself is left as it was.
 

@@ -23,8 +23,8 @@ class Unit:
 
     Which seeds share a block, and the number of threads, follow from the settings alone: products
     of another batch size or thread count may round differently, and a trial's numbers are to be
-    the same bits in every run. ``plugins`` name what the settings may speak of,
-    ``device`` where it is computed.
+    the same bits in every run. ``plugins`` define names that the settings may use,
+    ``device`` is where it is computed.
     """
 
     trials: tuple[Trial, ...]

@@ -92,7 +92,7 @@ def floor(i: Instance, out: Findings) -> None:
 
 
 def _one_norm(i: Instance, out: Findings) -> tuple[Geometry, Network, Tensor]:
-    """The geometry, the network as its limit takes it, and the rows that the series speaks of."""
+    """The geometry, the network as its limit takes it, and the rows of the series."""
     found = geometry(i)
     net, scaled = i.network, i.network.activation.homogeneity == 1 and i.network.bias_std is None
     if net.residual:
