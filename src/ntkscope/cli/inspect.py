@@ -88,7 +88,7 @@ def _inspect(settings: InspectOptions, as_json: bool) -> None:
     with ProgressBar() as progress:
         report = inspect(
             model,
-            _in_precision(dataset, dtype),
+            _in_precision(dataset, dtype, device),
             reduce=_reduce(settings.reduce),
             width_limit=settings.width_limit,
             params=settings.params.split(",") if settings.params else None,
@@ -134,12 +134,12 @@ def _data(settings: Any) -> Any:
     )
 
 
-def _in_precision(data: Any, dtype: Any) -> Any:
-    """The samples with their floating-point parts in the model's precision."""
+def _in_precision(data: Any, dtype: Any, device: Any) -> Any:
+    """The samples in the model's precision, as far as they are real numbers; of a network, on its device."""
     from ntkscope._base.samples import Samples
 
     if not isinstance(data, Samples):
-        return data.X.to(dtype=dtype)
+        return data.X.to(device, dtype)
 
     def cast(part: Any) -> Any:
         return part.to(dtype) if part.is_floating_point() else part
@@ -175,7 +175,9 @@ def _verdicts(settings: Any, model: Any, dataset: Any, progress: Any) -> list[An
 
     if not isinstance(model, MLP) or str(settings.dtype) != "float64":
         raise ValueError("--statements needs a network given by --widths, in float64")
-    instance = Instance(model, dataset.X, seed=settings.seed, distribution=dataset.distribution)
+    instance = Instance(
+        model, dataset.X.to(model.device), seed=settings.seed, distribution=dataset.distribution
+    )
     applying = [
         s.id
         for s in all_statements()

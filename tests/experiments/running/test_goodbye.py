@@ -32,9 +32,15 @@ if __name__ == "__main__":
 """
 
 
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return any("spawn_main" in part for part in process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
+
+
 def workers_below() -> list[psutil.Process]:
-    below = psutil.Process().children(recursive=True)
-    return [p for p in below if any("spawn_main" in part for part in p.cmdline())]
+    return [p for p in psutil.Process().children(recursive=True) if is_worker(p)]
 
 
 def test_a_worker_that_is_ended_is_not_started_again(monkeypatch):
