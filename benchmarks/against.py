@@ -74,7 +74,7 @@ SNIPPETS = {
     ),
     "train, 200 steps, N = 500, 64-256-256-1": (
         _GAUSS.format(n=500, d=64) + "; y = torch.sign(X[:, 0]); "
-        "m = ntk.Network([64, 256, 256, 1]).sample(0); from ntkscope.training.dynamics import train, Recipe",
+        "m = ntk.Network([64, 256, 256, 1]).sample(0); from ntkscope import train, Recipe",
         "train(m, X, y, Recipe(steps=200))",
     ),
 }  # fmt: skip

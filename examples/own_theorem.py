@@ -17,7 +17,7 @@ from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.measures.instances import TrialInstance
 from ntkscope.experiments.measures.quantities import quantity
 from ntkscope.experiments.reading.constants import fit_constant
-from ntkscope.experiments.reading.drawing import curve, grouped
+from ntkscope.experiments.reading.drawing import curve
 from ntkscope.experiments.reading.table import Table
 from ntkscope.statements.balls.ball_instance import smallest_of
 from ntkscope.statements.findings import Findings
@@ -93,7 +93,7 @@ def draw(table: Table, axes: list[Any]) -> None:
     for index, (column, label) in enumerate(
         (("lambda_min", r"$\lambda_{\min}$"), ("complement", "bound"))
     ):
-        curve(axes[0], grouped(table, "d", column), label, index)
+        curve(axes[0], table.trials("d", column), label, index)
     axes[0].set(xlabel="d", xscale="log", yscale="log")
     axes[0].legend(frameon=False)
 

@@ -25,7 +25,8 @@ from ntkscope.statements.falsification import Falsification
 from ntkscope.statements.verdict import Verdicts
 from ntkscope.training.memorization import capacity
 from ntkscope.training.tradeoff import curvature_scaling
-from ntkscope.training.width_advice import Goal, advise_width
+from ntkscope.training.width_advice import advise_width
+from ntkscope.training.width_goal import Goal
 
 mpl.use("Agg")
 

@@ -95,7 +95,8 @@ from ntkscope.statements.verdict import Verdict as Verdict
 from ntkscope.training.checkpoints import load_model as load_model, save_model as save_model
 from ntkscope.training.covariances import Linearized as Linearized
 from ntkscope.training.curvature import hessian_norms as hessian_norms
-from ntkscope.training.dynamics import Recipe as Recipe, train as train
+from ntkscope.training.dynamics import train as train
+from ntkscope.training.recipe import Recipe as Recipe
 from ntkscope.training.influence import Influence as Influence, influence as influence
 from ntkscope.training.leave_one_out import (
     LeaveOneOut as LeaveOneOut,

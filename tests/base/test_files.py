@@ -1,5 +1,7 @@
 """A file is written whole or not at all."""
 
+import os
+
 import pytest
 
 from ntkscope._base.files import save_figure, whole
@@ -30,6 +32,22 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert not path.is_symlink()
     assert (tmp_path / "victim").read_bytes() == b"precious"
     assert path.stat().st_mode & 0o400
+
+
+def test_a_pipe_or_a_device_keeps_its_place(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to(pipe)
+    stream = tmp_path / "stream"
+    stream.symlink_to("/proc/self/fd/1")  # as /dev/stdout is
+    for path in (pipe, link, stream, tmp_path):
+        with pytest.raises(OSError, match=r"a device, a pipe or a stream|a folder"), whole(path):
+            pass
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert stream.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe, stream]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])

@@ -1,10 +1,17 @@
 """Bad input on the command line: one readable line, exit code 2, nothing left behind."""
 
+import contextlib
+import json
+import sqlite3
+
 import numpy as np
 import pytest
 import torch
 
+import ntkscope as ntk
 from ntkscope.cli.main import main
+from ntkscope.experiments.running.store import FILE
+from ntkscope.experiments.sweep import Sweep
 from ntkscope.training.checkpoints import read, write
 
 DEAD = "4," + "8," * 199 + "1"
@@ -53,7 +60,6 @@ WRONG = [
     (["inspect", "--data", "{}/sparse.pt", "--widths", "4,8,1"], "is a sparse tensor"),
     (["eig", "{}/sparse.pt"], "is a sparse tensor"),
     (["inspect", "--data", "{}/numbered.pt", "--widths", "4,8,1"], "say which"),
-    (["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--device", "meta"], "holds no numbers"),
     (
         [
             "inspect",
@@ -73,7 +79,7 @@ WRONG = [
         ["check", "--all", "--data", SAMPLES, "--widths", "4,8,1", "--out", "{}/K.npy/x"],
         "is no folder",
     ),
-    (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "it is a folder"),
+    (["falsify", "nguyen2021.lemma-5.4", "--out", "{}"], "a folder stands there"),
     (
         ["inspect", "--data", SAMPLES, "--widths", "4,8,1", "--config", "{}/none.toml"],
         "no settings",
@@ -158,3 +164,44 @@ def test_what_is_said_of_bad_input_is_short_and_drives_no_terminal(capsys, files
     assert code == 2
     assert "\x1b" not in err
     assert "\u202e" not in err
+
+
+def newer_kernel(folder):
+    ntk.save_kernel(ntk.MatrixKernel(torch.eye(4, dtype=torch.float64)), folder)
+    about = json.loads((folder / "zarr.json").read_text())
+    about["attributes"]["kernel"]["format"] = "ntkscope-kernel-99"
+    (folder / "zarr.json").write_text(json.dumps(about))
+
+
+def newer_zarr(folder):
+    newer_kernel(folder)
+    about = json.loads((folder / "zarr.json").read_text())
+    (folder / "zarr.json").write_text(json.dumps({**about, "zarr_format": 99}))
+
+
+def newer_sweep(folder):
+    settings = {
+        "name": "one", "data": "gaussian:N=4,d=2", "network": {"widths": [2, 3, 1]}, "grid": {}
+    }  # fmt: skip
+    Sweep(settings).run(folder, ntk.Engine(workers=0))
+    with contextlib.closing(sqlite3.connect(folder / FILE)) as store:
+        store.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    ("make", "command", "reason"),
+    [
+        (newer_kernel, ["eig"], "of the format 'ntkscope-kernel-99', this ntkscope reads"),
+        (newer_zarr, ["eig"], "is no stored kernel"),
+        (newer_sweep, ["sweep", "status"], "of version 99, this ntkscope writes version"),
+        (newer_sweep, ["fit", "--x", "d"], "of version 99, this ntkscope writes version"),
+    ],
+)
+def test_a_store_of_a_later_version_is_told_in_a_line(tmp_path, capsys, make, command, reason):
+    make(tmp_path / "store")
+    before = {f: f.read_bytes() for f in (tmp_path / "store").rglob("*") if f.is_file()}
+    code, out, err = run(capsys, command[0], *command[1:], tmp_path / "store")
+    assert (code, out) == (2, "")
+    assert reason in err
+    assert len(err.strip().splitlines()) == 1
+    assert {f: f.read_bytes() for f in before} == before  # SQLite puts its own files beside

@@ -1,9 +1,12 @@
 """``ntkscope cite``: BibTeX that a LaTeX reads."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,7 @@ from ntkscope.statements.registry import papers
 
 @pytest.fixture(autouse=True)
 def _registries_as_they_were():
-    papers()  # finds what is installed, which is no test's doing
+    ntk.statements()  # what is ours stays
     with suppress(InterruptedError), all_or_nothing():
         yield
         raise InterruptedError
@@ -39,6 +42,21 @@ def test_all_papers_and_this_version(capsys):
     assert code == 0
     assert keys(out) == ["ntkscope", *(p.key for p in papers() if p.citation)]
     assert f"Version {__version__}" in out
+
+
+def test_papers_are_cited_without_pytorch():
+    program = (
+        "import sys; from ntkscope.cli.main import main\n"
+        "try: main(['cite', 'nguyen2021'])\n"
+        "except SystemExit: print(sorted({'torch', 'ntkscope.papers.nguyen2021.limit'} & set(sys.modules)))"
+    )
+    src = str(Path(ntk.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": src},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert keys(done.stdout) == ["ntkscope", "nguyen2021"]
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_chosen_papers(capsys):

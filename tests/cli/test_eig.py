@@ -72,6 +72,29 @@ def test_a_value_below_noise_has_exit_code_1(capsys, tmp_path):
     assert "below noise" in out
 
 
+def test_a_page_s_settings_run_again(capsys, files):
+    first, second = files / "a", files / "b"
+    options = ("--k", "2", "--condition", "--no-certify", "--density", "--out", str(first))
+    assert call(capsys, str(files / "K.npy"), *options)[0] == 1  # not certified
+    settings = first / "settings.toml"
+    assert call(capsys, "--config", str(settings), "--out", str(second))[0] == 1
+    one, two = (json.loads((f / "result.json").read_text()) for f in (first, second))
+    assert len(one["smallest"]) == len(one["largest"]) == 2
+    for record in (one, two):
+        for row in (*record["smallest"], *record["largest"]):
+            del row["seconds"]
+    assert one == two
+    code, out, _ = call(capsys, str(files / "K.csv"), "--config", str(settings), "--k", "1")
+    assert code == 1
+    assert "Lehmann" not in out
+
+
+def test_a_matrix_must_be_named(capsys):
+    code, out, err = call(capsys)
+    assert (code, out) == (2, "")
+    assert "name a matrix" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -80,6 +80,20 @@ def test_a_curve_over_the_width(capsys):
     assert "no width has a prediction" in err
 
 
+def test_a_page_s_settings_predict_again(capsys, tmp_path):
+    code, _, err = run(
+        capsys, *GOOD, "--bias-std", "0.1", "--over", "dim=30:300", "--out", str(tmp_path / "a")
+    )
+    assert code == 0, err
+    again = ["predict", "--config", str(tmp_path / "a" / "settings.toml"), "--out"]
+    code, _, err = run(capsys, *again, str(tmp_path / "b"))
+    assert code == 0, err
+    first, second = ((tmp_path / x / "result.json").read_text() for x in "ab")
+    assert first == second
+    code, out, _ = run(capsys, *again[:-1], "--samples", "500", "--json")
+    assert json.loads(out)["prediction"]["n_samples"] == 500
+
+
 def test_finite_widths_show_both(capsys):
     code, out, _ = run(
         capsys, "predict", "--widths", "100,200,1", "--activation", "tanh", "--samples", "500"
@@ -93,8 +107,9 @@ def test_finite_widths_show_both(capsys):
     ("arguments", "message"),
     [
         ([*GOOD, "--dim", "50"], "disagree"),
-        ([*GOOD[:-1], "many"], "1000 or 1e9"),
+        ([*GOOD[:-1], "many"], "a valid number"),
         ([*GOOD[:-1], "0.5"], "whole number"),
+        ([*GOOD, "--over", "samples=9:many"], "1000 or 1e9"),
         ([*GOOD[:-1], "1e300"], "n_samples"),
         ([*GOOD, "--data", "digits"], "unknown data"),
         ([*GOOD, "--data", "norms"], "norms:FILE"),

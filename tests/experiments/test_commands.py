@@ -218,6 +218,10 @@ def test_a_record_holds_the_numbers_that_are_drawn(tmp_path):
     made = reproduce("width", "quick", tmp_path, Engine(workers=0), only="n <= 128 and N == 80")
     panels = json.loads((tmp_path / "result.json").read_text())["plotted"]
     table = read_csv(tmp_path / "width.csv")
+    page = (tmp_path / "report.html").read_text()
+    drawing = page[page.index('<div class="drawn"') : page.index("</svg>")]
+    assert "currentColor" in drawing  # the page's own, light or dark
+    assert not re.search("#000000|#ffffff|image/png|<metadata", drawing)
     assert made.progress.failed == 0
     for curve in (c for c in panels[0]["curves"] if "trials" in c):
         for x, mean, error in zip(curve["x"], curve["y"], curve["standard_error"], strict=True):

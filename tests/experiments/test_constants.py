@@ -122,7 +122,7 @@ def test_infinite_widths_measure_the_limit():
     assert trial.plain["network"]["widths"] == [6, "inf", "inf", 1]
     from ntkscope.experiments.measures.registry import measure_of
 
-    (row,) = measure_of(trial.plain).run(trial.plain, [0])
+    (row,) = measure_of(trial.plain).run(trial.plain, [0], "cpu")
     assert row["lambda_min"] == pytest.approx(row["limiting_lambda_min"])
     assert row["trace"] == pytest.approx(3 * 6 * 10)  # K_ii = L ‖x_i‖²
     assert row["lambda_min.lower"] <= row["lambda_min"] <= row["lambda_min.upper"]

@@ -39,8 +39,8 @@ def test_the_command_refuses_a_folder_before_it_works(tmp_path, monkeypatch):
 
     monkeypatch.setattr(explore, "explore", pytest.fail)
     found = CliRunner().invoke(app, ["--out", str(tmp_path)])
-    assert isinstance(found.exception, ValueError)
-    assert "explorer.html" in str(found.exception)
+    assert isinstance(found.exception, OSError)
+    assert "a folder stands there" in str(found.exception)
 
 
 def network(name, init, depth, dim=5):

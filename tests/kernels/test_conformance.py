@@ -15,7 +15,8 @@ import ntkscope as ntk
 from kernels.conformance import Case, Conformance
 from ntkscope.kernels.given import OperatorKernel
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.kernel import Kernel, place
+from ntkscope.kernels.index import place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel

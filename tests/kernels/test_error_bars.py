@@ -11,7 +11,8 @@ from torch import nn
 
 import ntkscope as ntk
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.kernel import Converted, count, place
+from ntkscope.kernels.index import count, place
+from ntkscope.kernels.kernel import Converted
 from ntkscope.kernels.limiting.error import LayerError, kernel_error
 from ntkscope.kernels.limiting.terms import limiting_terms
 from ntkscope.kernels.matrix import MatrixKernel

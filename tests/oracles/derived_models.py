@@ -41,6 +41,33 @@ class ContinuousBias(nn.Module):
         return self.head(scores.softmax(-1) @ x).mean(1)
 
 
+class RelativeKeys(nn.Module):
+    """Scores of places that keys make as those of contents, repeated for every sample's heads, as in DeBERTa."""
+
+    def __init__(self, times=1, d=4, heads=2, tokens=3):
+        super().__init__()
+        self.times, self.heads = times, heads
+        self.q, self.k = nn.Linear(d, d), nn.Linear(d, d)
+        self.places, self.norm = nn.Embedding(2 * tokens, d), nn.LayerNorm(d)
+        self.head = nn.Linear(d, 2)
+        at = torch.arange(tokens)
+        self.register_buffer("offsets", at[:, None] - at + tokens)
+
+    def by_head(self, x):
+        """(n·heads, tokens, d/heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+    def forward(self, x):
+        n = len(x)
+        q, k = self.by_head(self.q(x)), self.by_head(self.k(x))
+        keys = self.by_head(self.k(self.norm(self.places.weight)[None]))
+        keys = keys.repeat(self.times * n, 1, 1).unflatten(0, (n, self.times, self.heads))
+        keys = keys.mean(1).flatten(0, 1)
+        scores = q @ k.mT + (q @ keys.mT).gather(-1, self.offsets.expand(len(q), -1, -1))
+        mixed = scores.softmax(-1) @ self.by_head(x)
+        return self.head(mixed.unflatten(0, (n, self.heads)).transpose(1, 2).flatten(2)).mean(1)
+
+
 class DoRA(nn.Module):
     """A frozen matrix and a low-rank one, normed by rows and scaled; ``merged`` into one matrix, or PEFT's."""
 
@@ -92,6 +119,8 @@ def zoo():
     return {
         **{name: (model, lambda n: torch.randn(n, 2, 3)) for name, model in sequences.items()},
         "continuous-bias": (ContinuousBias(), lambda n: torch.randn(n, 3, 3)),
+        "relative-keys": (RelativeKeys(), lambda n: torch.randn(n, 3, 4)),
+        "relative-keys-twice": (RelativeKeys(times=2), lambda n: torch.randn(n, 3, 4)),
         "dora": (DoRA(merged=False), lambda n: torch.randn(n, 2, 4)),
         "dora-merged": (DoRA(merged=True), lambda n: torch.randn(n, 2, 4)),
     }

@@ -17,7 +17,7 @@ from ntkscope.papers.bombari2022.figure_2 import transition
 from ntkscope.statements.instance import Instance
 from ntkscope.statements.outcomes import ClaimOutcome, HypothesisState, Outcome
 from ntkscope.statements.registry import find
-from ntkscope.training.dynamics import gamma_of, theorem_gamma
+from ntkscope.training.boost import gamma_of, theorem_gamma
 
 
 def _on(X, widths, init="bombari2022", activation="tanh", law=None, **options):

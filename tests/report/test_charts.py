@@ -91,6 +91,29 @@ def test_names_are_never_markup():
     assert parsed.get("aria-label") == nasty
 
 
+def test_names_fit_beside_their_axis_on_a_phone_too():
+    """There a text is 17 units high, and a letter of it 9.6 wide; a longer name is smaller instead."""
+    names = ["own2027.neighbour", "nguyen2021.theorem-3.2", "nguyen2021.lemma-5.4-projection"]
+    chart = Chart(Axis(log=True), Axis(categories=names))
+    chart.add(Series("", [1.0, 2.0, 3.0], names, "marks"))
+    shown = [t for t in tree(chart)[0].iter(f"{SVG}text") if t.get("text-anchor") == "end"]
+    assert [t.text for t in shown] == names
+    for text in shown:
+        letter = 7.4 if text.get("class") == "long" else 9.6
+        assert float(text.get("x")) - letter * len(text.text) > 0, text.text
+    assert [t.get("class") for t in shown] == [None, None, "long"]
+
+
+def test_the_names_of_rules_stand_above_the_bars():
+    chart = Chart(Axis(), Axis())
+    chart.add(Series("", [1.0, 2.0], [5.0, 3.0], "bars", widths=[1.0, 1.0]))
+    chart.rules.append((1.0, "here"))
+    parsed, _ = tree(chart)
+    (name,) = [t for t in parsed.iter(f"{SVG}text") if t.text == "here"]
+    bars = [r for r in parsed.iter(f"{SVG}rect") if r.find(f"{SVG}title") is not None]
+    assert float(name.get("y")) < min(float(b.get("y")) for b in bars)
+
+
 def test_bars_stand_on_zero_and_beside_one_another():
     chart = Chart(Axis(categories=["a", "b"]), Axis("%"))
     chart.add(Series("one", ["a", "b"], [10.0, 20.0], "bars"))

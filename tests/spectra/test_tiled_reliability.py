@@ -214,7 +214,7 @@ def client():
         cluster = clusters.local_cluster(2)
         with distributed.Client(cluster, set_as_default=False) as made:
             yield made
-        clusters._close_local(cluster)
+        cluster.end()
 
 
 def test_a_worker_that_dies_costs_its_tiles_and_not_the_run(tmp_path, client):

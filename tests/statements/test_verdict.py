@@ -10,8 +10,9 @@ import torch
 import ntkscope as ntk
 from ntkscope.report.latex import tex
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import NotComputable
-from ntkscope.statements.kinds import Claim, Constant, Event, Hypothesis
+from ntkscope.statements.kinds import Claim, Constant, Event
 from ntkscope.statements.outcomes import (
     GLOSSARY,
     ClaimOutcome,

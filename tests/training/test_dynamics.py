@@ -10,20 +10,13 @@ from hypothesis import strategies as st
 
 import ntkscope as ntk
 from ntkscope.kernels.mlp import backprop
+from ntkscope.training.boost import gamma_of, theorem_gamma, with_theorem_gamma
 from ntkscope.training.checkpoints import load_model, save_model
-from ntkscope.training.dynamics import (
-    Checkpoint,
-    Recipe,
-    StabilityWarning,
-    gamma_of,
-    probe_steps,
-    theorem_gamma,
-    train,
-    with_theorem_gamma,
-)
+from ntkscope.training.dynamics import StabilityWarning, probe_steps, train
 from ntkscope.training.gradients import GradientStep, jacobian_transpose
 from ntkscope.training.probes import jacobian_change
 from ntkscope.training.rates import fit_rate, linearised_modes
+from ntkscope.training.recipe import Checkpoint, Recipe
 from oracles.gradients import descent_step
 from oracles.jacobian import jacobian
 

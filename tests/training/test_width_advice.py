@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import ntkscope as ntk
-from ntkscope.training.width_advice import Goal, advise_width, theorem_widths
+from ntkscope.training.width_advice import advise_width
+from ntkscope.training.width_goal import Goal, theorem_widths
 
 X = ntk.data.sphere(n_samples=24, dim=8, seed=0)
 TANH = ntk.Network([8, 1, 1], "tanh", "he", "ntk")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -11,15 +12,27 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def no_file(path: Path) -> str:
+    """Why a file cannot take the place of ``path``, links followed; empty where one can."""
+    if path.is_dir():
+        return "a folder stands there"
+    stream = path.is_symlink() and os.readlink(path).startswith("/proc/")  # /dev/stdout
+    if stream or (path.exists() and not path.is_file()):
+        return "a device, a pipe or a stream stands there"
+    return ""
+
+
 @contextmanager
 def whole(path: str | Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of ``path`` when the block ends without an error.
 
     It is written under a name of its own beside ``path``, whatever stands at that name, a link
     included; an error or an interrupt removes it and leaves an older file as it was. Raises
-    OSError.
+    OSError, also where ``path`` is a device, a pipe or a folder, whose place no file can take.
     """
     target = Path(path)
+    if reason := no_file(target):
+        raise OSError(errno.EINVAL, reason, str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     partial = Path(name)

@@ -108,16 +108,3 @@ def as_seed(seed: int | torch.Generator, stream: str) -> torch.Generator:
     generator = torch.Generator()
     generator.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
     return generator
-
-
-def as_device(device: str | torch.device) -> torch.device:
-    """A device that exists here. Raises ValueError for an unknown one or a missing GPU."""
-    try:
-        made = torch.device(device)
-        torch.empty(0, device=made)
-        if made.type == "meta":
-            raise RuntimeError("it holds no numbers")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(f"device {str(device)!r} cannot be used: {reason}; use cpu") from None
-    return made

@@ -5,16 +5,28 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 class NotEnoughMemoryError(MemoryError):
     """An allocation that would not fit, refused before it was tried."""
 
 
-def available() -> int:
-    """Bytes that can be allocated now without swapping (the container's limit where there is one)."""
+def available(device: torch.device | None = None) -> int:
+    """Bytes that can be allocated now without swapping (the container's limit where there is one).
+
+    Of a GPU what the driver has free and what torch keeps for later.
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free, resident = _system()
     limit = _cgroup_limit()
     return free if limit is None else min(free, max(0, limit - resident))

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ntkscope.cli import completion, options, progress, running
-from ntkscope.cli.examples import examples
 from ntkscope.cli.printing import say
 from ntkscope.cli.results import write
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+@dataclass(frozen=True, kw_only=True)
+class EigOptions:
+    """A matrix, and what to find of its spectrum."""
 
-@app.command(
-    epilog=examples(
-        "ntkscope eig K.npy",
-        "ntkscope eig K.npz:K --k 5 --condition --density",
-        "ntkscope eig k.zarr --workers 4 --folder tiles",
-    )
-)
-def run(
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A square symmetric matrix: K.npy, K.npz:K, K.csv, K.txt or K.pt:K; "
             "or a folder that `ntkscope kernel` wrote.",
             metavar="MATRIX",
         ),
-    ],
-    k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.", metavar="N")] = 1,
+    ] = None  # needed, by the command line or by --config
+    k: Annotated[int, typer.Option(help="How many eigenvalues, at both ends.", metavar="N")] = 1
     singular: Annotated[
         bool, typer.Option(help="The smallest singular value of a matrix of any shape.")
-    ] = False,
-    condition: Annotated[bool, typer.Option(help="The condition number as well.")] = False,
-    certify: Annotated[bool, typer.Option(help="Prove a lower bound.")] = True,
+    ] = False
+    condition: Annotated[bool, typer.Option(help="The condition number as well.")] = False
+    certify: Annotated[bool, typer.Option(help="Prove a lower bound.")] = True
     method: Annotated[
         str,
         typer.Option(
@@ -46,10 +38,14 @@ def run(
             metavar="NAME",
             autocompletion=completion.of("auto", "dense", "in place", "disk", "tiled", "products"),
         ),
-    ] = "auto",
-    workers: running.Workers = None,
-    cluster: running.Cluster = None,
-    tls_files: running.TlsFiles = None,
+    ] = "auto"
+    density: Annotated[
+        bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
+    ] = False
+    workers: running.Workers = None
+    cluster: running.Cluster = None
+    tls_files: running.TlsFiles = None
+    device: running.Device = "cpu"
     folder: Annotated[
         str | None,
         options.option(
@@ -57,116 +53,101 @@ def run(
             panel=running.PLACE,
             metavar="DIR",
         ),
-    ] = None,
+    ] = None
+    out: Annotated[
+        str | None, options.out("Folder for report.html, result.json, settings.toml.")
+    ] = None
+
+
+def run(
+    about: EigOptions,
     plan: Annotated[bool, typer.Option(help="Say what would be done, and stop.")] = False,
-    density: Annotated[
-        bool, typer.Option(help="The distribution of all eigenvalues, in ten bins.")
-    ] = False,
-    out: options.Out = None,
     json: options.Json = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """λ_min of a matrix in a file, as an interval with a status; exit code 1 unless it is ok.
 
     --workers, --cluster and --folder factor it tile by tile.
     """
+    from ntkscope._base.devices import as_device
     from ntkscope.data.loaders import load_array
+    from ntkscope.kernels.given import as_kernel
     from ntkscope.kernels.stored import load_kernel
     from ntkscope.report.files import to_json
     from ntkscope.spectra.plan import plan as plan_of
 
-    place = _place(workers, cluster, tls_files, folder, method)
-    _check_options(
-        k, singular, k > 1 or condition or plan or density or method != "auto" or bool(place)
-    )
-    if place and (k > 1 or condition):
+    if about.file is None:
+        raise ValueError("name a matrix, such as K.npy or K.npz:K")
+    place = _place(about)
+    _check_options(about, plan or bool(place))
+    if place and (about.k > 1 or about.condition):
         raise ValueError("tiles give λ_min alone: leave out --k and --condition, or the workers")
-    matrix = load_kernel(file) if Path(file).is_dir() else load_array(file)
+    matrix: Any = load_kernel(about.file) if Path(about.file).is_dir() else load_array(about.file)
+    if not place and as_device(about.device).type != "cpu":
+        matrix = as_kernel(matrix).to(device=about.device)
     if plan:
-        planned = plan_of(matrix, certify=certify, method=method, **place)
+        planned = plan_of(matrix, certify=about.certify, method=about.method, **place)
         typer.echo(to_json(asdict(planned)), nl=False) if json else say(str(planned))
         return
-    with progress.quiet(quiet):
-        record, ok = _measure(matrix, k, singular, condition, certify, method, density, place)
-    if out is not None:
+    record, ok = _measure(matrix, about, place)
+    if about.out is not None:
         from ntkscope.report.eig_page import page
 
-        given = {
-            "file": file, "k": k, "singular": singular, "condition": condition, "certify": certify,
-            "method": method, "density": density,
-        }  # fmt: skip
-        write(out, page(record, file, list(matrix.shape)), record, given, _again(given))
+        made = page(record, about.file, list(matrix.shape))
+        write(about.out, made, record, about, "ntkscope eig --config settings.toml")
     if json:
         typer.echo(to_json(record), nl=False)
     else:
         _draw(record)
-    if out is not None:
-        typer.echo(f"\nThe page: {Path(out) / 'report.html'}", err=json)
+    if about.out is not None:
+        typer.echo(f"\nThe page: {Path(about.out) / 'report.html'}", err=json)
     if not ok:
         raise typer.Exit(1)
 
 
-def _again(given: dict[str, Any]) -> str:
-    """The command with its options as one would type them."""
-    flags = [f"--{name}" for name in ("singular", "condition", "density") if given[name]]
-    flags += [] if given["certify"] else ["--no-certify"]
-    return shlex.join(
-        [
-            "ntkscope",
-            "eig",
-            given["file"],
-            "--k",
-            str(given["k"]),
-            "--method",
-            given["method"],
-            *flags,
-        ]
-    )
+app = options.command(
+    run,
+    "ntkscope eig K.npy",
+    "ntkscope eig K.npz:K --k 5 --condition --density",
+    "ntkscope eig k.zarr --workers 4 --folder tiles",
+)
 
 
-def _place(
-    workers: int | None, cluster: str | None, tls_files: str | None, folder: str | None, method: str
-) -> dict[str, Any]:
+def _place(about: EigOptions) -> dict[str, Any]:
     """The engine and the folder of a factorisation by tiles; nothing for the other ways."""
-    if workers is None and cluster is None and tls_files is None and folder is None:
+    where = about.workers, about.cluster, about.tls_files
+    if where == (None, None, None) and about.folder is None:
         return {}
-    if method not in ("auto", "tiled"):
+    if about.method not in ("auto", "tiled"):
         raise ValueError(
-            f"--workers, --cluster and --folder go with --method tiled, got {method!r}"
+            f"--workers, --cluster and --folder go with --method tiled, got {about.method!r}"
         )
-    here = workers is None and cluster is None
-    engine = running.make_engine(0 if here else workers, cluster, tls_files)
-    return {"engine": engine, "folder": folder}
+    here = about.workers is None and about.cluster is None
+    engine = running.make_engine(
+        0 if here else about.workers, about.cluster, about.tls_files, about.device
+    )
+    return {"engine": engine, "folder": about.folder}
 
 
-def _check_options(k: int, singular: bool, others: bool) -> None:
-    if k < 1:
-        raise ValueError(f"--k must be at least 1, got {k}")
-    if singular and others:
+def _check_options(about: EigOptions, others: bool) -> None:
+    if about.k < 1:
+        raise ValueError(f"--k must be at least 1, got {about.k}")
+    more = about.k > 1 or about.condition or about.density or about.method != "auto"
+    if about.singular and (more or others):
         raise ValueError(
             "--singular finds the smallest singular value alone; leave out --k, --condition, "
             "--plan, --density, --method and what goes with tiles"
         )
 
 
-def _measure(
-    matrix: Any,
-    k: int,
-    singular: bool,
-    condition: bool,
-    certify: bool,
-    method: str,
-    density: bool,
-    place: dict[str, Any],
-) -> tuple[dict[str, Any], bool]:
+def _measure(matrix: Any, about: EigOptions, place: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """What was asked for, as plain values, and whether λ_min or σ_min can be trusted."""
     from ntkscope.spectra.density import spectral_density
     from ntkscope.spectra.extremes import ConditionNumber, extreme_eigenvalues
     from ntkscope.spectra.singular import smallest_singular_value
     from ntkscope.spectra.smallest import smallest_eigenvalue
 
-    if singular:
-        found = smallest_singular_value(matrix, certify=certify)
+    if about.singular:
+        found = smallest_singular_value(matrix, certify=about.certify)
         return {"singular": found.to_dict()}, found.status.trustworthy
     record: dict[str, Any] = {}
     with progress.ProgressBar() as bar:
@@ -174,21 +155,22 @@ def _measure(
         def report(now: Any) -> None:
             bar(now.stage, now.done)
 
-        if k > 1 or condition:
-            ends = extreme_eigenvalues(matrix, k, certify=certify, method=method, progress=report)
+        how: dict[str, Any] = {
+            "certify": about.certify, "method": about.method, "progress": report,
+        }  # fmt: skip
+        if about.k > 1 or about.condition:
+            ends = extreme_eigenvalues(matrix, about.k, **how)
             first = ends.smallest[0]
             record = ends.to_dict()
         else:
-            first = smallest_eigenvalue(
-                matrix, certify=certify, method=method, progress=report, **place
-            )
+            first = smallest_eigenvalue(matrix, **how, **place)
             record = {"smallest": [first.to_dict()]}
-        if condition:
+        if about.condition:
             ratio = ConditionNumber.of(first, ends.largest[0])
             record["condition_number"] = {
                 "value": ratio.value, "lower": ratio.lower, "upper": ratio.upper,
             }  # fmt: skip
-        if density:
+        if about.density:
             record["density"] = _bins(spectral_density(matrix))
     return record, first.status.trustworthy
 

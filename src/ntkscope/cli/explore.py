@@ -22,10 +22,6 @@ def run(
     """Write one offline page: λ_min, its bounds and spectrum as the network and data change."""
     from ntkscope._base.files import whole
 
-    if out.is_dir():
-        raise ValueError(
-            f"--out names the page, got the folder {out}; give {out / 'explorer.html'}"
-        )
     options.try_out(out, folder=False)
     with options.writing(out), whole(out) as file:
         from ntkscope.explorer.explore import explore

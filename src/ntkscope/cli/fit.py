@@ -52,6 +52,7 @@ def run(
     out: Annotated[Path | None, options.out("Of a .toml: the sweep's folder.")] = None,
     plugin: Plugins = None,
     workers: running.Workers = None,
+    device: running.Device = "cpu",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -61,7 +62,7 @@ def run(
     from ntkscope.report.files import to_json
 
     options.try_out(out)
-    table = _table(source, out, plugin, workers, quiet or json)
+    table = _table(source, out, plugin, workers, device, quiet or json)
     fits = [fit for one in listed(y) for fit in fit_constant(table, one, x, exponent, by)]
     if json:
         typer.echo(to_json([f.to_dict() for f in fits]), nl=False)
@@ -70,7 +71,7 @@ def run(
 
 
 def _table(
-    source: Path, out: Path | None, plugin: Plugins, workers: int | None, quiet: bool
+    source: Path, out: Path | None, plugin: Plugins, workers: int | None, device: str, quiet: bool
 ) -> Table:
     from ntkscope.experiments.reading.table import read_csv
     from ntkscope.experiments.sweep import Sweep
@@ -86,5 +87,5 @@ def _table(
     sweep = Sweep(with_plugins(read_settings(source), plugin or ()))
     folder = out or Path("out/sweeps") / sweep.settings.name
     with running.live(quiet) as progress:
-        sweep.run(folder, running.make_engine(workers, None, None), progress=progress)
+        sweep.run(folder, running.make_engine(workers, None, None, device), progress=progress)
     return sweep.table(folder)

@@ -42,7 +42,7 @@ class InspectOptions(options.Problem):
         ),
     ] = None
     dtype: options.Dtype = "float64"
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …", metavar="DEVICE")] = "cpu"
+    device: options.Device = "cpu"
     reduce: Annotated[
         str,
         typer.Option(help="Several outputs: trace or an output's index.", metavar="trace|INDEX"),
@@ -75,7 +75,8 @@ app = options.command(
 
 
 def _inspect(settings: InspectOptions, as_json: bool) -> None:
-    from ntkscope._base.inputs import as_device, as_dtype
+    from ntkscope._base.devices import as_device
+    from ntkscope._base.inputs import as_dtype
     from ntkscope.cli.printing import draw, width
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.inspection.inspection import inspect

@@ -20,6 +20,7 @@ class KernelOptions(options.Problem):
     model: options.Model = None
     checkpoint: options.Weighting = None
     dtype: options.Dtype = "float64"
+    device: options.Device = "cpu"
     tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", metavar="N")] = 1024
     out: Annotated[str, options.out("The folder, such as k.zarr.")]
 
@@ -27,7 +28,7 @@ class KernelOptions(options.Problem):
 def run(about: KernelOptions, json: options.Json = False) -> None:
     """Write the kernel to a folder that every command and function reads tile by tile.
 
-    Interrupted at any moment, the same command goes on where it was.
+    After an interrupt at any moment, the same command resumes.
     """
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.kernels.stored import save_kernel
@@ -53,19 +54,23 @@ app = options.command(
 
 
 def _kernel(about: KernelOptions) -> Any:
+    from ntkscope._base.devices import as_device
     from ntkscope._base.inputs import as_dtype
     from ntkscope.kernels.empirical import empirical_ntk
     from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 
-    dtype, X = as_dtype(about.dtype), about.dataset().X
+    dtype, device = as_dtype(about.dtype), as_device(about.device)
+    X = about.dataset().X.to(device)
     if (about.model is None) == (about.widths is None):
         raise ValueError("give a network by --widths or a model by --model, one of them")
     if about.model is not None:
         from ntkscope.cli.models import load_model
 
-        model = load_model(about.model, about.checkpoint, dtype=dtype, seed=about.seed)
+        model = load_model(
+            about.model, about.checkpoint, dtype=dtype, device=device, seed=about.seed
+        )
         return empirical_ntk(model, X.to(dtype))
     net = about.network()
     if not net.finite:
         return limiting_kernel(net, X).to(dtype)
-    return empirical_ntk(net.sample(about.seed, dtype), X.to(dtype))
+    return empirical_ntk(net.sample(about.seed, dtype, device), X.to(dtype))

@@ -40,6 +40,9 @@ class LimitOptions(options.DataOptions):
         ),
     ] = "measured"
     parameterization: options.ParameterizationOption = "standard"
+    device: Annotated[
+        str, typer.Option(help="Where λ_min is computed: cpu, cuda, cuda:1.", metavar="DEVICE")
+    ] = "cpu"
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False
     out: Annotated[
         Path | None, options.out("K.npy or K.pt; what it is goes to a .json beside it.", "FILE")
@@ -48,11 +51,13 @@ class LimitOptions(options.DataOptions):
 
 def run(about: LimitOptions, json: options.Json = False) -> None:
     """The infinite-width kernel of a model on data, and its λ_min; written with --out."""
+    from ntkscope._base.devices import as_device
     from ntkscope.cli.models import load_model
     from ntkscope.kernels.limiting.architectures.plan import plan_limit
     from ntkscope.report.files import to_json, write_all
     from ntkscope.report.numbers import enclosure
 
+    as_device(about.device)
     X = options.load_data(about.data, about.seed, about.center, about.scale).X
     model = load_model(about.model, about.checkpoint, seed=about.seed)
     how: dict[str, Any] = {"variances": about.variances, "parameterization": about.parameterization}
@@ -104,7 +109,9 @@ def _measured(about: LimitOptions, model: Any, X: Any, how: dict[str, Any]) -> d
     if about.out is not None:
         with options.writing(about.out):
             _write(K, about.out)
-    held = MatrixKernel(K, entry_error=error, covers=kernel.covers, semidefinite=True)
+    held = MatrixKernel(
+        K.to(about.device), entry_error=error, covers=kernel.covers, semidefinite=True
+    )
     return {
         "model": about.model, "data": about.data, "seed": about.seed, "get": about.get, **how,
         "shape": list(K.shape), "entry_error": error,

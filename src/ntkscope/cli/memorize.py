@@ -18,6 +18,7 @@ class MemorizeOptions(options.Problem):
 
     targets: options.Targets = "auto"
     tol: Annotated[float, typer.Option(help="‖F − Y‖₂ that counts as fitted.", metavar="X")] = 1e-6
+    device: options.Device = "cpu"
     certificate_only: Annotated[bool, typer.Option(help="Answer from λ_min; build no network.")] = (
         False
     )
@@ -29,12 +30,14 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
 
     The network built has twice the hidden widths. Exit code 1 when the labels were not fitted to tol.
     """
+    from ntkscope._base.devices import as_device
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.training.labels import make_targets
     from ntkscope.training.memorization import capacity, memorize
 
+    device = as_device(about.device)
     network, dataset = about.network(), about.dataset()
-    question = capacity(network, dataset.X, about.seed)
+    question = capacity(network, dataset.X.to(device), about.seed)
     if about.certificate_only:
         from ntkscope.report.training import capacity_page
 
@@ -48,7 +51,8 @@ def run(about: MemorizeOptions, json: options.Json = False) -> None:
     labels = make_targets(dataset.y, len(dataset.X), about.targets)
     with ProgressBar() as bar:
         bar("λ_min", 0.0)
-        result = memorize(network, dataset.X, labels.Y, about.tol, about.seed, progress=bar)
+        base = network.sample(about.seed, device=device)
+        result = memorize(base, dataset.X, labels.Y, about.tol, about.seed, progress=bar)
     record = {"capacity": question.to_dict(), "memorization": result.to_dict()}
 
     def page() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ntkscope._base.files import no_file
 from ntkscope.cli import completion, progress
 from ntkscope.cli.examples import examples
 from ntkscope.cli.settings import read
@@ -118,6 +119,14 @@ Dtype = Annotated[
         "float64 or float32.", metavar="TYPE", autocompletion=completion.of("float64", "float32")
     ),
 ]
+
+Device = Annotated[
+    str,
+    option(
+        "Where numbers are crunched: cpu, cuda, cuda:1.", metavar="DEVICE",
+        autocompletion=completion.of("cpu", "cuda"),
+    ),
+]  # fmt: skip
 
 Out = Annotated[
     str | None,
@@ -312,21 +321,21 @@ def try_out(out: str | Path | None, folder: bool | None = True, name: str = "--o
     """Raise OSError now if nothing could be written to ``out`` after the work; makes nothing."""
     if out is None:
         return
-    path = Path(out)
+    path = target = Path(out)
     with contextlib.suppress(ValueError):  # a name that no file can have is told by the writer
         while not path.exists() and path != path.parent:
             path = path.parent
-        if (folder or path != Path(out)) and not path.is_dir():
+        if (folder or path != target) and not path.is_dir():
             raise _unwritable(out, f"{path} is no folder", name)
-        if folder is False and Path(out).is_dir():
-            raise _unwritable(out, "it is a folder, and a file is written", name)
+        if not folder and (reason := no_file(target)) and (folder is False or not path.is_dir()):
+            raise _unwritable(out, reason, name, "file")
         if not os.access(path, os.W_OK):
             raise _unwritable(out, f"{path} is not writable", name)
 
 
-def _unwritable(out: str | Path, reason: str, name: str = "--out") -> OSError:
+def _unwritable(out: str | Path, reason: str, name: str = "--out", what: str = "folder") -> OSError:
     return OSError(
-        f"{name} {out}: cannot write there ({reason}); give a folder that exists or can be made"
+        f"{name} {out}: cannot write there ({reason}); give a {what} that exists or can be made"
     )
 
 

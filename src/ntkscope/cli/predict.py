@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ntkscope.cli import completion, options
-from ntkscope.cli.examples import examples
 from ntkscope.cli.printing import draw
 from ntkscope.cli.results import write
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
     from ntkscope.prediction.result import Prediction
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _POINTS = 25
 _DEGREES = 10  # of the table; --json has all
@@ -49,27 +46,24 @@ Parameterization = Annotated[
 ]  # fmt: skip
 
 
-@app.command(
-    epilog=examples(
-        "ntkscope predict --widths 100,inf,1 --samples 1000",
-        "ntkscope predict --widths 50,500,500,1 --samples 1e4 --over samples=100:1e6",
-    )
-)
-def run(
-    widths: options.Widths,
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The sizes, the law of the data and the network."""
+
+    widths: options.Widths
     samples: Annotated[
-        str,
+        float,
         options.option("Number of samples, for instance 1000 or 1e9.", panel="Data", metavar="N"),
-    ],
+    ]
     dim: Annotated[
         int | None,
         options.option("d = n_0; the first width unless given.", panel="Data", metavar="d"),
-    ] = None,
-    data: Data = "sphere",
-    activation: options.Activation = "relu",
-    init: Init = None,
-    parameterization: Parameterization = None,
-    bias_std: options.BiasStd = None,
+    ] = None
+    data: Data = "sphere"
+    activation: options.Activation = "relu"
+    init: Init = None
+    parameterization: Parameterization = None
+    bias_std: options.BiasStd = None
     over: Annotated[
         str | None,
         typer.Option(
@@ -77,29 +71,22 @@ def run(
             "points on a log axis, with λ_min over what it scales with.",
             metavar="AXIS=LOW:HIGH",
         ),
-    ] = None,
+    ] = None
+    style: options.Style = "screen"
     out: Annotated[
         Path | None, options.out("Folder for report.html, result.json, settings.toml.")
-    ] = None,
-    style: options.Style = "screen",
-    json: options.Json = False,
-) -> None:
+    ] = None
+
+
+def run(about: PredictOptions, json: options.Json = False) -> None:
     """Predict λ_min of the limiting kernel on random inputs, from the sizes alone."""
     from ntkscope.prediction.predict import predict_smallest_eigenvalue
     from ntkscope.report import files
     from ntkscope.report import style as styles
 
-    look = styles.Style(style)
-    options.try_out(out)
-    if dim is not None and dim < 2:
-        raise ValueError(f"--dim must be at least 2, got {dim}")
-    net, taken = _network(widths, activation, init, parameterization, bias_std)
-    if dim is not None and dim != net.dim:
-        raise ValueError(
-            f"--dim {dim} and the first width {net.dim} disagree; give one, or make them equal"
-        )
-    n_samples = _count(samples, "--samples")
-    law = _law(data)
+    look = styles.Style(about.style)
+    net, taken = _network(about)
+    n_samples, law = _whole(about.samples, "--samples"), _law(about.data)
     found = predict_smallest_eigenvalue(net, n_samples, net.dim, law)
     record: dict[str, Any] = {"prediction": found.to_dict(), "empirical": None, "refused": ""}
     if taken:
@@ -110,11 +97,11 @@ def run(
     except ValueError as error:
         record["refused"] = str(error)
     pictures: dict[str, str | bytes] = {}
-    if over is not None:
+    if about.over is not None:
         from ntkscope.cli.predicted_curve import LABELS, curve_record
 
-        curve = record["curve"] = curve_record(net, n_samples, *_axis(over), law)
-        if out is not None:
+        curve = record["curve"] = curve_record(net, n_samples, *_axis(about.over), law)
+        if about.out is not None:
             from ntkscope.report.curves import prediction_pictures
 
             drawn = prediction_pictures(
@@ -122,42 +109,42 @@ def run(
                 f"{found.network}, {found.data}", look,
             )  # fmt: skip
             pictures |= {f"prediction.{kind}": made for kind, made in drawn.items()}
-    if out is not None:
+    if about.out is not None:
         from ntkscope.report.prediction_page import page
 
-        given = {
-            "widths": widths, "samples": samples, "dim": dim, "data": data, "activation": activation,
-            "init": init, "parameterization": parameterization, "bias_std": bias_std, "over": over,
-        }  # fmt: skip
-        write(out, page(record), record, given, _again(given), pictures)
+        again = "ntkscope predict --config settings.toml"
+        write(about.out, page(record), record, about, again, pictures)
     if json:
         typer.echo(files.to_json(record), nl=False)
         return
-    _show(found, record, out)
+    _show(found, record, about.out)
 
 
-def _again(given: dict[str, Any]) -> str:
-    """The command with its options as one would type them."""
-    typed = (
-        f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
-        for name, value in given.items()
-        if value is not None
-    )
-    return f"ntkscope predict {' '.join(typed)}"
+app = options.command(
+    run,
+    "ntkscope predict --widths 100,inf,1 --samples 1000",
+    "ntkscope predict --widths 50,500,500,1 --samples 1e4 --over samples=100:1e6",
+)
 
 
-def _network(
-    widths: str, activation: str, init: str | None, parameterization: str | None,
-    bias_std: float | None,
-) -> tuple[Network, str]:  # fmt: skip
+def _network(about: PredictOptions) -> tuple[Network, str]:
     """The network, and what was taken because nothing was said."""
-    infinite = math.inf in options.parse_widths(widths)
+    init, parameterization = about.init, about.parameterization
+    infinite = math.inf in options.parse_widths(about.widths)
+    taken = ""
     if infinite and init is None and parameterization is None:
-        net = options.make_network(widths, activation, "he", "ntk", bias_std=bias_std)
-        return net, "--parameterization ntk, since he in the standard one has no wide limit"
+        parameterization = "ntk"
+        taken = "--parameterization ntk, since he in the standard one has no wide limit"
     net = options.make_network(
-        widths, activation, init or "he", parameterization or "standard", bias_std=bias_std
-    )
+        about.widths, about.activation, init or "he", parameterization or "standard",
+        bias_std=about.bias_std,
+    )  # fmt: skip
+    if about.dim is not None and about.dim < 2:
+        raise ValueError(f"--dim must be at least 2, got {about.dim}")
+    if about.dim is not None and about.dim != net.dim:
+        raise ValueError(
+            f"--dim {about.dim} and the first width {net.dim} disagree; give one, or make them equal"
+        )
     if infinite:
         try:
             _ = net.ntk_normalization
@@ -168,7 +155,7 @@ def _network(
                 f"for {net.activation}: its terms scale with different widths; add "
                 f"--parameterization ntk{unit}"
             ) from None
-    return net, ""
+    return net, taken
 
 
 def _law(data: str) -> Any:
@@ -188,8 +175,12 @@ def _count(text: str, name: str) -> int:
         value = float(text)
     except ValueError:
         raise ValueError(f"{name} must be a number such as 1000 or 1e9, got {text!r}") from None
+    return _whole(value, name)
+
+
+def _whole(value: float, name: str) -> int:
     if not math.isfinite(value) or value != int(value):
-        raise ValueError(f"{name} must be a whole number, got {text!r}")
+        raise ValueError(f"{name} must be a whole number, got {value:g}")
     return int(value)
 
 

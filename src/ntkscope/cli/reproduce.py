@@ -53,6 +53,7 @@ def run(
     workers: running.Workers = None,
     cluster: running.Cluster = None,
     tls_files: running.TlsFiles = None,
+    device: running.Device = "cpu",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -67,7 +68,7 @@ def run(
     from ntkscope.experiments.figures.reproduce import reproduce
 
     scale: Scale = "full" if full else "quick"
-    engine = running.make_engine(workers, cluster, tls_files)
+    engine = running.make_engine(workers, cluster, tls_files, device)
     with running.live(quiet or draw) as progress:
         made = reproduce(
             figure, scale, out, engine, only=only, retry_failed=retry_failed, run=not draw,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
+from ntkscope.cli import completion
 from ntkscope.cli.options import option
 from ntkscope.cli.progress import ProgressBar, quiet
 
@@ -33,21 +34,32 @@ TlsFiles = Annotated[
     str | None,
     option("PEM files for a tls:// address.", panel=PLACE, metavar="CA,CERTIFICATE,KEY"),
 ]
+Device = Annotated[
+    str,
+    option(
+        "Where each worker computes: cpu, cuda (local workers take the GPUs in turn), cuda:1.",
+        panel=PLACE,
+        metavar="DEVICE",
+        autocompletion=completion.of("cpu", "cuda"),
+    ),
+]
 RetryFailed = Annotated[bool, option("Run the failed trials again.")]
 
 
-def make_engine(workers: int | None, cluster: str | None, tls_files: str | None) -> Engine:
+def make_engine(
+    workers: int | None, cluster: str | None, tls_files: str | None, device: str = "cpu"
+) -> Engine:
     """The engine that the options describe. Raises ValueError for options that exclude each other."""
     from ntkscope.engines.engine import Engine, Tls
 
     if cluster is not None and workers is not None:
         raise ValueError("--workers counts local processes; leave it out with --cluster")
     if tls_files is None:
-        return Engine(workers, cluster)
+        return Engine(workers, cluster, device=device)
     parts = [part.strip() for part in tls_files.split(",")]
     if len(parts) != 3 or cluster is None:
         raise ValueError("--tls-files takes CA,CERTIFICATE,KEY and goes with --cluster tls://…")
-    return Engine(workers, cluster, Tls(*parts))
+    return Engine(workers, cluster, Tls(*parts), device)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ app = typer.Typer(
     ),
     cls=_FileRuns, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Many trials from one settings file: `ntkscope sweep run.toml`; every row is saved as it "
-    "comes, and the same command goes on where the last one stopped.",
+    "comes, and the same command resumes the last one.",
 )  # fmt: skip
 
 Folder = Annotated[Path, typer.Argument(help="The folder that the sweep writes to.", metavar="DIR")]
@@ -58,6 +58,7 @@ def run(
     workers: running.Workers = None,
     cluster: running.Cluster = None,
     tls_files: running.TlsFiles = None,
+    device: running.Device = "cpu",
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -72,7 +73,7 @@ def run(
     options.try_out(folder)
     if not resume and (folder / FILE).exists():
         raise ValueError(f"{str(folder)!r} holds a sweep already; move it away, or give --resume")
-    engine = running.make_engine(workers, cluster, tls_files)
+    engine = running.make_engine(workers, cluster, tls_files, device)
     with running.live(quiet) as progress:
         ended = sweep.run(folder, engine, retry_failed=retry_failed, progress=progress)
     if not json:

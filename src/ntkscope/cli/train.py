@@ -13,8 +13,8 @@ from ntkscope.cli.results import deliver
 
 if TYPE_CHECKING:
     from ntkscope.networks.network import Network
-    from ntkscope.training.dynamics import Recipe
     from ntkscope.training.labels import Targets
+    from ntkscope.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class TrainOptions(options.Problem):
     """A network, data with labels, and how to train."""
 
     targets: options.Targets = "auto"
+    device: options.Device = "cpu"
     steps: Annotated[int, typer.Option(help="Number of steps.", metavar="N")] = 1000
     optimizer: Annotated[
         str,
@@ -69,18 +70,21 @@ def run(about: TrainOptions, json: options.Json = False) -> None:
 
     The paired initialization takes γ = d³N² of the theorem unless it states its own.
     """
-    from ntkscope.training.dynamics import Recipe, with_theorem_gamma
+    from ntkscope._base.devices import as_device
+    from ntkscope.training.boost import with_theorem_gamma
     from ntkscope.training.labels import make_targets
+    from ntkscope.training.recipe import Recipe
 
+    device = as_device(about.device)
     network, dataset = about.network(), about.dataset()
     labels = make_targets(dataset.y, len(dataset.X), about.targets)
     recipe = Recipe(about.steps, about.optimizer, about.eta, about.probes, about.tol, about.seed)
     checkpoint = _checkpoint(about)
     network = with_theorem_gamma(network, len(dataset.X))
     if about.wide is not None:
-        _positions(network, about, dataset, labels, recipe, json)
+        _positions(network, about, dataset, labels, recipe, device, json)
         return
-    result, subtitle = _train(network, dataset, labels, recipe, about.seed, checkpoint)
+    result, subtitle = _train(network, dataset, labels, recipe, device, checkpoint)
     record = result.to_dict()
 
     def page() -> str:
@@ -104,7 +108,7 @@ app = options.command(
 
 
 def _checkpoint(about: TrainOptions) -> Any:
-    from ntkscope.training.dynamics import Checkpoint
+    from ntkscope.training.recipe import Checkpoint
 
     if not (about.checkpoint_every or about.resume):
         return None
@@ -117,14 +121,14 @@ def _checkpoint(about: TrainOptions) -> Any:
 
 
 def _train(
-    network: Network, dataset: Any, labels: Targets, recipe: Recipe, seed: int, checkpoint: Any
+    network: Network, dataset: Any, labels: Targets, recipe: Recipe, device: Any, checkpoint: Any
 ) -> tuple[Any, str]:
     import warnings
 
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.training.dynamics import Progress, StabilityWarning, train
 
-    model = network.sample(seed)
+    model = network.sample(recipe.seed, device=device)
     with ProgressBar() as bar, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StabilityWarning)
 
@@ -134,12 +138,16 @@ def _train(
         result = train(model, dataset.X, labels.Y, recipe, checkpoint=checkpoint, progress=show)
     for warning in caught:
         typer.echo(f"warning: {warning.message}", err=True)
-    return result, f"{dataset.source}, N = {len(dataset.X)}; targets: {labels.note}; seed {seed}"
+    return (
+        result,
+        f"{dataset.source}, N = {len(dataset.X)}; targets: {labels.note}; seed {recipe.seed}",
+    )
 
 
 def _positions(
-    network: Network, about: TrainOptions, dataset: Any, labels: Targets, recipe: Recipe, json: bool
-) -> None:
+    network: Network, about: TrainOptions, dataset: Any, labels: Targets, recipe: Recipe, device: Any,
+    json: bool,
+) -> None:  # fmt: skip
     """``--wide``: train with each hidden layer in turn at that width."""
     from ntkscope.report.training import positions_page
 
@@ -148,7 +156,7 @@ def _positions(
         sizes = list(network.widths)
         sizes[position] = about.wide or 0
         placed = network.with_widths(sizes)
-        result, subtitle = _train(placed, dataset, labels, recipe, about.seed, None)
+        result, subtitle = _train(placed, dataset, labels, recipe, device, None)
         results[position] = result.to_dict()
         first, last = result.probes[0].lambda_min, result.probes[-1].lambda_min
         lines.append(

@@ -49,7 +49,8 @@ def run(about: WidthOptions, json: options.Json = False) -> None:
     """
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.networks.network import Network
-    from ntkscope.training.width_advice import Goal, advise_width
+    from ntkscope.training.width_advice import advise_width
+    from ntkscope.training.width_goal import Goal
 
     if about.depth < 2:
         raise ValueError(f"--depth counts all layers and must be at least 2, got {about.depth}")

@@ -35,7 +35,7 @@ def load_inputs(
     if centered or scaled:
         if not plain:
             raise ValueError(
-                f"--center and --scale speak of rows of an (N, d) array of floats, and {str(path)!r} "
+                f"--center and --scale apply to rows of an (N, d) array of floats, and {str(path)!r} "
                 "holds others; prepare it before it is saved"
             )
         return Samples(load(spec, seed=seed, centered=centered, scaled=scaled).X)

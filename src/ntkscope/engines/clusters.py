@@ -1,23 +1,22 @@
 """Dask clusters: the one that a run starts for itself, SLURM's, and those that are there.
 
-Whoever reaches a Dask port runs code as its owner, and any user of a machine reaches its loopback.
-So whatever is started here listens with TLS alone, and answers those who hold the keys that were
-made for this run; local processes listen on 127.0.0.1 only.
+Whatever is started here listens with TLS alone, with keys made for this run; local processes listen
+on 127.0.0.1 only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
 from ntkscope._base.extras import needs
 from ntkscope._base.specs import Spec, parse_spec, reject_unknown_options
 from ntkscope.engines.engine import Engine
+from ntkscope.engines.listening import Scheduler, Worker, keys_of_this_run
+from ntkscope.engines.local import local_cluster
 
 with needs("sweep"):
     import dask
@@ -63,8 +62,8 @@ def connected(engine: Engine, workers: int) -> Iterator[tuple[Any, int]]:
         return
     with dask.config.set(_CONFIG), contextlib.ExitStack() as stack:
         if engine.cluster is None:
-            cluster = local_cluster(workers)
-            stack.callback(_close_local, cluster)
+            cluster = local_cluster(workers, engine.shares)
+            stack.callback(cluster.end)
         elif parse_spec(str(engine.cluster)).name == "slurm":
             cluster = _slurm_cluster(parse_spec(engine.cluster))
             stack.callback(_close, cluster, 2)
@@ -96,114 +95,6 @@ def _connect(engine: Engine, cluster: Any) -> Any:
             f"no Dask scheduler answers at {address!r} ({error}); "
             "give tcp://host:port, a scheduler file, or slurm:…"
         ) from None
-
-
-# Dask opens a web server beside each TLS port even with the dashboard off, in plain HTTP and, on some
-# paths, for every interface
-class Scheduler(distributed.Scheduler):
-    """A scheduler that listens on its TLS port alone."""
-
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Open nothing."""
-
-
-class Worker(distributed.Worker):
-    """A worker that listens on its TLS port alone."""
-
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Open nothing."""
-
-
-class _LocalCluster(distributed.SpecCluster):
-    """A cluster with the loop that it was given."""
-
-    runner: Any
-
-
-def local_cluster(workers: int) -> Any:
-    """Processes of this machine, each with one thread; restarted when they die.
-
-    Raises ConnectionError where they cannot be started.
-    """
-    keys = keys_of_this_run()
-    listen = {"host": "127.0.0.1", "protocol": "tls://", "security": keys}
-    nanny = {
-        **listen,
-        "worker_class": Worker,
-        "nthreads": 1,
-        "memory_limit": 0,  # work is counted before it starts; no worker is killed for size
-        "silence_logs": 50,
-    }
-    runner = _runner_without_interrupts()
-    made: Any = _LocalCluster.__new__(_LocalCluster)
-    made.runner = runner
-    begin: Any = _LocalCluster.__init__
-    try:
-        begin(
-            made,
-            scheduler={"cls": Scheduler, "options": {**listen, "dashboard": False}},
-            workers={k: {"cls": distributed.Nanny, "options": nanny} for k in range(workers)},
-            security=keys,
-            silence_logs=50,
-            loop=runner.loop,
-        )
-    except RuntimeError as error:
-        raise ConnectionError(
-            f"{workers} local worker processes could not be started ({error}); use --workers 0, or call "
-            "from a script whose main part is under if __name__ == '__main__'"
-        ) from error
-    except KeyboardInterrupt:
-        _kill_workers(made)
-        # what is cut off is no news, and the end of Python need not wait for it
-        runner.loop.asyncio_loop.set_exception_handler(lambda *_: None)
-        _LocalCluster._instances.discard(made)
-        raise
-    return made
-
-
-def _runner_without_interrupts() -> Any:
-    """A loop that runs in a thread of its own, from which Ctrl-C is kept.
-
-    A terminal sends Ctrl-C to every process. What a thread starts inherits what it does not hear, so
-    that the workers do not answer with tracebacks, from whichever import they are at.
-    """
-    resource_tracker.ensure_running()  # which lets the thread that starts it hear again
-    runner = distributed.utils.LoopRunner()
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        runner.start()
-        return runner
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        runner.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return runner
-
-
-def keys_of_this_run() -> Any:
-    """One key for both sides of every connection, known to this run's processes."""
-    with needs("sweep"):
-        import cryptography  # noqa: F401  # distributed's own message names no extra
-    return distributed.Security.temporary()
-
-
-def _close_local(cluster: Any) -> None:
-    _kill_workers(cluster)
-    _close(cluster, 2)
-    cluster.runner.stop(timeout=2)
-
-
-def _kill_workers(cluster: Any) -> None:
-    """End the workers at once: a task in LAPACK answers no polite request."""
-    for nanny in list(
-        getattr(cluster, "workers", {}).values()
-    ):  # none yet where a start was cut off
-        nanny.auto_restart = False
-        process = getattr(nanny, "process", None)
-        pid = getattr(process, "pid", None)
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def _close(what: Any, seconds: int) -> None:

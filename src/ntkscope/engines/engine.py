@@ -33,13 +33,22 @@ class Engine:
         (``.json``), ``"slurm:jobs=4,cores=8,memory=16GB,queue=main,walltime=01:00:00"``, or a
         ``distributed.Client`` of your own.
     tls: files to use with an address. What is started here makes keys of its own for each run.
+    device: where each worker computes: ``cpu``, ``cuda`` or ``cuda:1``. With ``cuda``, local processes
+        take the GPUs in turn, one a GPU unless ``workers`` says more. Draws are made on the CPU.
+
+    Raises ValueError for a device that is not here, unless the work runs on a cluster elsewhere.
     """
 
     workers: int | None = None
     cluster: Any = None
     tls: Tls | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        if self.local and self.device != "cpu":
+            from ntkscope._base.devices import as_device
+
+            as_device(self.device)
         if not isinstance(self.tls, Tls | None):
             raise TypeError(
                 f"tls takes the files of a cluster's keys, a Tls, got {self.tls!r}; local processes "
@@ -51,11 +60,20 @@ class Engine:
         """Whether the work runs on this machine's memory."""
         return self.cluster is None
 
+    @property
+    def shares(self) -> list[str]:
+        """The GPUs that local workers take in turn; none where they all use one device."""
+        if not self.local or self.device != "cuda":
+            return []
+        from ntkscope._base.devices import gpus
+
+        return gpus()
+
     def n_workers(self, n_units: int) -> int:
         """Local processes for so many units of work. Raises ValueError for a negative number."""
         asked = self.workers
         if asked is None:
-            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or cores()
+            asked = int(os.environ.get("NTKSCOPE_WORKERS", "0")) or len(self.shares) or cores()
         if asked < 0:
             raise ValueError(f"workers must be 0 (this process) or more, got {asked}")
         return min(asked, n_units)

@@ -10,7 +10,6 @@ from typing import Any
 
 from ntkscope.experiments.design.settings import PlotSettings, SweepSettings
 from ntkscope.experiments.reading.analysis import Fitted
-from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.sweep import Sweep
 
@@ -85,7 +84,7 @@ def _curves(table: Table, wanted: PlotSettings) -> dict[str, Any]:
 
 
 def _points(table: Table, x: str, y: str) -> Mapping[str, list[float]]:
-    groups = {at: ys for at, ys in grouped(table, x, y).items() if ys}
+    groups = {at: ys for at, ys in table.trials(x, y).items() if ys}
     return {
         "x": list(groups),
         "mean": [sum(ys) / len(ys) for ys in groups.values()],

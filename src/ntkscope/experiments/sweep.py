@@ -89,17 +89,17 @@ class Sweep(Shown):
     ) -> SweepProgress:
         """Run what is not in the folder yet; every row is saved as it comes.
 
-        Interrupted at any moment, the same call goes on where it stopped. ``engine`` defaults to
+        After an interrupt at any moment, the same call resumes. ``engine`` defaults to
         one process a core. Raises StoreBusyError when another process runs it, StoreError when
         the folder holds another sweep.
         """
         self._check()
         with Store.open(Path(folder)) as store:
-            self._describe(store)
+            engine = engine or Engine()
+            self._describe(store, engine.device)
             watch = Watch(self.trials, store, retry_failed, progress)
             waiting = interleave([t for t in self.trials if t.key not in watch.ended])
-            engine = engine or Engine()
-            work = list(units(waiting, tuple(self.settings.plugin)))
+            work = list(units(waiting, tuple(self.settings.plugin), engine.device))
             watch.report()
             try:
                 with orderly_end():
@@ -145,7 +145,7 @@ class Sweep(Shown):
         with Store.read(Path(folder)) as store:
             return float(store.about().get("seconds", 0.0))
 
-    def _describe(self, store: Store) -> None:
+    def _describe(self, store: Store, device: str) -> None:
         about = store.about()
         if about and about.get("name") != self.settings.name:
             raise ValueError(
@@ -153,14 +153,14 @@ class Sweep(Shown):
                 f"{self.settings.name!r}; give another --out"
             )
         made = about.get("versions", [])
-        if (versions := _versions()) not in made:
+        if (versions := _versions(device)) not in made:
             made = [*made, versions]
         store.describe(
             name=self.settings.name, settings=self.settings.model_dump(mode="json"), versions=made
         )
 
 
-def _versions() -> dict[str, str]:
+def _versions(device: str) -> dict[str, str]:
     import torch
 
     from ntkscope._base.version import __version__
@@ -170,6 +170,7 @@ def _versions() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        **({} if device == "cpu" else {"device": device}),
     }
 
 

@@ -20,7 +20,7 @@ from ntkscope.spectra.smallest import smallest_eigenvalue
 class ChainTerm:
     """One term A ∘ S of the kernel: λ_min(A ∘ S) ≥ λ_min(A) · min_i S_ii (Schur).
 
-    ``layer`` is l, whose weights the term speaks of; ``features`` λ_min of A = A_{l−1} + b;
+    ``layer`` is l, the layer of the term's weights; ``features`` λ_min of A = A_{l−1} + b;
     ``signal`` the smallest diagonal entry of S; ``lower`` their product, 0 where λ_min(A) cannot
     be told from zero.
     """

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.scratch import Scratch
 
 _LEAF = 128  # rows of a diagonal block formed in full: the only flops spent twice

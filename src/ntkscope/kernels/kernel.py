@@ -1,8 +1,7 @@
-"""The contract of every kernel matrix here: what a kind has to say, and what it is given for it."""
+"""Every kernel matrix here: what its tiles give, and other readings of it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,30 +12,26 @@ from torch import Tensor
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_dtype
 from ntkscope._base.specs import matching
+from ntkscope.kernels.contract import KernelContract
+from ntkscope.kernels.index import Index
 from ntkscope.report import plots
 from ntkscope.report.card import Card
 from ntkscope.report.chart import Chart
 from ntkscope.report.result import Drawn, Shown
 
-Index = slice | Sequence[int] | Tensor
-
-_TILE = (512, 1024)
 _DRAWN = 3000  # rows of a kernel whose eigenvalues are drawn
-_PANEL = 1 << 22  # entries of the panel of rows that a product forms at a time
 
 
-class Kernel(Drawn, Shown, ABC):
+class Kernel(KernelContract, Drawn, Shown):
     """A kernel matrix K of shape (N, M), formed as far as it is asked for.
 
-    A kind writes :meth:`tile`, and :meth:`entry_error` where its tiles are not the truth. It may
-    write :meth:`matmul`, :meth:`_diagonal` and :meth:`_fill` where it has a faster way than tiles,
-    and :meth:`to` and ``T`` where it has a better one than converting tiles. What they are
-    given has been checked.
+    A kind writes what :class:`KernelContract` names. It may write :meth:`to` and ``T`` where it has a better
+    one than converting tiles.
 
     Attributes
     ----------
     name: of this kernel as a summand of another, such as ``"W_1"``.
-    covers: what an interval on the kernel speaks of, in words.
+    covers: the matrix that an interval on the kernel encloses, in words.
     labels: what the rows count: ``("sample",)``, or ``("sample", "output")`` with the output
         index fastest.
     n_parameters: a bound on the rank, where there is one.
@@ -47,56 +42,10 @@ class Kernel(Drawn, Shown, ABC):
     grain: rows that are read at once, however few are asked for.
     """
 
-    name: str = ""
-    covers: str = "the tiles as they are computed"
-    labels: tuple[str, ...] = ("sample",)
-    n_parameters: int | None = None
-    near_kinks: int = 0
-    kept: bool = False
-    grain: int = 1
-
-    # -- what a kind says ------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """(N, M)."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The precision of the tiles."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the tiles are made."""
-
-    @property
-    @abstractmethod
-    def symmetric(self) -> bool:
-        """False for a cross kernel."""
-
-    @abstractmethod
-    def tile(self, rows: Index, cols: Index) -> Float[Tensor, "r c"]:
-        """The entries K[rows, cols], in memory of their own."""
-
-    @property
-    def semidefinite(self) -> bool:
-        return False
-
     @property
     def terms(self) -> Sequence[Kernel]:
         """The summands by name; the kernel itself where there is one."""
         return (self,)
-
-    def entry_error(self) -> float:
-        """A bound γ with |computed K_ij − K_ij| ≤ γ √(k(x_i, x_i) k(x_j, x_j)) for every entry.
-
-        The diagonals are those of the two symmetric kernels where K is a cross kernel. 0 says that
-        the numbers that the tiles give are the kernel.
-        """
-        return 0.0
 
     def forming_error(self) -> float:
         """A bound on ‖fl(K) − K‖₂ of ``dense()`` for a symmetric kernel: entry_error · tr K.
@@ -109,40 +58,6 @@ class Kernel(Drawn, Shown, ABC):
         u = torch.finfo(self.dtype).eps / 2
         slack = 1 + 2 * (gamma + (len(self) + 4) * u)
         return gamma * self.trace() * slack
-
-    def matmul(self, V: Float[Tensor, "M k"]) -> Float[Tensor, "N k"]:
-        """K V for V of the kernel's dtype and device, a panel of rows at a time."""
-        N, M = self.shape
-        out = torch.empty(N, V.shape[1], dtype=self.dtype, device=self.device)
-        step = max(1, min(N, _PANEL // M))
-        for i in range(0, N, step):
-            rows = slice(i, min(i + step, N))
-            torch.mm(self.tile(rows, slice(0, M)), V, out=out[rows])
-        return out
-
-    def _diagonal(self) -> Float[Tensor, N]:
-        """K_ii of a symmetric kernel."""
-        out = torch.empty(len(self), dtype=self.dtype, device=self.device)
-        for i in range(0, len(self), 64):
-            span = slice(i, min(i + 64, len(self)))
-            out[span] = self.tile(span, span).diagonal()
-        return out
-
-    def _fill(self, out: Float[Tensor, "N M"]) -> None:
-        """Write the matrix, a symmetric one with both halves equal in each bit."""
-        N, M = self.shape
-        for i in range(0, N, _TILE[0]):
-            rows = slice(i, min(i + _TILE[0], N))
-            if self.symmetric:
-                corner = self.tile(rows, rows)
-                # a product may round (i, j) and (j, i) apart
-                out[rows, rows] = torch.triu(corner) + torch.triu(corner, 1).T
-            for j in range(rows.stop if self.symmetric else 0, M, _TILE[1]):
-                cols = slice(j, min(j + _TILE[1], M))
-                made = self.tile(rows, cols)
-                out[rows, cols] = made
-                if self.symmetric:
-                    out[cols, rows] = made.T
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
@@ -158,17 +73,6 @@ class Kernel(Drawn, Shown, ABC):
     def T(self) -> Kernel:
         """The transpose; a symmetric kernel is its own."""
         return self if self.symmetric else Transposed(self)
-
-    def _require_memory(self) -> None:
-        """Raise NotEnoughMemoryError where ``dense()`` does not fit."""
-        if self.device.type == "cpu":
-            N, M = self.shape
-            memory.require(
-                self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
-                "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it",
-            )  # fmt: skip
-
-    # -- what it is given ------------------------------------------------------------------------
 
     def dense(self, out: Tensor | None = None) -> Float[Tensor, "N M"]:
         """The matrix, in ``nbytes_dense`` bytes of its own or in ``out``.
@@ -265,14 +169,6 @@ class Kernel(Drawn, Shown, ABC):
             matmat=lambda V: apply(self, V),
         )
 
-    @property
-    def nbytes_dense(self) -> int:
-        """Bytes of ``dense()``: itemsize · N · M."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __repr__(self) -> str:
         names = ", ".join(t.name for t in self.terms if t.name)
         return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype}, terms=[{names}])"
@@ -294,7 +190,7 @@ class Kernel(Drawn, Shown, ABC):
             "dtype": f"{of['dtype']} on {of['device']}",
             "dense": memory.human(self.nbytes_dense),
             "terms": ", ".join(of["terms"]) or "one",
-            "intervals speak of": self.covers,
+            "intervals are for": self.covers,
         }
         return Card(type(self).__name__, list(pairs.items()))
 
@@ -424,26 +320,3 @@ class Converted(_View):
         if self._kernel.dtype.itemsize > self._dtype.itemsize:
             return super().to(dtype, device)  # its roundings stay
         return self._kernel.to(dtype or self._dtype, device or self._device)
-
-
-def place(index: Index, size: int, device: torch.device) -> slice | Tensor:
-    """``index`` as a slice of step 1 or as sample numbers. Raises IndexError outside 0 … size−1."""
-    if isinstance(index, slice):
-        start, stop, step = index.indices(size)
-        if step == 1:
-            return slice(start, max(start, stop))
-        return torch.arange(start, stop, step, device=device)
-    numbers = torch.as_tensor(index, device=device)
-    if numbers.dtype == torch.bool:
-        if numbers.shape != (size,):
-            raise IndexError(f"a mask must have {size} entries, got shape {tuple(numbers.shape)}")
-        numbers = torch.nonzero(numbers)[:, 0]
-    numbers = numbers.to(torch.long)
-    if len(numbers) and not bool(((numbers >= -size) & (numbers < size)).all()):
-        raise IndexError(f"tile indices must be within 0 … {size - 1}")
-    return torch.where(numbers < 0, numbers + size, numbers)
-
-
-def count(index: slice | Tensor) -> int:
-    """Rows that a placed index names."""
-    return index.stop - index.start if isinstance(index, slice) else len(index)

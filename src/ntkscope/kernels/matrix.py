@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 
 _U = 2.0**-53
+_SIDE = 512  # of the blocks that are compared with their mirrors
 
 
 class MatrixKernel(Kernel):
@@ -74,13 +77,18 @@ class MatrixKernel(Kernel):
     def _mirrored(self) -> tuple[float, float, float]:
         """A bound on ‖K − Kᵀ‖_F of a square matrix, the largest difference, and what rounding is."""
         n, matrix = len(self), self.matrix
-        largest = scale = squares = 0.0
-        for i in range(0, n, 512):
-            rows = matrix[i : i + 512, i:].to(torch.float64)
-            skew = rows - matrix[i:, i : i + 512].to(torch.float64).T
+        largest = squares = 0.0
+        for i, j in itertools.combinations_with_replacement(range(0, n, _SIDE), 2):
+            block, mirror = (
+                matrix[i : i + _SIDE, j : j + _SIDE],
+                matrix[j : j + _SIDE, i : i + _SIDE].T,
+            )
+            if torch.equal(block, mirror):
+                continue
+            skew = block.to(torch.float64) - mirror.to(torch.float64)
             largest = max(largest, float(skew.abs().max()))
-            scale = max(scale, float(rows.abs().max()))
             squares += 2 * float(torch.linalg.vector_norm(skew)) ** 2
+        scale = max(abs(float(end)) for end in torch.aminmax(matrix))
         bound = math.sqrt(squares) * (1 + (n * n + 4) * _U) * (1 + 2.0**-46)
         return bound, largest, 100 * torch.finfo(self.dtype).eps * scale
 

@@ -69,7 +69,7 @@ class Prepared(ABC):
     @overload
     def kernel(self, reduce: Diagonal) -> OutputKernels: ...
     def kernel(self, reduce: Reduce | Diagonal = "trace") -> Kernel | OutputKernels:
-        """The kernel of the outputs that ``reduce`` speaks of. Raises TypeError or ValueError for none."""
+        """The kernel of the outputs that ``reduce`` selects. Raises TypeError or ValueError for none."""
         return self._made(reduce, True)
 
     @overload
@@ -104,7 +104,7 @@ class Prepared(ABC):
 
 
 def chosen_outputs(reduce: Reduce | Diagonal, n_outputs: int) -> tuple[int, ...]:
-    """The outputs that ``reduce`` speaks of. Raises TypeError or ValueError for none."""
+    """The outputs that ``reduce`` selects. Raises TypeError or ValueError for none."""
     if isinstance(reduce, str):
         known = ("trace", "full", "diagonal")
         if reduce not in known:

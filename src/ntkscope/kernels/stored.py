@@ -1,7 +1,7 @@
 """Kernels on disk: a Zarr array whose chunks are tiles, each with its checksum.
 
 Of a symmetric kernel the tiles on and below the diagonal are written. A chunk is written whole or
-not at all, so an interrupted store goes on where it was; a flipped bit is found when its tile is read.
+not at all, so an interrupted store resumes; a flipped bit is found when its tile is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from torch import Tensor
 from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 
 _FORMAT = "ntkscope-kernel-2"
 _TILE = 1024  # rows and columns of a chunk
@@ -212,7 +213,7 @@ def load_kernel(path: str | Path) -> StoredKernel:
     array, about = _opened(folder)
     if not array.attrs.get("complete"):
         raise ValueError(
-            f"{str(folder)!r} was not finished; store the kernel again, which goes on where it was"
+            f"{str(folder)!r} was not finished; store the kernel again, which resumes the work"
         )
     return StoredKernel(folder, array, about)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel
+from ntkscope.kernels.index import Index
+from ntkscope.kernels.kernel import Kernel
 
 
 class SummedKernel(Kernel):

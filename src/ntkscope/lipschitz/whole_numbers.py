@@ -22,7 +22,12 @@ def determinant(a: Vector, b: Vector) -> int:
 
 def common_scale(numbers: Sequence[float]) -> int:
     """The power of two that makes all of these floats whole numbers."""
-    return max(Fraction(x).denominator for x in numbers) if numbers else 1
+    return max((x.as_integer_ratio()[1] for x in numbers), default=1)
+
+
+def _times(x: float, scale: int) -> int:
+    above, below = x.as_integer_ratio()
+    return above * (scale // below)
 
 
 class WholeNumbers:
@@ -37,7 +42,7 @@ class WholeNumbers:
             entries = matrix.tolist()
             scale = common_scale([x for row in entries for x in row])
             self._scales.append(scale)
-            self._rows.append([[int(Fraction(x) * scale) for x in row] for row in entries])
+            self._rows.append([[_times(x, scale) for x in row] for row in entries])
         # α is part of the slopes, whose common factor joins the layer's
         factors = [Fraction(s) * Fraction(residual if residual else 1.0) for s in slopes]
         self._slope_scale = max(f.denominator for f in factors)

@@ -7,8 +7,8 @@ with the others in place, a stage leaves τ = E[u/(1 + δ)] of a part, u its fea
     C_r = Σ_g c_{g,r} Π_s τ_{g,s},    δ_s = Σ_{g through s} u (N m/p_s) Π_{s′≠s} τ_{g,s′} Σ_r c_{g,r}/(1 + γ_r C_r m),
 
 and K has the resolvent of the zonal kernel Σ_r C_r P_r. A single part with one stage a layer is the
-iterated Marchenko-Pastur law of Fan and Wang 2020. Rows also differ in size, by the neurons' fourth
-moments over their number, layer upon layer; that spread enters as row scales, log-normal.
+iterated Marchenko-Pastur law of Fan and Wang 2020. The squared norms of the rows vary; in each
+layer their variance is the neurons' fourth moment over their number. Log-normal row scales model it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""λ_min predicted along one size, and divided by what it scales with."""
+"""λ_min predicted along one size, and divided by the power with which it scales."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How much the parts of a layer differ in size from row to row.
+"""The variance over the rows of the size of each part of a layer.
 
 The size of a part ψ at x is (1/n) Σ_j ψ(u_j(x))² over n neurons with pre-activations u_j = √q_s s_j + √q_v z_j(x):
-s_j is what all inputs share and is drawn once, z_j varies with x. Both variances differ from row to row as
-well, by what the layer below did: q_v with the varying part of its features, q_s with their projection on
+s_j is common to all inputs and is drawn once, z_j varies with x. Both variances differ from row to row
+too, through the layer below: q_v with the varying part of its features, q_s with their projection on
 the mean features.
 """
 

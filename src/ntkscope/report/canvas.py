@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any
 
 from ntkscope._base.extras import needs
@@ -51,3 +53,16 @@ def dress(ax: Any) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_axisbelow(True)
     ax.grid(alpha=0.25, linewidth=0.6)
+
+
+def inline_svg(figure: Any) -> str:
+    """The figure as an element of a page, in the page's colours: no ground, black and dark greys as text."""
+    with needs("report"):
+        import matplotlib as mpl
+
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.hashsalt": "ntkscope"}):  # the same figure, the same text
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    whole = file.getvalue()
+    return re.sub(r"#([0-7])([0-9a-f])(?:\1\2){2}\b", "currentColor", whole[whole.index("<svg") :])

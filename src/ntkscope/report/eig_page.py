@@ -9,7 +9,7 @@ from typing import Any
 from ntkscope.report import answers
 from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.html import Tile
-from ntkscope.report.numbers import enclosed, interval, number, share
+from ntkscope.report.numbers import interval, number, share, shortly
 from ntkscope.report.palette import SKY
 from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
@@ -32,13 +32,13 @@ def page(record: Record, source: str, shape: Sequence[int]) -> str:
             value = interval(*(float(one[key]) for key in ("lower", "value", "upper")))
             rows.append((label, value, one["status"].replace("_", " ").lower()))
     first = record["singular"] if "singular" in record else record["smallest"][0]
-    tiles: list[Tile] = [
-        (rows[0][0], rows[0][1], "good" if first["status"] == "OK" else "bad", rows[0][2])
-    ]
+    value, _, error = shortly(first)
+    look = "good" if first["status"] == "OK" else "bad"
+    tiles: list[Tile] = [(rows[0][0], value, look, f"{error} {rows[0][2]}".strip())]
     if "condition_number" in record:
-        tiles.append(("condition number λ_max/λ_min", enclosed(record["condition_number"])))
+        tiles.append(("condition number λ_max/λ_min", *shortly(record["condition_number"])))
     notes = [first["advice"], f"Found by {first['method']} in {number(first['seconds'], 3)} s; "
-             f"the interval speaks of {first['covers']}."]  # fmt: skip
+             f"the interval is that of {first['covers']}."]  # fmt: skip
     if first["multiplicity"] > 1:
         notes.append(f"{first['multiplicity']} eigenvalues lie within rounding of the smallest.")
     if first["note"]:

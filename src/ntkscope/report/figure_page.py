@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,8 @@ from ntkscope.report.html import render_page
 from ntkscope.report.laws import LAW, law
 
 
-def page(record: Mapping[str, Any], png: bytes) -> str:
-    """The picture, the claim beside what was measured, and what differs from the paper.
+def page(record: Mapping[str, Any], picture: str) -> str:
+    """The picture, an SVG, the claim beside what was measured, and what differs from the paper.
 
     The heading names the figure and not the claim, which the measurement may contradict.
     """
@@ -21,5 +20,6 @@ def page(record: Mapping[str, Any], png: bytes) -> str:
     return render_page(
         "figure.html", record["source"], answers.reproduction(record["analysis"]),
         f"The claim: {record['claim']} ({record['scale']} size)", command=record["command"],
-        r=record, image=base64.b64encode(png).decode(), laws=list(map(law, laws)), law_header=LAW,
+        r=record, image=picture, panels=len(record["plotted"]), laws=list(map(law, laws)),
+        law_header=LAW,
     )  # fmt: skip

@@ -22,7 +22,7 @@ Tile = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
 
 def math_html(text: object) -> Markup:
     """``λ_min``, ``(B_{k+1})_i`` and ``1.5e+08`` with real indices; everything else escaped."""
-    return Markup(subscripts(powers(str(escape(text)))))
+    return text if isinstance(text, Markup) else Markup(subscripts(powers(str(escape(text)))))
 
 
 def _raised(say: Callable[..., str]) -> Callable[..., str]:
@@ -132,18 +132,10 @@ def _tiles(record: Mapping[str, Any]) -> list[Tile]:
         ("λ_min, smallest eigenvalue",
          numbers.interval(found["lower"], found["value"], found["upper"]), "good" if good else "bad",
          "certain to be positive" if good else found["status"].replace("_", " ").lower()),
-        ("λ_max, largest eigenvalue", *_shortly(record["largest_eigenvalue"])),
-        ("condition number λ_max/λ_min", *_shortly(record["condition_number"])),
+        ("λ_max, largest eigenvalue", *numbers.shortly(record["largest_eigenvalue"])),
+        ("condition number λ_max/λ_min", *numbers.shortly(record["condition_number"])),
         (f"largest stable step of gradient descent (GD) on {name}", numbers.number(step)),
     ]  # fmt: skip
-
-
-def _shortly(end: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Value, look and half-width of what is known to more digits than a tile has room for."""
-    error = max(end["upper"] - end["value"], end["value"] - end["lower"])
-    if error <= 1e-6 * abs(end["value"]):
-        return numbers.number(end["value"], 6), "", f"± {numbers.number(error, 2)}"
-    return numbers.enclosed(end), "", ""
 
 
 def _rates(training: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -145,3 +145,12 @@ def enclosure(low: float, high: float, value: float | None = None) -> str:
         return interval(low, middle, high)
     told = "" if value is None else f"{number(value, 6)} "
     return f"{told}in [{number(low, 6)}, {number(high, 6)}]"
+
+
+def shortly(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Of a tile: value, look and half-width of what is known to more digits than it has room for."""
+    low, value, high = (float(found[key]) for key in ("lower", "value", "upper"))
+    error = max(high - value, value - low)
+    if error <= 1e-6 * abs(value):
+        return number(value, 6), "", f"± {number(error, 2)}"
+    return enclosed(found), "", ""

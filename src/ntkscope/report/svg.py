@@ -24,6 +24,7 @@ svg.chart { width: 100%; height: auto; display: block; overflow: visible; color:
 .chart .grid, .chart .axis, .chart .line, .chart .rule { fill: none; }
 .two .chart text { font-size: 17px; } .two .chart .i { font-size: 13px; }
 @media (max-width: 520px) { .chart text { font-size: 17px; } .chart .i { font-size: 13px; } }
+.chart text.long { font-size: 13px; }
 .chart .grid { stroke: currentColor; stroke-opacity: .12; }
 .chart .axis { stroke: currentColor; stroke-opacity: .5; }
 .chart .line { stroke-linejoin: round; stroke-width: 2; }
@@ -31,7 +32,9 @@ svg.chart { width: 100%; height: auto; display: block; overflow: visible; color:
 .chart .band { fill: #8a8f98; fill-opacity: .35; }
 """
 _WIDTH = 640
-_LETTER = 7.5  # the mean width of a letter of the axes' texts
+_LETTER = 9.6  # the mean width of a letter of 17px
+_ROOM = 236.0  # for the names of an axis of categories
+_ABOVE = 16  # the plot, for the names of its rules
 _LINE = 19  # of the legend
 _APART = 3.0
 _TAGS = re.compile(r"<(sub|sup)>(.*?)</\1>")
@@ -48,9 +51,9 @@ _MARKERS = {
 def draw(chart: Chart, label: str) -> str:
     """The figure as a fragment of a page, with its numbers beside it for who wants them."""
     legend = _legend(chart)
-    top = 8 + _LINE * len(legend)
+    top = 8 + _LINE * len(legend) + (_ABOVE if any(name for _, name in chart.rules) else 0)
     labels = _names(chart.y.categories) or ["10⁻¹⁰⁰"]
-    left = 26 + min(230, _LETTER * max(len(name) for name in labels)) + (18 if chart.y.title else 0)
+    left = 26 + min(_ROOM, _LETTER * max(map(len, labels))) + (18 if chart.y.title else 0)
     bottom = chart.height - (50 if chart.x.title else 28)
     x = scale(chart.x, _values(chart, "x"), left, _WIDTH - 14)
     y = scale(chart.y, _values(chart, "y"), bottom, top + 4)
@@ -141,9 +144,11 @@ def _grid(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
     for place, name in y.ticks:
         if chart.y.grid:
             yield f'<path class="grid" d="M{left:.1f} {place:.1f}H{right}"/>'
+        shown = _short(name)
+        size = ' class="long"' if _LETTER * len(_names([shown])[0]) > _ROOM else ""
         yield (
-            f'<text x="{left - 7:.1f}" y="{place + 4.5:.1f}" text-anchor="end">{_text(_short(name))}'
-            f"</text>"
+            f'<text{size} x="{left - 7:.1f}" y="{place + 4.5:.1f}" text-anchor="end">'
+            f"{_text(shown)}</text>"
         )
     yield f'<path class="axis" d="M{left:.1f} {top:.1f}V{bottom}H{right}"/>'
     if chart.x.title:
@@ -161,11 +166,11 @@ def _grid(chart: Chart, x: Scale, y: Scale) -> Iterator[str]:
 
 
 def _rule(at: float, name: str, top: float, bottom: float, middle: float) -> Iterator[str]:
-    """A line from top to bottom; its name stands on the side that has more room."""
-    yield f'<path class="rule" d="M{at:.1f} {top}V{bottom}"/>'
+    """A line from top to bottom; its name stands above, on the side that has more room."""
+    yield f'<path class="rule" d="M{at:.1f} {top - _ABOVE}V{bottom}"/>'
     place, anchor = (at + 5, "start") if at < middle else (at - 5, "end")
     if name:
-        yield f'<text x="{place:.1f}" y="{top + 12}" text-anchor="{anchor}">{_text(name)}</text>'
+        yield f'<text x="{place:.1f}" y="{top - 4}" text-anchor="{anchor}">{_text(name)}</text>'
 
 
 def _short(name: str, most: int = 32) -> str:

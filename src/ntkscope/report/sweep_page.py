@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ntkscope._base.extras import needs
 from ntkscope.report import answers
 from ntkscope.report.chart import Axis, Chart, Series
 from ntkscope.report.html import Tile
@@ -13,6 +14,9 @@ from ntkscope.report.numbers import number
 from ntkscope.report.palette import PALETTE
 from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
+
+with needs("report"):
+    from markupsafe import Markup
 
 Record = Mapping[str, Any]
 _MOST_ROWS = 300
@@ -37,8 +41,10 @@ def page(record: Record) -> str:
     if record["errors"]:
         rows_of_errors = [(str(e["count"]), e["error"]) for e in record["errors"]]
         sections.append(Section("What failed", (), "", ("trials", "error"), rows_of_errors))
-    columns = f"table.csv holds a row for each trial: {', '.join(record['columns'])}."
-    sections.append(Section("The table", (columns,)))
+    names = Markup(", ").join(Markup("<code>{}</code>").format(c) for c in record["columns"])
+    sections.append(
+        Section("The table", ("table.csv holds a row for each trial, with the columns", names))
+    )
     return study(f"Sweep {record['name']}", answers.sweep(record), "", sections, tiles=tiles)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ntkscope.report import answers
 from ntkscope.report.chart import DASHED, DOTTED, Axis, Chart, Series
-from ntkscope.report.numbers import interval, number
+from ntkscope.report.html import Tile
+from ntkscope.report.numbers import interval, number, shortly
 from ntkscope.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALETTE, VERMILION
 from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
@@ -113,10 +114,10 @@ _ABOUT = (
 def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
     """The page of ``ntkscope train``."""
     first, last = record["probes"][0], record["probes"][-1]
-    tiles = [
+    tiles: list[Tile] = [
         ("status", f"{record['status']} after {record['steps']} steps"),
         ("loss", f"{number(record['loss'][0])} → {number(record['loss'][-1])}"),
-        ("λ_min(K_0)", _interval(first["lambda_min"])),
+        ("λ_min(K_0)", *shortly(first["lambda_min"])),
         ("kernel drift", number(last["drift"], 3)),
     ]
     predicted = record["predicted_loss"] is not None
@@ -216,7 +217,7 @@ def capacity_page(question: Record, title: str, subtitle: str) -> str:
     """The page of ``ntkscope memorize --certificate-only``."""
     found = [("λ_min of the kernel at these widths", question["lambda_min"]),
              ("λ_min at half the hidden widths", question["lambda_min_half"])]  # fmt: skip
-    tiles = [(name, _interval(value)) for name, value in found if value is not None]
+    tiles = [(name, *shortly(value)) for name, value in found if value is not None]
     return study(title, answers.capacity(question), subtitle, [_fitted(question)], tiles=tiles)
 
 
@@ -228,11 +229,11 @@ _CORRECTIONS = (
 
 def memorization_page(record: Record, question: Record, title: str, subtitle: str) -> str:
     """The page of ``ntkscope memorize``."""
-    tiles = [
+    tiles: list[Tile] = [
         ("‖F − Y‖", number(record["error"])),
         ("asked for", number(record["tol"])),
         ("labels fitted", "yes" if record["reached"] else "no"),
-        ("λ_min of the base", _interval(record["lambda_min"])),
+        ("λ_min of the base", *shortly(record["lambda_min"])),
     ]
     x = list(range(1, len(record["errors"]) + 1))
     chart = Chart(Axis("correction"), Axis("‖h_ε − Y‖", log=True))

@@ -22,8 +22,8 @@ def convergence(record: Mapping[str, Any]) -> Chart:
     hover = [f"width {a:.4g}, distance {b:.4g}" for a, b in zip(x, y, strict=True)]
     chart.add(Series("sampled networks", x, y, "marks", BLUE, hover=hover))
     for name, slope, dash, hue in (
-        (f"fit: width^({record['exponent']:.3f})", record["exponent"], "", BLUE),
-        ("width^(−1/2)", -0.5, DOTTED, GREY),
+        (f"fit: width^{{{record['exponent']:.3f}}}", record["exponent"], "", BLUE),
+        ("width^{−1/2}", -0.5, DOTTED, GREY),
     ):
         line = [middle[1] * (e / middle[0]) ** slope for e in ends]
         chart.add(Series(name, ends, line, color=hue, dash=dash))

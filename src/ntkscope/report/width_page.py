@@ -44,7 +44,6 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
     if len(shown) < len(points):
         lost = ", ".join(str(p["width"]) for p in points if p["mean"] <= 0)
         notes.append(f"Not above 0, so not on the logarithmic axis: width {lost}.")
-    chart = curve(record, shown)
     rows = [
         [
             str(p["width"]), f"{number(p['mean'])} ± {number(p['spread'], 2)}",
@@ -52,21 +51,14 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         ]
         for p in points
     ]  # fmt: skip
-    sections = [
-        Section("The curve", tuple(notes), draw(chart, "λ_min over widths")),
-        Section(
-            "Measured",
-            (),
-            "",
-            ("width", record["quantity"], "smallest", "share of the limit"),
-            rows,
-        ),
-        Section(
-            "What the theorems ask for",
-            ("With every constant that they hide set to 1; they are conditions that suffice.",),
-            rows=[[name, formula, str(n)] for name, formula, n in record["conditions"]],
-        ),
-    ]
+    figure = draw(curve(record, shown), f"{record['quantity']} over widths") if points else ""
+    sections = [Section("The curve", tuple(notes), figure)]
+    if rows:
+        header = ("width", record["quantity"], "smallest", "share of the limit")
+        sections.append(Section("Measured", (), "", header, rows))
+    conditions = [[name, formula, str(n)] for name, formula, n in record["conditions"]]
+    told = "With every constant that they hide set to 1; they are conditions that suffice."
+    sections.append(Section("What the theorems ask for", (told,), rows=conditions))
     return study(title, answers.width(record), subtitle, sections, about=_ABOUT, tiles=tiles)
 
 

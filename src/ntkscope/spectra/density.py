@@ -42,8 +42,8 @@ class Density(Drawn, Tabular, Result, also=("log_determinant", "effective_rank")
     n: the size of the matrix.
     nodes, weights: (probes, nodes) quadrature of each probe; the weights of a probe sum to 1. One
         probe with weights 1/N is the exact spectrum.
-    error: how far rounding and forming may have moved a node of the exact spectrum.
-    trace: Σλ: exact where the diagonal is at hand.
+    error: a bound on the error of a node of the exact spectrum, by rounding and by forming K.
+    trace: Σλ, exact where the diagonal is known.
     exact: whether the nodes are all eigenvalues.
     """
 
@@ -151,7 +151,7 @@ def spectral_density(
     The quadrature is stochastic Lanczos (Ubaru, Chen and Saad, SIMAX 38, 2017): ``n_probes`` random
     sign vectors, ``n_steps`` products each with full reorthogonalisation.
 
-    Takes what :func:`smallest_eigenvalue` takes; ``exact`` chooses for every N.
+    Takes what :func:`smallest_eigenvalue` takes. ``exact`` overrides the choice by N.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _lanczos(source: Source, p: int, steps: int, seed: int | torch.Generator) ->
 
 
 def _quadrature(alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss nodes and weights of a Jacobi matrix; the steps behind a breakdown get weight 0."""
+    """Gauss nodes and weights of a Jacobi matrix; steps after a breakdown get weight 0."""
     scale = float(alpha.abs().max() + beta.abs().max())
     broken = (beta[:-1] <= 1e-13 * scale).nonzero()
     size = int(broken[0]) + 1 if len(broken) else len(alpha)

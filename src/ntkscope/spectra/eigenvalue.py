@@ -1,4 +1,4 @@
-"""The result that every eigenvalue here comes as: an interval, a status, and how it was found."""
+"""The result type of every eigenvalue: an interval, a status, and the method."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _ADVICE = {
 
 
 class Bound(StrEnum):
-    """What proved a lower bound: a letter of the certificates, or something weaker."""
+    """The proof of a lower bound: A, B or C of the certificates, or a weaker bound."""
 
     SHIFTED = "A"
     MEASURED = "B"
@@ -73,7 +73,7 @@ class Bound(StrEnum):
 
     @property
     def letter(self) -> str:
-        """A, B or C of a certificate, empty for what is none."""
+        """A, B or C of a certificate; empty for other bounds."""
         return self.value if self in (Bound.SHIFTED, Bound.MEASURED, Bound.DEFLATED) else ""
 
 
@@ -96,15 +96,15 @@ class Eigenvalue(Drawn, Shown):
     lower, upper: an interval that contains the exact one (``-inf`` where no lower bound is known).
     status: how far to trust it; ``status.advice`` says what to try next.
     method: the algorithm that gave the value, and the bound that gave the interval.
-    covers: what the interval speaks of: the stored matrix, or the exact kernel of its factors.
+    covers: the matrix whose eigenvalue the interval encloses: the stored matrix, or the exact kernel of its factors.
     vector: a unit eigenvector (N,), where one was computed.
     residual: ‖Kv − value·v‖₂ of that vector.
     matvecs: products with K or solves with its factor.
-    multiplicity: how many eigenvalues were found within rounding of this one.
-    certificate: which bound proved ``lower``: A, B or C, or empty.
-    norm: an estimate of ‖K‖₂ (of λ_max, for a kernel) from below.
+    multiplicity: the number of eigenvalues found within rounding of this one.
+    certificate: the bound that proved ``lower``: A, B, C, or empty.
+    norm: a lower estimate of ‖K‖₂ (of λ_max, for a kernel).
     seconds: wall time.
-    note: what else a reader should know, in a sentence.
+    note: a further sentence for the reader, or empty.
     """
 
     value: float
@@ -127,7 +127,7 @@ class Eigenvalue(Drawn, Shown):
 
     @property
     def error(self) -> float:
-        """Half of the interval's width or more: the largest distance of its ends from ``value``."""
+        """The larger distance of the interval's ends from ``value``."""
         return max(self.upper - self.value, self.value - self.lower)
 
     def __str__(self) -> str:

@@ -82,7 +82,7 @@ class Extremes(Drawn, Tabular, Shown):
 
 @dataclass(frozen=True)
 class ConditionNumber(Shown):
-    """λ_max/λ_min with the interval that follows from those of its parts.
+    """λ_max/λ_min with an interval, from the intervals of λ_max and λ_min.
 
     ``upper`` is infinite where λ_min cannot be told from zero; ``status`` is that of λ_min.
 
@@ -121,7 +121,7 @@ class ConditionNumber(Shown):
         return f"{enclosure(self.lower, self.upper, self.value)} ({self.status.value})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the ends that it is made of."""
+        """Plain values for JSON, without λ_min and λ_max themselves."""
         return {
             "value": self.value, "lower": self.lower, "upper": self.upper,
             "status": self.status.name,
@@ -140,7 +140,7 @@ def extreme_eigenvalues(
     """The k smallest and the k largest eigenvalues of a symmetric matrix, each with its interval.
 
     Takes what :func:`smallest_eigenvalue` takes. One Cholesky factorisation certifies all k of an
-    end where a gap lies behind them; otherwise they share the bound of the outermost.
+    end if a gap separates them from the other eigenvalues. Otherwise all have the bound of the outermost.
 
     Parameters
     ----------
@@ -183,8 +183,8 @@ def largest_eigenvalue(
 ) -> Eigenvalue:
     """λ_max of a symmetric matrix as an interval.
 
-    Below: the Rayleigh quotient of a Lanczos vector. Above: a Cholesky factorisation of νI − K, and
-    where K is not formed the least of tr K, ‖K‖_F and the largest row sum; ``method`` says which.
+    Lower bound: the Rayleigh quotient of a Lanczos vector. Upper bound: a Cholesky factorisation of νI − K or,
+    if K is not formed, the minimum of tr K, ‖K‖_F and the largest row sum. ``method`` names it.
 
     Raises what :func:`smallest_eigenvalue` raises.
     """
@@ -288,11 +288,11 @@ def _largest_by_products(source: Source, k: int, norm: float) -> Ends:
 
 
 def largest_of_trace(kernel: Kernel, trace: float) -> Eigenvalue:
-    """λ_max of a positive semidefinite kernel that shows itself by products, of a known trace.
+    """λ_max of a positive semidefinite kernel of known trace, from products with it.
 
-    Lanczos goes on until the Ritz values leave less of the trace than the first of them, which
-    bounds λ_max from above to 1e-3 (:func:`~ntkscope.spectra.proof.norms.trace_bound`), or for 64
-    products, after which the bound is what it is. The products count as exact but for n u ‖K‖.
+    Lanczos ends when the trace less the sum of the Ritz values is below the first of them. This bounds λ_max
+    from above to 1e-3 (:func:`~ntkscope.spectra.proof.norms.trace_bound`). It ends after 64 products in any
+    case; the bound is then wider. The products are taken as exact up to n u ‖K‖.
     ``trace``: an upper bound.
     """
     begin, source = time.perf_counter(), Source(kernel)

@@ -1,4 +1,4 @@
-"""A ⪰ B, decided: a certificate, or a vector that proves the contrary, or neither."""
+"""Whether A ⪰ B: a certificate, a vector that refutes it, or neither."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LoewnerResult(Shown):
     lower, upper: an interval around λ_min(A − B).
     witness: the vector v (N,) of a refutation, as stored; witness_value: an enclosure of
         vᵀ(A − B)v/vᵀv from ball arithmetic.
-    method: the proof that decided.
+    method: the proof.
     """
 
     dominates: bool | None
@@ -66,12 +66,12 @@ class LoewnerResult(Shown):
 def certify_loewner(A: Any, B: Any = None) -> LoewnerResult:
     """Decide A ⪰ B for symmetric matrices or kernels; ``B=None`` stands for 0.
 
-    A kernel means what its ``covers`` says (the exact kernel of its stored factors, say), a matrix
-    its stored entries (through their quadratic form, so through (M + Mᵀ)/2). Yes is certified by a
-    Cholesky factorisation (Rump, BIT 46, 2006) or a tighter bound on top of it, with the rounding of
-    the subtraction and of forming kernels taken off. No is certified by a vector whose quadratic
-    form is negative: of factors and matrices in ball arithmetic, which needs python-flint, of other
-    kernels beyond the error of their tiles.
+    A kernel stands for the matrix that its ``covers`` names, for example the exact kernel of its stored
+    factors. A matrix M stands for (M + Mᵀ)/2 of its stored entries. A Cholesky factorisation (Rump, BIT 46,
+    2006) or a tighter bound based on it proves A ⪰ B; the rounding of the subtraction and of forming kernels
+    is subtracted. A vector with a negative quadratic form refutes it. For factors and matrices the form is
+    evaluated in ball arithmetic, which needs python-flint; for other kernels it must exceed the error of
+    their tiles.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def certify_loewner(A: Any, B: Any = None) -> LoewnerResult:
 
     Returns
     -------
-    LoewnerResult, with the bound or the vector that decides.
+    LoewnerResult, with the bound or the vector.
 
     Raises ValueError for shapes that differ or are not square, ImportError where a refutation
     cannot be verified because python-flint is missing.
@@ -122,7 +122,7 @@ def _dense(M: Kernel, name: str) -> tuple[Tensor, float]:
 
 
 def _exact(M: Kernel) -> bool:
-    """Whether the numbers that M stores are what it means."""
+    """Whether M stands for the numbers that it stores."""
     if isinstance(M, MatrixKernel):
         return M.entry_error() == 0
     return isinstance(M, HadamardKernel | Term) and all(isinstance(t, Term) for t in M.terms)

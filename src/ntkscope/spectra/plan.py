@@ -1,10 +1,10 @@
-"""Which way to λ_min: chosen from N, the memory and the kernel's factors, and printed before it runs."""
+"""The choice of a method for λ_min from N, the memory and the kernel's factors; printed before it runs."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from ntkscope.spectra.tiled.place import Place
 
 
 class Method(StrEnum):
-    """A way to λ_min."""
+    """A method for λ_min."""
 
     DENSE = "dense"
     IN_PLACE = "in place"
@@ -35,7 +35,7 @@ class Method(StrEnum):
 
     @property
     def by_products(self) -> bool:
-        """Whether it iterates with products and certifies nothing."""
+        """Whether it iterates with products and gives no certificate."""
         return self in (Method.FLOAT32, Method.PRODUCTS)
 
 
@@ -59,12 +59,13 @@ _STORED_ENTRY = 2e-8  # seconds behind an entry of a stored kernel: read, checke
 
 @dataclass(frozen=True)
 class _OfSize:
-    """A kernel of which only N is known: its tiles are stored."""
+    """A stored kernel of which only N is known."""
 
     n: int
     matrix: None = None
     operator: bool = False
     repeatable: bool = True
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class Plan(Result):
     ----------
     method: one of dense, in place, packed, float32, disk, products.
     n: the size of K.
-    nbytes: memory it takes beyond K (or the kernel's factors) as given; nbytes_disk: on disk.
+    nbytes: memory beyond K (or the kernel's factors) as given; nbytes_disk: on disk.
     seconds: expected wall time on this machine, within a factor of about two.
     certified: whether the result will be an interval (else an upper bound and an estimate).
-    reason: why not a method further up the list.
-    workers, flops, nbytes_moved: of the tiled way: how many, what the factorisations compute, and what
-        they read and write.
+    reason: why the methods before it in the list do not apply.
+    workers, flops, nbytes_moved: of the tiled method: their number, the flops of the factorisations, and
+    the bytes that they read and write.
     """
 
     method: Method
@@ -121,10 +122,10 @@ def plan(
     engine: Engine | None = None,
     folder: str | Path | None = None,
 ) -> Plan:
-    """How :func:`smallest_eigenvalue` will go about ``K``; takes the same arguments.
+    """The method that :func:`smallest_eigenvalue` chooses for ``K``; takes the same arguments.
 
-    ``K`` may be a number N, for a stored kernel that is not there yet. ``memory`` is the number of bytes
-    that may be taken, by default nine tenths of what is free. The workers of an engine are taken to be
+    ``K`` may be a number N, for a stored kernel that does not exist yet. ``memory`` is the number of bytes
+    allowed, by default nine tenths of the free memory. Each worker of an engine is assumed to be
     as fast as one core of this machine.
 
     Parameters
@@ -135,8 +136,8 @@ def plan(
     -------
     Plan: the method, its memory and its expected time.
 
-    Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError where
-    a method that was asked for does not fit.
+    Raises ValueError for an unknown method or one that does not apply, NotEnoughMemoryError if
+    the given method does not fit.
     """
     source: Source | _OfSize
     if isinstance(K, int) and not isinstance(K, bool):
@@ -167,7 +168,7 @@ def plan_for(
             f"'tiled', got {'in_place' if in_place else repr(method)}"
         )
     method = Method.TILED if place.asked else method
-    budget = 0.9 * available() if memory is None else float(memory)
+    budget = 0.9 * available(source.device) if memory is None else float(memory)
     applicable = _applicable(source)
     if in_place or method != "auto":
         wanted = Method.IN_PLACE if method == "auto" else Method(method)
@@ -268,7 +269,7 @@ def _tiled(source: Source | _OfSize, certify: bool, reason: str, place: Place) -
 
 
 def _inner(source: Source | _OfSize) -> int:
-    """Multiplications behind an entry that has to be formed, as far as the terms say."""
+    """Multiplications to form one entry, as given by the terms."""
     if isinstance(source, _OfSize):
         return 0
     if source.matrix is not None or source.operator:

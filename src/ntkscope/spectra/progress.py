@@ -1,4 +1,4 @@
-"""What a long computation says of itself while it runs."""
+"""Reports of a long computation while it runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Progress(Result):
 
     Attributes
     ----------
-    stage: what is being done.
+    stage: the name of the current stage.
     done: the fraction of the stage, 0 to 1.
-    residual: of an iteration; None elsewhere.
-    elapsed, remaining: seconds of this stage; ``remaining`` is None until it can be told.
+    residual: of an iteration; otherwise None.
+    elapsed, remaining: seconds of this stage; ``remaining`` is None until it can be estimated.
     """
 
     stage: str
@@ -41,7 +41,7 @@ Callback = Callable[[Progress], None]
 
 
 class Stage:
-    """Reports of one stage to a callback, or to nobody."""
+    """Reports of one stage to a callback, if there is one."""
 
     def __init__(self, name: str, callback: Callback | None) -> None:
         self._name, self._callback = name, callback

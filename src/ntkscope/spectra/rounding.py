@@ -21,7 +21,7 @@ U = 2.0**-53
 TINY = 2.0**-1000
 """More than any underflow below adds."""
 
-_SLICE = 1 << 19  # entries of a row block that is split at once
+_SLICE = 1 << 16  # entries of a row block that is split at once: its slices stay in the cache
 
 
 def up(x: float) -> float:
@@ -92,11 +92,11 @@ def slices(A: Tensor, bits: int, dim: int) -> tuple[Tensor, Tensor, Tensor, Tens
     """
     scale = power_of_two_above(A.abs().amax(dim=dim, keepdim=True))
     anchor = scale * (1.5 * 2.0 ** (52 - bits))
-    first = (A + anchor) - anchor
+    first = (A + anchor).sub_(anchor)
     rest = A - first
     anchor = anchor * 2.0**-bits
-    second = (rest + anchor) - anchor
-    return first, second, rest - second, scale
+    second = (rest + anchor).sub_(anchor)
+    return first, second, rest.sub_(second), scale
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""σ_min of a feature matrix, without squaring its condition number where that would cost it."""
+"""σ_min of a feature matrix; its condition number is squared only where the accuracy allows."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _quotient(A: Tensor, v: Tensor) -> tuple[float, float]:
 
 
 def _lower_bound(A: Tensor, X: Tensor) -> float:
-    """A number that σ_min(A) cannot fall below, for any square X; 0 where there is none."""
+    """A lower bound on σ_min(A), for any square X; 0 if it proves none."""
     m, n = A.shape
     scale = 2.0 ** -math.frexp(float(torch.linalg.vector_norm(X)))[1]
     X = X * scale  # exact; brings ‖X‖ near 1, A with it below
@@ -185,7 +185,7 @@ def _lower_bound(A: Tensor, X: Tensor) -> float:
 
 
 def _norm_above(X: Tensor) -> float | None:
-    """An upper bound on ‖X‖₂, a hair above it: Cholesky of ρI − XᵀX."""
+    """An upper bound on ‖X‖₂, close to it: Cholesky of ρI − XᵀX."""
     n = len(X)
     gram = X.T @ X
     gram = (gram + gram.T) / 2

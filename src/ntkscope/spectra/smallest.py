@@ -43,22 +43,21 @@ def smallest_eigenvalue(
     certify: prove a lower bound, at the cost of a second Cholesky factorisation.
     method: see :func:`plan`, which shows what ``"auto"`` would choose.
     in_place: use the lower triangle of ``K`` as workspace; it is written back at the end.
-    tolerance: relative, of the methods that iterate with products ("float32", "products"); a
-        factorisation always goes to rounding.
-    memory: bytes that may be taken, by default nine tenths of what is free.
+    tolerance: relative, of the methods that iterate with products ("float32", "products"). A
+        factorisation is accurate to rounding.
+    memory: bytes allowed, by default nine tenths of the free memory.
     engine: factor tile by tile on local processes, a Dask cluster or SLURM: ``Engine(workers=2)``.
-    folder: where the tiles of a factor lie, on a disk that every worker sees; a run that was killed
-        goes on there. ``engine`` and ``folder`` choose ``method="tiled"``.
+    folder: for the tiles of a factor, on a disk that every worker can read. A killed run resumes
+        there. ``engine`` and ``folder`` choose ``method="tiled"``.
     progress: called with a :class:`Progress` now and then.
 
     Returns
     -------
-    An :class:`Eigenvalue`. An indefinite, singular or hopelessly conditioned matrix is a result with
-    a status, not an exception.
+    An :class:`Eigenvalue`. An indefinite, singular or extremely ill-conditioned matrix gives a status
+    and no exception.
 
-    Raises TypeError for what is no matrix, ValueError for a matrix that is not square, symmetric and
-    finite, NotEnoughMemoryError where nothing fits, OSError for a damaged tile, a full disk or a cluster
-    that is gone.
+    Raises TypeError if K is no matrix, ValueError if it is not square, symmetric and finite,
+    NotEnoughMemoryError if no method fits, OSError for a damaged tile, a full disk or a lost cluster.
     """
     begin = time.perf_counter()
     source = as_source(K)
@@ -108,7 +107,7 @@ def _run(
 
 
 def workspace(source: Source, steps: Plan) -> tuple[Source, Panels, LentSource | None]:
-    """What to read K from, where to factor it, and what must be restored at the end."""
+    """The source of K, the memory for its factor, and the function that restores K at the end."""
     if steps.method is Method.IN_PLACE:
         lent = LentSource(source)
         return lent, lent.panels(), lent
@@ -120,7 +119,7 @@ def workspace(source: Source, steps: Plan) -> tuple[Source, Panels, LentSource |
 
 
 def require_scale(source: Source) -> None:
-    """Raise ValueError where entries are so large or small that products leave float64."""
+    """Raise ValueError if products of the entries overflow or underflow in float64."""
     if source.operator:
         return
     largest = float(source.diagonal().abs().max())

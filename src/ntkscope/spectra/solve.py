@@ -25,7 +25,7 @@ _ROUNDS = 4  # of conjugate gradients, each from the residual of the last
 
 @runtime_checkable
 class Floor(Protocol):
-    """What has a lower bound on λ_min(K): an :class:`Eigenvalue`, a :class:`StreamedBound`."""
+    """A result with a lower bound on λ_min(K): an :class:`Eigenvalue`, a :class:`StreamedBound`."""
 
     @property
     def lower(self) -> float: ...
@@ -38,14 +38,14 @@ class Solution(Result, without=("x",)):
     Attributes
     ----------
     x: (N,) or (N, C), as y was.
-    residual: at least ‖y − (K + ridge·I) x‖₂, rounding and the kernel's own error enclosed (as computed
-        where K is an operator); the largest of the columns.
+    residual: an upper bound on ‖y − (K + ridge·I) x‖₂, the largest of the columns, with rounding and the
+        kernel's own error; the computed value if K is an operator.
     relative_residual: the largest ‖y − (K + ridge·I) x‖₂/‖y‖₂ of a column, K as it is read.
-    bound: at least ‖x − (K + ridge·I)⁻¹y‖₂ of every column, where ``smallest`` is certified; else None.
+    bound: an upper bound on ‖x − (K + ridge·I)⁻¹y‖₂ of every column if ``smallest`` is proved; else None.
     smallest: a proved lower bound on λ_min(K + ridge·I), or None.
     converged: whether ``relative_residual`` is within the tolerance.
-    iterations: of conjugate gradients; rank: columns behind the preconditioner.
-    covers: what residual and bound speak of.
+    iterations: of conjugate gradients; rank: columns of the preconditioner.
+    covers: the matrix to which residual and bound refer.
     seconds: wall time.
     """
 
@@ -85,19 +85,19 @@ def solve(
 ) -> Solution:
     """x of (K + ridge·I) x = y by preconditioned conjugate gradients: products with K alone.
 
-    K is formed where it fits into half of the free memory, and read tile by tile elsewhere. With
+    K is formed if it fits into half of the free memory, and otherwise read tile by tile. With
     r = y − (K + ridge·I) x, ‖x − exact‖₂ ≤ ‖r‖₂/λ for any proved λ ≤ λ_min(K + ridge·I).
 
     Parameters
     ----------
-    K: what :func:`smallest_eigenvalue` takes.
+    K: as in :func:`smallest_eigenvalue`.
     y: (N,) or (N, C).
     ridge: ≥ 0, added to the diagonal.
     tol: of ‖r‖₂/‖y‖₂, in (0, 1).
-    floor: a lower bound on λ_min(K), or what has one. Without it a kernel that is known to be positive
-        semidefinite has 0.
+    floor: a lower bound on λ_min(K), or a result with one. Without it the bound of a kernel that is known
+        to be positive semidefinite is 0.
     rank: columns of the preconditioner, by default 8√N and at most 2000.
-    memory: bytes that may be taken, by default nine tenths of what is free.
+    memory: bytes allowed, by default nine tenths of the free memory.
     seed: of the columns that are drawn.
     max_iterations: of conjugate gradients.
     progress: called with a :class:`Progress` now and then.
@@ -109,14 +109,14 @@ def solve(
     Raises
     ------
     ValueError
-        For a y that does not fit, numbers out of range, and a K + ridge·I that shows itself not
-        positive definite.
+        If y has the wrong shape, a number is out of range, or K + ridge·I proves not to be
+            positive definite.
     """
     begin = time.perf_counter()
     source = as_source(K)
-    Y = _right_side(y, source.n)
+    Y = _right_side(y, source.n).to(source.device)
     rank = _checked(source.n, ridge, tol, rank, max_iterations)
-    budget = 0.9 * available() if memory is None else float(memory)
+    budget = 0.9 * available(source.device) if memory is None else float(memory)
     if not source.operator and (16 * source.n**2 <= budget or not source.repeatable):
         source = source.formed()
     solver = _Solver(source, Y, ridge, tol, max_iterations)
@@ -215,7 +215,7 @@ class _Solver:
     def _gradients(
         self, R: Tensor, precondition: Callable[[Tensor], Tensor], stage: Stage
     ) -> Tensor:
-        """About (K + ridge·I)⁻¹R, to half of what is wanted."""
+        """An approximation of (K + ridge·I)⁻¹R, to half of the tolerance."""
         X = torch.zeros_like(R)
         Z = precondition(R)
         P, gamma = Z.clone(), (R * Z).sum(dim=0)
@@ -246,7 +246,7 @@ class _Solver:
         return X
 
     def residual(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Y − (K + ridge·I) X, and bounds on the norms of its columns, K as it is read."""
+        """Y − (K + ridge·I) X, and bounds on the norms of its columns, for K as read."""
         n = self.source.n
         if self.source.operator:
             R = self.Y - self.source.matmul(X) - self.ridge * X
@@ -259,4 +259,4 @@ class _Solver:
         R = second + small
         parts = sum(torch.linalg.vector_norm(p, dim=0) for p in (lost_1, lost_2, lost, made.low))
         norms = torch.linalg.vector_norm(R, dim=0) * (1 + (n + 4) * U) + 8 * U * parts + made.error
-        return R, torch.tensor([up_to(up(float(x))) for x in norms], dtype=torch.float64)
+        return R, norms.new_tensor([up_to(up(float(x))) for x in norms])

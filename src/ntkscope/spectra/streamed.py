@@ -1,11 +1,11 @@
-"""λ_min of a limiting kernel between a proved floor and a pair's ceiling, from one pass over tiles.
+"""A proved lower bound on λ_min of a limiting kernel and an upper bound of a pair, from one pass over tiles.
 
 K = Σ_k κ_k G^{∘k} with κ_k ≥ 0 and G the correlations of the rows. Every G^{∘k} is positive semidefinite
 with a unit diagonal, so by Weyl and Gershgorin
 
     λ_min(K) ≥ Σ_k κ_k max(0, 1 − max_i Σ_{j≠i} |ρ_ij|^k).
 
-The row sums of |ρ|^k are all that is kept: no factorisation, no N × N matrix.
+Only the row sums of |ρ|^k are stored: no factorisation, no N × N matrix.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SMALL = 1e-6  # what a tile may add to a row for all higher powers at once
 
 @dataclass(frozen=True)
 class PowerRows(Result):
-    """What is known of G^{∘k}: its largest row sum off the diagonal, and λ_min(G^{∘k}) ≥ floor."""
+    """Bounds for G^{∘k}: its largest row sum off the diagonal, and λ_min(G^{∘k}) ≥ floor."""
 
     power: int
     row_sum: float
@@ -58,10 +58,10 @@ class StreamedBound(Drawn, Tabular, Result, without=("series",), also=("share",)
     upper: the smallest eigenvalue of ``pair``'s 2 × 2 kernel, with its error.
     pair: the samples whose correlation is the largest or the smallest.
     correlation: of that pair.
-    powers: what was found of each power k.
-    proved: whether ``lower`` is a proof, rounding enclosed: for positively homogeneous activations
-        without biases. Elsewhere the series' coefficients carry a quadrature's own estimate.
-    norm_sq: the smallest factor ‖x_i‖² that was taken out of K (1 where the rows have one norm).
+    powers: the bounds of each power k.
+    proved: whether ``lower`` is proved with rounding, as it is for positively homogeneous activations
+        without biases. Otherwise the errors of the series' coefficients are a quadrature's own estimate.
+    norm_sq: the smallest factor ‖x_i‖² that was divided out of K (1 if the rows have one norm).
     seconds: of the clock.
     n_samples: N.
     series: the power series of the kernel.
@@ -127,14 +127,14 @@ def streamed_bound(
 ) -> StreamedBound:
     """A certified floor of λ_min(K) for the limiting kernel K of ``net`` on X, and a ceiling.
 
-    Time grows as N² d, memory as N. For N where no factorisation fits.
+    Time is proportional to N² d, memory to N. For N too large to factor K.
 
     Parameters
     ----------
     net: without skip connections; widths may be infinite.
     X: (N, d), N ≥ 2, no zero rows. Rows of different norms need a positively homogeneous activation
         without biases.
-    degree: how many powers of ρ are told apart.
+    degree: the number of powers of ρ with separate bounds.
     measure: powers k whose λ_min(G^{∘k}) is measured on the N × N matrix in place of Gershgorin's
         bound, for small N.
     progress: called with a :class:`Progress` now and then.
@@ -146,7 +146,7 @@ def streamed_bound(
     Raises
     ------
     ValueError
-        For data or a network that do not fit this; as :func:`power_series` and
+        If data or network do not meet the conditions above; as :func:`power_series` and
         :func:`limiting_kernel`.
     NotEnoughMemoryError
         Where the row sums, or a measured power, do not fit.
@@ -231,7 +231,7 @@ class _RowSums:
         report(1.0)
 
     def _note_pairs(self, rho: Tensor, rows: slice, cols: slice, inside: Tensor | None) -> None:
-        """Remember the extreme pairs, and empty what the tile leaves to others."""
+        """Record the extreme pairs, and set the entries of other tiles to 0."""
         if inside is not None:
             rho.masked_fill_(inside, -2.0)
         if float(rho.max()) > self.closest[0]:
@@ -284,7 +284,7 @@ def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _below_diagonal(rows: slice, cols: slice) -> Tensor | None:
-    """Where a tile holds pairs i ≤ j, which it leaves to others; None if nowhere."""
+    """The entries of a tile with i ≤ j, which other tiles hold; None if there are none."""
     if cols.stop <= rows.start:
         return None
     return torch.arange(rows.start, rows.stop)[:, None] <= torch.arange(cols.start, cols.stop)
@@ -296,7 +296,7 @@ def _at(tile: Tensor, flat: int, rows: slice, cols: slice) -> tuple[int, int]:
 
 
 def _of_rho(dim: int) -> float:
-    """What a correlation is wrong by: d u of the product, (d/2 + 3) u of each row's norm and quotient."""
+    """The error of a correlation: d u of the product, (d/2 + 3) u of each row's norm and quotient."""
     return (2 * dim + 8) * U
 
 

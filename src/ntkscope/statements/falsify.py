@@ -138,7 +138,7 @@ class _Search:
 
 
 def _kind(item: Finding | Constant) -> tuple[str, ...]:
-    """What instances are compared by: the key, and which part it speaks of; not the layer or power."""
+    """What instances are compared by: the key, and the part of the statement; not the layer or power."""
     return (item.key, *(value for value in item.at.values() if isinstance(value, str)))
 
 

@@ -9,13 +9,12 @@ from typing import Any, SupportsFloat
 from torch import Tensor
 
 from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.statements.hypothesis import Hypothesis, Order
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.kinds import (
     Claim,
     Constant,
     Event,
-    Hypothesis,
-    Order,
     Parameter,
     Relation,
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from ntkscope.activations import activation
-from ntkscope.networks import initialization
-from ntkscope.networks.network import Network
-from ntkscope.statements.kinds import Hypothesis
+from typing import TYPE_CHECKING
 
-RELU = activation("relu")
+from ntkscope.statements.hypothesis import Hypothesis
+
+if TYPE_CHECKING:  # a paper names its needs long before a network, and PyTorch, is there
+    from ntkscope.networks.network import Network
 
 
 def relu(net: Network) -> Hypothesis:
     """φ = ReLU."""
-    return _is("the activation is ReLU", net.activation == RELU, str(net.activation))
+    from ntkscope.activations import activation
+
+    ok = net.activation == activation("relu")
+    return _is("the activation is ReLU", ok, str(net.activation))
 
 
 def homogeneous(net: Network) -> Hypothesis:
@@ -47,6 +50,8 @@ def ntk(net: Network) -> Hypothesis:
 
 def gaussian(net: Network) -> Hypothesis:
     """Independent Gaussian weights in every layer."""
+    from ntkscope.networks import initialization
+
     got: str = net.weights if net.weights != "gaussian" else ""
     got = "two equal halves of neurons" if net.paired else got
     got = "a last layer of norm 1" if initialization.unit_output(net.init) else got

@@ -24,7 +24,7 @@ class HypothesisState(_Worded):
     """What this instance says of a condition of the paper."""
 
     MET = "met", "The condition holds on this instance."
-    NOT_MET = "not met", "The condition fails, so the statement does not speak of this instance."
+    NOT_MET = "not met", "The condition fails, so the statement does not apply to this instance."
     NEEDS_CONSTANT = (
         "needs constant",
         "The paper hides the condition's constant: shown is the one that this instance would need.",

@@ -62,12 +62,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ntkscope._base.rollback import restorable
 from ntkscope.report import bibtex
 from ntkscope.report.result import Shown
-from ntkscope.statements.statement import Need, Run, Statement
+
+if TYPE_CHECKING:  # listed and cited without PyTorch
+    from ntkscope.statements.statement import Need, Run, Statement
 
 # (an instance in balls, the claim's parameters by name) → (left, right)
 Confirmer = Callable[..., tuple[Any, Any]]
@@ -156,6 +158,8 @@ class Paper(Shown):
 
         Raises ValueError for a number given twice.
         """
+
+        from ntkscope.statements.statement import Statement
 
         def register(run: Run) -> Run:
             id = f"{self.key}.{number}"

@@ -14,13 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ntkscope._base.rollback import restorable
 from ntkscope._base.specs import unknown
 from ntkscope.statements import plugins
 from ntkscope.statements.paper import Paper
 from ntkscope.statements.plugins import PluginError, PluginWarning
-from ntkscope.statements.statement import Statement
+
+if TYPE_CHECKING:
+    from ntkscope.statements.statement import Statement
 
 PACKAGE = "ntkscope.papers"
 GROUP = "ntkscope.papers"  # of entry points, each naming a module with a PAPER
@@ -74,17 +77,24 @@ def statements(paper: str | None = None) -> tuple[Statement, ...]:
 
     Raises ValueError for an unknown paper, suggesting the nearest.
     """
-    for home in homes():
+    wanted = [home for home in homes() if paper in (None, home.paper.key)]
+    for home in wanted:
         home.read()
-    known = {p.key: p for p in papers() if p.statements}
-    if paper is not None and paper not in known:
+    found = tuple(s for home in wanted for s in home.paper.statements.values())
+    if paper is not None and not found:
+        known = {s.paper: None for s in statements()}
         raise ValueError(unknown("paper", paper, tuple(known)))
-    wanted = known.values() if paper is None else (known[paper],)
-    return tuple(s for p in wanted for s in p.statements.values())
+    return found
 
 
 def find(id: str) -> Statement:
     """The statement of an id. Raises ValueError for an unknown one, suggesting the nearest."""
+    paper, _, number = id.partition(".")
+    for home in homes():
+        if home.paper.key == paper:
+            home.read()  # the other papers need not be
+            if number in home.paper.statements:
+                return home.paper.statements[number]
     ids = {s.id: s for s in statements()}
     if id not in ids:
         # a paper's own number without the paper means it in each paper that has it

@@ -10,8 +10,8 @@ from typing import Any
 from ntkscope.networks.network import Network
 from ntkscope.report.result import Shown
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.kinds import Hypothesis
 from ntkscope.statements.verdict import Verdict
 
 Need = Callable[[Network], Hypothesis]

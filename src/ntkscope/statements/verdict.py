@@ -12,7 +12,8 @@ from typing import Any
 from ntkscope.report.card import Card, Grid
 from ntkscope.report.chart import Chart
 from ntkscope.report.result import Drawn, Shown, Tabular
-from ntkscope.statements.kinds import Claim, Constant, Event, Hypothesis
+from ntkscope.statements.hypothesis import Hypothesis
+from ntkscope.statements.kinds import Claim, Constant, Event
 from ntkscope.statements.outcomes import (
     ClaimOutcome,
     ConstantOutcome,

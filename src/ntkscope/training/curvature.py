@@ -36,8 +36,8 @@ _FLOOR = 1e-38  # below it a norm counts as zero, in float32 as well
 class HessianNorms(Drawn, Tabular, Result, also=("maximum", "error")):
     """‖∇²f(θ; x_i)‖₂ for every sample.
 
-    values: (N,) Ritz values: lower bounds up to rounding. errors: (N,) residuals ‖Hv − λv‖: some
-    eigenvalue lies that near. converged: whether all errors are below the tolerance.
+    values: (N,) Ritz values: lower bounds up to rounding. errors: (N,) residuals ‖Hv − λv‖, the
+    distance to an eigenvalue at most. converged: whether all errors are below the tolerance.
     products: Hessian-vector products a sample.
     """
 

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from ntkscope._base.inputs import as_data
-from ntkscope._base.specs import parse_spec, reject_unknown_options, unknown
 from ntkscope.networks.mlp import MLP
-from ntkscope.networks.network import Network, replace_network
 from ntkscope.report.result import Result
 from ntkscope.training import checkpoints
+from ntkscope.training.boost import theorem_unit
 from ntkscope.training.gradients import GradientStep
 from ntkscope.training.labels import as_targets
-from ntkscope.training.optimizers import Rule, Stepper, make_stepper, parse_optimizer
+from ntkscope.training.optimizers import Stepper, make_stepper, parse_optimizer
 from ntkscope.training.outcome import Training
 from ntkscope.training.probes import Probe, Start
+from ntkscope.training.recipe import Checkpoint, Recipe, step_size
 
 _FORMAT = "ntkscope-training-1"
 DIVERGED = 1e6  # a loss of this many times its start will not come back
@@ -47,72 +47,6 @@ class Progress(Result):
     seconds_left: float
 
 
-@dataclass(frozen=True)
-class Recipe(Result):
-    """How to train.
-
-    Parameters
-    ----------
-    steps: number of steps.
-    optimizer: ``"gd"`` (closed form), ``"momentum:beta=0.9"``,
-        ``"adam:beta1=0.9,beta2=0.999"`` or ``"sgd:batch=32,beta=0"`` (torch.optim).
-    eta: a number; ``"lambda_max:fraction=0.5"``, that fraction of the stability limit 2/λ_max(K_0)
-        (2(1 + μ)/λ_max with momentum); ``"theorem:C=1"``, C/(γ N d n_{L-1}) of Theorem 4.2; or
-        ``"auto"``: lambda_max, and 1e-3 for Adam.
-    probes: how many times K_t is measured, at geometrically spaced steps, start and end included.
-    tol: stop when the loss is below tol times its start.
-    seed: of SGD's batches.
-    """
-
-    steps: int = 1000
-    optimizer: str = "gd"
-    eta: int | float | str = "auto"
-    probes: int = 12
-    tol: int | float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("probes", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-        if not 0.0 <= self.tol < 1.0:
-            raise ValueError(f"tol must lie in [0, 1), got {self.tol}")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where to save the state, every how many steps, and whether to continue from it."""
-
-    path: str | Path
-    every: int = 1000
-    resume: bool = False
-
-
-def theorem_gamma(net: Network, N: int) -> float:
-    """γ = d³N², the boost of the last layer in Theorem 4.2."""
-    return float(net.dim) ** 3 * float(N) ** 2
-
-
-def with_theorem_gamma(net: Network, N: int) -> Network:
-    """A paired network that states no γ, with the theorem's; any other unchanged."""
-    if not net.paired or not isinstance(net.init, str):
-        return net
-    spec = parse_spec(net.init)
-    if "gamma" in spec.options:
-        return net
-    options = {**spec.options, "gamma": theorem_gamma(net, N)}
-    text = ",".join(f"{k}={v!r}" for k, v in options.items())
-    return replace_network(net, init=f"{spec.name}:{text}")
-
-
-def gamma_of(net: Network) -> float:
-    """γ of a paired network, 1 elsewhere."""
-    if not net.paired or not isinstance(net.init, str):
-        return 1.0
-    return float(parse_spec(net.init).options.get("gamma", 1.0))
-
-
 def train(
     model: MLP,
     X: Any,
@@ -122,7 +56,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Training:
-    """Train a copy of ``model`` on ½‖F − Y‖² and measure what Theorem 4.2 speaks of.
+    """Train a copy of ``model`` on ½‖F − Y‖² and measure the quantities of Theorem 4.2.
 
     ``model`` itself is left as it was.
 
@@ -332,45 +266,6 @@ def probe_steps(steps: int, count: int) -> list[int]:
     """0, then ``count`` − 1 geometrically spaced steps up to ``steps``, without repeats."""
     ratio = steps ** (1.0 / max(1, count - 2))
     return sorted({0, steps, *(min(steps, round(ratio**k)) for k in range(count - 1))})
-
-
-def theorem_unit(net: Network) -> float | None:
-    """γ n_{L-2} n_{L-1} of eq. 20 for the paired initialization; ``None`` elsewhere."""
-    if not net.paired:
-        return None
-    return gamma_of(net) * float(net.widths[-3]) * (float(net.widths[-2]) / 2.0)
-
-
-def step_size(eta: int | float | str, rule: Rule, net: Network, N: int, limit: float) -> float:
-    """η as a number, from a number, ``auto``, ``lambda_max:fraction=…`` or ``theorem:C=…``.
-
-    Raises ValueError for an unknown form, or a number that is not positive and finite.
-    """
-    number: float
-    try:
-        number = float(eta)
-    except ValueError:
-        number = _named_step_size(str(eta), rule, net, N, limit)
-    if isinstance(eta, bool) or not (math.isfinite(number) and number > 0):
-        raise ValueError(f"eta must be positive and finite, got {eta!r}")
-    return number
-
-
-def _named_step_size(text: str, rule: Rule, net: Network, N: int, limit: float) -> float:
-    options = {"auto": (), "lambda_max": ("fraction",), "theorem": ("C",)}
-    spec = parse_spec(text)
-    if spec.name not in options:
-        raise ValueError(unknown("eta", spec.name, options) + ", or a number")
-    reject_unknown_options("eta", spec, options[spec.name])
-    for key, value in spec.options.items():
-        if isinstance(value, (bool, str)) or not value > 0:
-            raise ValueError(f"eta {spec.name!r}: {key} must be positive, got {value!r}")
-    if spec.name == "theorem":
-        half = float(net.widths[-2]) / (2.0 if net.paired else 1.0)
-        return float(spec.options.get("C", 1.0)) / (gamma_of(net) * N * net.dim * half)
-    if spec.name == "auto" and rule.name == "adam":
-        return 1e-3
-    return float(spec.options.get("fraction", 0.5)) * limit
 
 
 def _copy(model: MLP) -> MLP:

@@ -158,8 +158,7 @@ def influence(posterior: KernelPosterior, cross: Any, own: Tensor | None = None)
         "use fewer test samples",
     )  # fmt: skip
     left = left_out(posterior)
-    cols = kernel.dense().to(posterior.factor).T
-    weights = torch.cholesky_solve(cols, posterior.factor)
+    weights = posterior.factor.solve(kernel.dense().to(posterior.solution).T)
     # |ŵ_j − w_j| ≤ ‖M e_j‖ (ε ‖ŵ‖ + ‖Δk‖), ‖Δk‖ ≤ γ √(k(x, x) tr K)
     moved = posterior.backward_error * torch.linalg.vector_norm(weights, dim=0)
     if own is not None:

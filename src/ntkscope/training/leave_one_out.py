@@ -134,8 +134,7 @@ def left_out(posterior: KernelPosterior) -> LeftOut:
     """Both from one inverse. |M̂_jk − M_jk| ≤ ‖M e_j‖ ε ‖M̂ e_k‖, and likewise of a."""
     posterior.require_resolved()
     B, N = posterior.block, posterior.n_samples
-    M = posterior.inverse
-    blocks = torch.stack([M[i * B : (i + 1) * B, i * B : (i + 1) * B] for i in range(N)])
+    blocks, _ = posterior.inverse_parts
     blocks = 0.5 * (blocks + blocks.mT)
     a = posterior.solution.reshape(N, B, -1)
     found = torch.linalg.solve(blocks, a)

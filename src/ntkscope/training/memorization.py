@@ -331,7 +331,7 @@ class Capacity(Result, without=("exact", "doubled"), also=_ANSWERS):
 
     network: the widths asked about. exact: λ_min of the base with half the hidden widths, whose
     doubled network has exactly these widths (``None`` where a hidden width is odd). doubled: λ_min at these
-    widths, which speaks of the network twice as wide.
+    widths, which is about the network twice as wide.
     """
 
     network: Network
@@ -368,7 +368,7 @@ def capacity(net: Network, X: Any, seed: int = 0) -> Capacity:
     """Whether networks of ``net``'s widths, and of twice them, can fit any real labels on X.
 
     A positive λ_min at one sampled θ_0 is a proof for the doubled widths (Nguyen et al. 2021,
-    Corollary 4.2); a λ_min that is not certain to be positive proves nothing.
+    Corollary 4.2); if λ_min is not certain to be positive, nothing is proved.
     """
     _require_construction(net)
     data = as_data(X, "X")
@@ -377,7 +377,6 @@ def capacity(net: Network, X: Any, seed: int = 0) -> Capacity:
     halves = [n // 2 for n in hidden]
     if all(n % 2 == 0 for n in hidden) and not (net.paired and halves[-1] % 2):
         half = net.with_widths([net.dim, *halves, 1])
-        exact = smallest_eigenvalue(empirical_ntk(half.sample(seed), data))
-    return Capacity(
-        net, len(data), exact, smallest_eigenvalue(empirical_ntk(net.sample(seed), data))
-    )
+        exact = smallest_eigenvalue(empirical_ntk(half.sample(seed, device=data.device), data))
+    own = net.sample(seed, device=data.device)
+    return Capacity(net, len(data), exact, smallest_eigenvalue(empirical_ntk(own, data)))

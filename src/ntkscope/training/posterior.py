@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ntkscope._base import memory
+from ntkscope.engines.engine import Engine
 from ntkscope.kernels.given import as_kernel
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.report.result import Shown
+from ntkscope.training.factors import DenseFactor, Factor, NotPositiveDefiniteError, TiledFactor
 
 _PANEL = 1 << 24  # entries of the cross kernel that a prediction holds at a time
 _U = torch.finfo(torch.float64).eps / 2
@@ -36,11 +38,13 @@ class KernelPosterior(Shown):
     targets: (N,) or (N, C).
     ridge: variance of the noise, ≥ 0.
     prior: mean before the data at the training samples, of the targets' shape; 0 by default.
+    engine: factor in tiles on disk, by local processes or a cluster, which share the solves too.
+    folder: where the tiles lie, on a disk that every worker sees; with an engine.
 
     Attributes
     ----------
     targets: y, (N, C). residual: y − prior in the kernel's rows, (rows, columns).
-    factor: L of K + ridge = L Lᵀ, float64. solution: (K + ridge)⁻¹ (y − prior), (rows, columns).
+    factor: of K + ridge = L Lᵀ, float64, on the CPU. solution: (K + ridge)⁻¹ (y − prior), (rows, columns).
 
     Raises
     ------
@@ -51,14 +55,24 @@ class KernelPosterior(Shown):
         Where the matrix and its factor do not fit.
     """
 
-    def __init__(self, K: Any, targets: Any, ridge: float = 0.0, prior: Any = None) -> None:
+    def __init__(
+        self,
+        K: Any,
+        targets: Any,
+        ridge: float = 0.0,
+        prior: Any = None,
+        *,
+        engine: Engine | None = None,
+        folder: str | Path | None = None,
+    ) -> None:
         kernel = as_kernel(K)
         kernel._require_symmetric("posterior")
         if not (math.isfinite(ridge) and ridge >= 0):
             raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
-        self.ridge, R = float(ridge), len(kernel)
+        self.ridge, self.rows = float(ridge), len(kernel)
+        R = self.rows
         values = _columns(targets, "targets")
-        self.targets, (self.n_samples, self.n_outputs) = values.to(kernel.device), values.shape
+        self.targets, (self.n_samples, self.n_outputs) = values, values.shape
         paired = len(kernel.labels) > 1
         if (values.numel() if paired else self.n_samples) != R:
             raise ValueError(
@@ -67,9 +81,6 @@ class KernelPosterior(Shown):
                 + ("; classes go in as one_hot(targets)" if paired and self.n_outputs == 1 else "")
             )
         self.block = self.n_outputs if paired else 1  # rows of one sample
-        memory.require(
-            2.1 * 8 * R * R, f"the kernel and its factor at N = {R}", "use fewer samples"
-        )
         if prior is not None:
             start = _columns(prior, "prior")
             if start.shape != values.shape:
@@ -77,15 +88,15 @@ class KernelPosterior(Shown):
                     f"the prior has shape {tuple(start.shape)}, the targets {tuple(values.shape)}"
                 )
             values = values - start
-        self.residual = self._as_rows(values).to(kernel.device)
-        self.factor = self._factored(kernel)
-        self.solution = torch.cholesky_solve(self.residual, self.factor)
+        self.residual = self._as_rows(values)
+        self.factor = self._factored(kernel, engine, folder)
+        self.solution = self.factor.solve(self.residual)
 
     def to_dict(self) -> dict[str, Any]:
         """Sizes and errors in plain values; predictions are in :meth:`mean` and :meth:`deviation`."""
         return {
             "n_samples": self.n_samples, "n_outputs": self.n_outputs, "ridge": self.ridge,
-            "rows": len(self.factor), "backward_error": self.backward_error,
+            "rows": self.rows, "backward_error": self.backward_error,
             "inverse_norm": self.inverse_norm,
         }  # fmt: skip
 
@@ -93,22 +104,25 @@ class KernelPosterior(Shown):
         sizes = f"{self.n_samples} samples, {self.n_outputs} outputs"
         return f"KernelPosterior({sizes}, ridge={self.ridge:g})"
 
-    def _factored(self, kernel: Kernel) -> Tensor:
-        matrix = kernel.dense().to(torch.float64)
-        self.kernel_trace, self.semidefinite = float(matrix.trace()), kernel.semidefinite
+    def _factored(self, kernel: Kernel, engine: Engine | None, folder: str | Path | None) -> Factor:
+        own = kernel.diagonal().to("cpu", torch.float64)
+        self.kernel_trace, self.semidefinite = float(own.sum()), kernel.semidefinite
         forming = kernel.forming_error()
         if isinstance(kernel, MatrixKernel):
             forming += kernel.asymmetry  # the factor reads one half
-        matrix.diagonal().add_(self.ridge)
-        diagonal = matrix.diagonal()
-        self._backward = forming + _U * float(diagonal.abs().max())
-        trace, R = float(diagonal.sum()), len(matrix)
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        if int(info):
+        R, diagonal = len(kernel), own + self.ridge
+        try:
+            if engine is None:
+                factor: Factor = DenseFactor(kernel, self.ridge)
+            else:
+                factor = TiledFactor(kernel, self.ridge, engine, folder)
+        except NotPositiveDefiniteError as error:
             raise ValueError(
-                f"kernel + ridge is not positive definite at ridge={self.ridge}: leading minor "
-                f"{int(info)} of {R} fails; use a larger ridge or remove duplicate rows"
-            )
+                f"kernel + ridge is not positive definite at ridge={self.ridge}: {error}; use a "
+                "larger ridge or remove duplicate rows"
+            ) from None
+        self._backward = forming + factor.roundings * _U * float(diagonal.abs().max())
+        trace = float(diagonal.sum())
         self._backward += gamma(3 * R + 1) * trace / (1 - gamma(R + 1)) * (1 + (R + 4) * _U)
         return factor
 
@@ -129,12 +143,9 @@ class KernelPosterior(Shown):
         return rows.reshape(-1, self.n_outputs)
 
     @cached_property
-    def inverse(self) -> Tensor:
-        """(K + ridge)⁻¹, each column solved for by itself."""
-        R = len(self.factor)
-        memory.require(2.1 * 8 * R * R, f"the inverse at N = {R}", "use fewer samples")
-        eye = torch.eye(R, dtype=torch.float64, device=self.factor.device)
-        return torch.cholesky_solve(eye, self.factor)
+    def inverse_parts(self) -> tuple[Float[Tensor, "N B B"], Float[Tensor, R]]:
+        """Of (K + ridge)⁻¹, each column solved for by itself: the blocks of samples, the columns' norms."""
+        return self.factor.inverse_parts(self.block)
 
     @cached_property
     def inverse_norm(self) -> float:
@@ -145,27 +156,27 @@ class KernelPosterior(Shown):
         """
         if self.semidefinite and self.ridge > 0:
             return 1 / self.ridge * (1 + 2 * _U)
-        found = float(torch.linalg.matrix_norm(self.inverse)) * (1 + gamma(len(self.factor) ** 2))
+        found = float(torch.linalg.vector_norm(self.inverse_parts[1])) * (1 + gamma(self.rows**2))
         lost = self.backward_error * found
         return found / (1 - lost) * (1 + 8 * _U) if lost < 1 else math.inf
 
     @cached_property
     def column_norms(self) -> Float[Tensor, R]:
         """Upper bounds on ‖(K + ridge)⁻¹ e_j‖ of the exact inverse."""
-        norms = torch.linalg.vector_norm(self.inverse, dim=0) * (1 + gamma(len(self.factor) + 2))
+        norms = self.inverse_parts[1] * (1 + gamma(self.rows + 2))
         return norms * (1 + self.backward_error * self.inverse_norm)
 
     # -- predictions -----------------------------------------------------------------------------
 
     def panels(self, cross: Kernel, chunk_size: int | None) -> list[slice]:
         """Spans of the cross kernel's rows, whole samples each. Raises ValueError where it does not fit."""
-        if cross.shape[1] != len(self.factor):
+        if cross.shape[1] != self.rows:
             raise ValueError(
-                f"the cross kernel has {cross.shape[1]} columns for {len(self.factor)} training rows"
+                f"the cross kernel has {cross.shape[1]} columns for {self.rows} training rows"
             )
         if chunk_size is not None and (isinstance(chunk_size, bool) or chunk_size < 1):
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size!r}")
-        fits = max(1, _PANEL // (len(self.factor) * self.block))
+        fits = max(1, _PANEL // (self.rows * self.block))
         step = (chunk_size or fits) * self.block
         return [slice(i, min(i + step, len(cross))) for i in range(0, len(cross), step)]
 
@@ -196,12 +207,12 @@ class KernelPosterior(Shown):
         """
         cross = as_kernel(cross)
         self.require_resolved()
-        own = own.to(self.factor)
+        own = own.to(self.solution)
         parts = []
         entries = max(entry_error, cross.entry_error())
         for rows in self.panels(cross, chunk_size):
-            tile = cross.tile(rows, slice(0, cross.shape[1])).to(self.factor)
-            white = torch.linalg.solve_triangular(self.factor, tile.T, upper=False)
+            tile = cross.tile(rows, slice(0, cross.shape[1])).to(self.solution)
+            white = self.factor.forward(tile.T)
             explained = torch.linalg.vecdot(white, white, dim=0)
             parts.append(
                 nonnegative(own[rows] - explained, self._noise(own[rows], explained, entries))
@@ -213,7 +224,7 @@ class KernelPosterior(Shown):
 
     def _noise(self, own: Tensor, explained: Tensor, entries: float) -> Tensor:
         """What rounding may do to own − kᵀMk: kᵀ(M̂ − M)k, an error γ√(k_ii k_jj) of k, and the sums."""
-        m, n = self.inverse_norm, len(self.factor)
+        m, n = self.inverse_norm, self.rows
         moved = entries * (own.clamp_min(0) * self.kernel_trace * m).sqrt()
         inner = self.backward_error * m * explained
         sums = gamma(2 * n + 8) * (own.abs() + explained)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ntkscope._base.devices import as_device
 from ntkscope._base.extras import needs
 from ntkscope._base.samples import as_samples
 from ntkscope._base.specs import unknown
@@ -41,6 +42,9 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         Gaussian process with that covariance, or ``"ensemble"``, the spread of trained networks
         over their initial weights (Lee et al. 2019, eq. 16).
     accuracy: truncation error of series, as in :func:`limiting_ntk`.
+    device: where a named kernel's entries are computed, such as ``"cuda"``. Factor and solves are the
+        CPU's, whose rounding the errors are of.
+    engine: an :class:`Engine` whose workers factor in tiles on disk, and share the solves.
 
     Attributes (after ``fit``)
     --------------------------
@@ -60,6 +64,8 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         ridge: Any = 1e-6,
         uncertainty: Any = "gp",
         accuracy: Any = 1e-14,
+        device: Any = "cpu",
+        engine: Any = None,
     ) -> None:
         self.hidden_layers = hidden_layers
         self.activation = activation
@@ -69,6 +75,8 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         self.ridge = ridge
         self.uncertainty = uncertainty
         self.accuracy = accuracy
+        self.device = device
+        self.engine = engine
 
     def fit(self, X: Any, y: Any = None) -> NTKRegressor:
         """Solve (K + ridge) a = y for (N, d) inputs and (N,) or (N, C) targets.
@@ -89,13 +97,18 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
                 self, X, y, dtype=np.float64, multi_output=True, y_numeric=True,
                 ensure_min_samples=1,
             )  # fmt: skip
-            self.X_fit_, targets = torch.tensor(X), torch.tensor(y, dtype=torch.float64)
+            self.X_fit_ = torch.tensor(X, device=as_device(self.device))
+            targets = torch.tensor(y, dtype=torch.float64)
             if isinstance(self.kernel, str):
                 self.network_ = self._network(X.shape[1])
         self.covariance_ = self._covariance()
         prior = self.covariance_.prior(self.X_fit_)
         self.posterior_ = KernelPosterior(
-            self.covariance_.within(self.X_fit_), targets, float(self.ridge), prior
+            self.covariance_.within(self.X_fit_),
+            targets,
+            float(self.ridge),
+            prior,
+            engine=self.engine,
         )
         self._flat = targets.ndim == 1
         self.dual_coef_ = self._shaped(self.posterior_.as_outputs(self.posterior_.solution))
@@ -135,7 +148,9 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         check_is_fitted(self)
         if isinstance(self.kernel, Linearized):
             return as_samples(X).inputs
-        return torch.tensor(validate_data(self, X, dtype=np.float64, reset=False))
+        return torch.tensor(
+            validate_data(self, X, dtype=np.float64, reset=False), device=self.X_fit_.device
+        )
 
     def _shaped(self, values: Tensor) -> Any:
         found = values.cpu().numpy().copy()
@@ -147,17 +162,17 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         posterior, nngp = self.posterior_, Limiting(self.network_, "nngp", accuracy=self.accuracy)
         posterior.require_resolved()
         own, _ = nngp.own(inputs)
-        inner = nngp.within(self.X_fit_).dense()
+        inner = nngp.within(self.X_fit_).dense().to(posterior.solution)
         columns = slice(0, len(self.X_fit_))
         cross, between = (k.between(inputs, self.X_fit_) for k in (self.covariance_, nngp))
         size, lost = float(torch.linalg.matrix_norm(inner)), gamma(4 * len(inner) + 8)
         lost += posterior.backward_error * posterior.inverse_norm
         found = []
         for rows in posterior.panels(cross, chunk_size):
-            W = torch.cholesky_solve(cross.tile(rows, columns).T, posterior.factor).T
-            near = between.tile(rows, columns)
+            W = posterior.factor.solve(cross.tile(rows, columns).to(posterior.solution).T).T
+            near = between.tile(rows, columns).to(W)
             parts = [
-                own[rows],
+                own[rows].to(W),
                 torch.linalg.vecdot(W @ inner, W),
                 -2 * torch.linalg.vecdot(W, near),
             ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,170 +21,14 @@ from ntkscope._base.inputs import as_data
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.kernels.limiting.limiting_kernel import limiting_ntk
 from ntkscope.networks.network import Network
-from ntkscope.prediction.for_sample import SamplePrediction, predict_for_sample
-from ntkscope.report import charts
-from ntkscope.report.chart import DASHED, DOTTED, Chart, Series
-from ntkscope.report.charts import floats
-from ntkscope.report.palette import BLACK
-from ntkscope.report.result import Drawn, Result, Tabular
+from ntkscope.prediction.for_sample import predict_for_sample
 from ntkscope.training.probes import extremes
+from ntkscope.training.width_goal import Goal, theorem_widths
+from ntkscope.training.width_result import Concentration, WidthAdvice, WidthPoint
 
 _FINE = 1.15  # the answer is known to this factor
 _ROUNDS = 14
 _MOST_NETWORKS = 10_000  # sampled networks of each width
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What the width must reach.
-
-    lambda_min: λ_min(K) ≥ this; or loss_ratio within steps: gradient descent with η = 1/λ_max brings
-    every residual's squared norm to that share of its start (linearised, worst labels), which asks
-    for λ_min/λ_max ≥ 1 − loss_ratio^{1/(2·steps)}.
-    """
-
-    lambda_min: int | float | None = None
-    loss_ratio: int | float | None = None
-    steps: int = 10_000
-
-    def __post_init__(self) -> None:
-        if (self.lambda_min is None) == (self.loss_ratio is None):
-            raise ValueError("give one goal: a λ_min, or a loss ratio with a number of steps")
-        if self.lambda_min is not None and not 0 < self.lambda_min < math.inf:
-            raise ValueError(f"the target λ_min must be positive, got {self.lambda_min}")
-        if self.loss_ratio is not None and not 0 < self.loss_ratio < 1:
-            raise ValueError(f"the loss ratio must lie in (0, 1), got {self.loss_ratio}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-
-    @property
-    def threshold(self) -> float:
-        """What ``quantity`` must reach."""
-        if self.lambda_min is not None:
-            return float(self.lambda_min)
-        assert self.loss_ratio is not None
-        return -math.expm1(math.log(self.loss_ratio) / (2.0 * self.steps))
-
-    def quantity(self, least: float, most: float) -> float:
-        """λ_min, or λ_min/λ_max."""
-        return least if self.lambda_min is not None else least / most
-
-    @property
-    def name(self) -> str:
-        """The quantity, in symbols."""
-        return "λ_min" if self.lambda_min is not None else "λ_min/λ_max"
-
-    def __str__(self) -> str:
-        if self.lambda_min is not None:
-            return f"λ_min ≥ {self.lambda_min:g}"
-        return f"loss / {1 / float(self.loss_ratio or 1):g} within {self.steps} steps"
-
-
-@dataclass(frozen=True)
-class WidthPoint(Result, also=("mean", "spread")):
-    """The goal's quantity on sampled networks of one width, each value with its error.
-
-    limit: that of the limiting kernel.
-    """
-
-    width: int
-    values: tuple[float, ...]
-    errors: tuple[float, ...]
-    limit: float
-
-    @property
-    def certain(self) -> float:
-        """What the worst of the networks certainly reaches: its value less its error."""
-        return min(v - e for v, e in zip(self.values, self.errors, strict=True))
-
-    @property
-    def mean(self) -> float:
-        """The mean over the networks."""
-        return float(np.mean(self.values))
-
-    @property
-    def spread(self) -> float:
-        """One standard deviation over the networks."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
-
-
-@dataclass(frozen=True)
-class Concentration:
-    """1 − mean/limit ≈ loss · width^{-exponent}, fitted on ``points`` widths."""
-
-    loss: float
-    exponent: float
-    exponent_error: float
-    points: int
-
-    def share(self, width: int | float) -> float:
-        """The share of the limit expected at a width; 0 where the law claims less than nothing."""
-        return max(0.0, 1.0 - self.loss * width ** (-self.exponent))
-
-
-_GOAL = {"goal": "goal.__str__", "quantity": "goal.name", "threshold": "goal.threshold"}
-
-
-@dataclass(frozen=True)
-class WidthAdvice(Drawn, Tabular, Result, without=("goal",), also=_GOAL):
-    """The smallest width found, and the evidence.
-
-    width: ``None`` where none was found; ``reason`` says why. network: at that width. limit: the quantity of
-    the limiting kernel there. too_narrow: the widest width that failed. points: everything
-    measured. predicted: λ_min of the limiting kernel from N, d and the rows' norms alone, or why
-    it is refused. conditions: (theorem, formula, width it would ask for with its constant set to 1).
-    """
-
-    goal: Goal
-    width: int | None
-    too_narrow: int | None
-    network: Network | None
-    limit: float
-    predicted: SamplePrediction
-    points: tuple[WidthPoint, ...]
-    concentration: Concentration | None
-    conditions: tuple[tuple[str, str, int], ...]
-    reason: str
-    n_samples: int
-    seconds: float = field(compare=False, default=0.0)
-
-    def _rows(self) -> tuple[WidthPoint, ...]:
-        return self.points
-
-    def _chart(self) -> Chart:
-        """The goal's quantity over the widths that were measured, its goal and its limit."""
-        shown = [p for p in self.points if p.certain > 0]
-        at = [p.width for p in shown]
-        chart = charts.curves(
-            "width", self.goal.name, at, {"sampled networks": [p.mean for p in shown]},
-            errors={"sampled networks": [p.spread for p in shown]},
-        )  # fmt: skip
-        hidden = len(self.points) - len(shown)
-        chart.note = f"{hidden} widths not certainly above 0 not shown" if hidden else ""
-        for name, level, dash in (
-            ("limiting kernel", self.limit, DASHED),
-            ("goal", self.goal.threshold, DOTTED),
-        ):
-            chart.add(Series(name, floats(at), [level] * len(at), "line", BLACK, dash))
-        return chart
-
-    def __str__(self) -> str:
-        lines = [f"goal: {self.goal} on {self.n_samples} samples"]
-        lines.append(f"limiting kernel: {self.goal.name} = {self.limit:.6g}")
-        lines.append(f"predicted from N, d and the norms alone: {self.predicted}")
-        for p in self.points:
-            lines.append(
-                f"  width {p.width}: {p.mean:.5g} ± {p.spread:.2g} ({p.mean / p.limit:.1%} of the "
-                f"limit, {len(p.values)} networks)"
-            )
-        if self.concentration is not None:
-            c = self.concentration
-            lines.append(
-                f"concentration: 1 − share ≈ {c.loss:.3g}·n^-{c.exponent:.2f} (± "
-                f"{c.exponent_error:.2f}, {c.points} widths)"
-            )
-        lines += [f"{name}: {formula} = {n}" for name, formula, n in self.conditions]
-        return "\n".join([*lines, self.reason])
 
 
 def advise_width(
@@ -370,22 +213,3 @@ class _Search:
             theorem_widths(len(self.X), self.net.depth), reason, len(self.X),
             time.perf_counter() - self.started,
         )  # fmt: skip
-
-
-def theorem_widths(N: int, depth: int, delta: float = 0.05) -> tuple[tuple[str, str, int], ...]:
-    """The widths that the theorems' conditions ask for with every hidden constant set to 1."""
-    log = math.log(max(N, 3))
-    rows = [
-        (
-            "Nguyen et al. 2021, Thm 4.1", "N·log N·log(N/δ)",
-            N * log * math.log(N / delta),
-        ),
-        (
-            "Bombari et al. 2022, Thm 3.1", "√(N·log⁸N)", math.sqrt(N * log**8),
-        ),
-        (
-            "Banerjee et al. 2023, Thm 4.1", "N·log N·log(LN/δ)",
-            N * log * math.log(max(1, depth - 1) * N / delta),
-        ),
-    ]  # fmt: skip
-    return tuple((name, formula, math.ceil(value)) for name, formula, value in rows)

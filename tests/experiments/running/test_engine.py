@@ -333,13 +333,3 @@ print("ENDED", ended.done, ended.failed)
 @pytest.mark.slow
 def test_a_host_that_vanishes(tmp_path):
     assert "ENDED 40 0" in on_three_hosts(tmp_path, SWEEP_ON_HOSTS)
-
-
-def test_workers_that_cannot_start_are_said(tmp_path, monkeypatch):
-    def fails(*_, **__):
-        raise RuntimeError("Nanny failed to start.")
-
-    monkeypatch.setattr(clusters._LocalCluster, "__init__", fails)
-    monkeypatch.setattr(clusters._LocalCluster, "__del__", lambda _: None)
-    with pytest.raises(ConnectionError, match=r"could not be started .Nanny.*--workers 0"):
-        Sweep(KERNELS).run(tmp_path / "out", Engine(workers=2))

@@ -49,7 +49,7 @@ def streams(settings: Mapping[str, Any], seed: int, *names: str) -> tuple[int, .
     """Seeds of a trial's random streams (data, weights, …), 32 bits each.
 
     They depend on the network and the data and not on what is measured: another quantity asked
-    of the same settings and seed speaks of the same instance.
+    of the same settings and seed has the same instance.
     """
     about = {key: settings[key] for key in ("network", "data", "arguments") if key in settings}
     text = canonical(about)

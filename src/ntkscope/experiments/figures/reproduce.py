@@ -22,7 +22,7 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
-from ntkscope.report.canvas import new_row
+from ntkscope.report.canvas import inline_svg, new_row
 from ntkscope.report.card import Card
 from ntkscope.report.figure_page import page
 from ntkscope.report.files import results, write_all
@@ -61,7 +61,7 @@ class Reproduction(Shown):
             ("claim", self.figure.claim), ("found", self.analysis.summary),
             *self.analysis.facts,
             ("trials", f"{self.progress.done} done, {self.progress.failed} failed; {self.seconds:.0f} s"),
-            ("page", str(self.folder / "index.html")),
+            ("page", str(self.folder / "report.html")),
         ]  # fmt: skip
         verdicts = [str(v) for v in self.analysis.verdicts]
         return Card(f"{self.figure.title} ({self.figure.id})", pairs, notes=verdicts)
@@ -156,7 +156,7 @@ def render(
         analysis = found.analyse(table)
     except ValueError as error:  # a part of the grid may hold too few points
         analysis = Analysis(f"No fit: {error}.")
-    pictures, plotted = _pictures(found, table, style or Style())
+    pictures, inline, plotted = _pictures(found, table, style or Style())
     record = _record(found, sweep, ended, seconds, analysis, plotted) | {
         "scale": scale,
         "command": f"ntkscope reproduce {found.id} --{scale}"
@@ -166,7 +166,7 @@ def render(
         **pictures,
         f"{found.id}.csv": table.to_csv(),
         **results(
-            page(record, _bytes(pictures[f"{found.id}.png"])), record,
+            page(record, inline), record,
             settings_of(sweep.settings), str(record["command"]),
         ),
     }  # fmt: skip
@@ -177,8 +177,8 @@ def render(
 
 def _pictures(
     found: Figure, table: Table, style: Style
-) -> tuple[dict[str, str | bytes], list[dict[str, Any]]]:
-    """The files, and the numbers that they show."""
+) -> tuple[dict[str, str | bytes], str, list[dict[str, Any]]]:
+    """The files, the page's picture, and the numbers that they show."""
     with style.drawing():
         canvas, axes = drawing.make_axes(found.panels, style=style)
         found.draw(table, axes)
@@ -187,7 +187,7 @@ def _pictures(
         with tempfile.TemporaryDirectory() as scratch:
             saved = drawing.save(canvas, Path(scratch), found.id)
             files: dict[str, str | bytes] = {p.name: p.read_bytes() for p in saved}
-    return files, plotted
+        return files, inline_svg(canvas), plotted
 
 
 def _record(
@@ -222,8 +222,3 @@ def machine() -> str:
         f"{psutil.cpu_count()} cores, {memory:.0f} GB, {platform.machine()}, "
         f"torch {torch.__version__}, ntkscope {__version__}"
     )
-
-
-def _bytes(png: str | bytes) -> bytes:
-    assert isinstance(png, bytes)
-    return png

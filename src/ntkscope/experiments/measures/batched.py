@@ -44,13 +44,13 @@ def block(settings: TrialSettings, n_samples: int) -> int:
     return BLOCK if n_samples <= LARGEST and batchable(settings) else 1
 
 
-def kernel_results(settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
+def kernel_results(settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
     """The batchable quantities of every seed."""
     network = network_of(settings)
     wanted = set(settings["quantities"])
     drawn = [streams(settings, seed, "weights", "data") for seed in seeds]
-    X = torch.stack([load_data(settings, data) for _, data in drawn])
-    models = [network.sample(weights) for weights, _ in drawn]
+    X = torch.stack([load_data(settings, data, device) for _, data in drawn])
+    models = [network.sample(weights, device=device) for weights, _ in drawn]
     weights = [torch.stack([m.weights[l].detach() for m in models]) for l in range(network.depth)]
     deficient = network.n_parameters < X.shape[1]
     if deficient and wanted == {"lambda_min"}:

@@ -18,7 +18,11 @@ class CallMeasure(Measure):
     def nbytes(self, settings: TrialSettings) -> float:
         return float(settings.get("nbytes", 0))
 
-    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
+    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
+        if device != "cpu":
+            raise ValueError(
+                f"{settings['target']} chooses its own device; leave device={device!r} out"
+            )
         function = _function(settings)
         return [as_result(function(seed, **settings["arguments"])) for seed in seeds]
 

@@ -26,23 +26,23 @@ class TrialInstance:
     """One network with its weights on one data set; its kernels are made once, on first use.
 
     settings: the trial's, as plain values. seed: the trial's; weights and data have streams of
-    their own.
+    their own. device: where it is computed.
     """
 
-    def __init__(self, settings: TrialSettings, seed: int) -> None:
-        self.network = network_of(settings)
+    def __init__(self, settings: TrialSettings, seed: int, device: str = "cpu") -> None:
+        self.network, self._device = network_of(settings), device
         weights, self._data_seed = streams(settings, seed, "weights", "data")
         self._settings, self._weights_seed = settings, weights
 
     @cached_property
     def model(self) -> MLP:
         """The sampled network. Raises ValueError for infinite widths."""
-        return self.network.sample(self._weights_seed)
+        return self.network.sample(self._weights_seed, device=self._device)
 
     @cached_property
     def X(self) -> Tensor:
         """(N, d) data."""
-        return load_data(self._settings, self._data_seed)
+        return load_data(self._settings, self._data_seed, self._device)
 
     @cached_property
     def kernel(self) -> HadamardKernel:
@@ -90,14 +90,15 @@ def checked_network(settings: TrialSettings, limits: bool = False) -> Network:
     return network
 
 
-def load_data(settings: TrialSettings, seed: int) -> Tensor:
+def load_data(settings: TrialSettings, seed: int, device: str = "cpu") -> Tensor:
     """The (N, d) data that a trial's settings describe."""
-    return data.load(
+    drawn = data.load(
         settings["data"],
         seed=seed,
         centered=settings.get("center", False),
         scaled=settings.get("scale", False),
-    ).X
+    )
+    return drawn.X.to(device)
 
 
 @functools.lru_cache(maxsize=4096)

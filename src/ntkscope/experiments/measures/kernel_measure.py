@@ -42,7 +42,8 @@ class KernelMeasure(Measure):
         single = 8.0 * (matrices * N * N + 6.0 * N * widths + 2.0 * weights)
         return single * self.block(settings)
 
-    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
+    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
         if self.block(settings) > 1:
-            return batched.kernel_results(settings, seeds)
-        return [measured(settings["quantities"], TrialInstance(settings, seed)) for seed in seeds]
+            return batched.kernel_results(settings, seeds, device)
+        instances = (TrialInstance(settings, seed, device) for seed in seeds)
+        return [measured(settings["quantities"], instance) for instance in instances]

@@ -29,8 +29,8 @@ class Measure(ABC):
         """Peak memory of a block, in bytes."""
 
     @abstractmethod
-    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
-        """One result a seed."""
+    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
+        """One result a seed, computed on ``device`` from draws made on the CPU."""
 
     def block(self, settings: TrialSettings) -> int:  # noqa: ARG002
         """How many seeds are computed together."""

@@ -32,15 +32,15 @@ class StatementMeasure(Measure):
         N, widths, _ = sizes(settings)
         return 8.0 * (12.0 * N * N + 12.0 * N * widths)
 
-    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
-        return [self._one(settings, seed) for seed in seeds]
+    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
+        return [self._one(settings, seed, device) for seed in seeds]
 
-    def _one(self, settings: TrialSettings, seed: int) -> Result:
+    def _one(self, settings: TrialSettings, seed: int, device: str) -> Result:
         weights, rows = streams(settings, seed, "weights", "data")
-        model = network_of(settings).sample(weights)
+        model = network_of(settings).sample(weights, device=device)
         law = data.load(settings["data"], seed=rows).distribution
         instance = Instance(
-            model, load_data(settings, rows), seed=weights, distribution=law,
+            model, load_data(settings, rows, device), seed=weights, distribution=law,
             samples=1024, trials=20,
         )  # fmt: skip
         verdict = find(settings["statement"]).check(instance)

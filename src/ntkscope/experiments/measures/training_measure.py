@@ -82,7 +82,7 @@ class TrainingMeasure(Measure):
         # features, pre-activations and signals; weights, gradients, moments; float64 while drawn
         return 8.0 * self.block(settings) * (3 * N * widths + 6 * weights)
 
-    def run(self, settings: TrialSettings, seeds: Sequence[int]) -> list[Result]:
+    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
         network, options = network_of(settings), TrainingOptions.of(settings)
         dtype = as_dtype(options.dtype)
         X, Y, weights = [], [], []
@@ -94,8 +94,8 @@ class TrainingMeasure(Measure):
             targets = as_seed(for_targets, "targets")
             Y.append(torch.randn(len(X[-1]), 1, generator=targets, dtype=torch.float64))
             weights.append([w.detach() for w in network.sample(for_weights, dtype).weights])
-        layers = [torch.stack(layer) for layer in zip(*weights, strict=True)]
-        inputs, outputs = torch.stack(X).to(dtype), torch.stack(Y).to(dtype)
+        layers = [torch.stack(layer).to(device) for layer in zip(*weights, strict=True)]
+        inputs, outputs = (torch.stack(part).to(device, dtype) for part in (X, Y))
         rate = options.rate(inputs.shape[1])
         ended = adam(
             network, layers, inputs, outputs, rate, int(options.epochs), int(options.window)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ntkscope.experiments.design.settings import FitSettings
 from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
-from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
 from ntkscope.experiments.reading.table import Table
 from ntkscope.report.result import Result
@@ -52,7 +51,7 @@ def fit_all(table: Table, wanted: Sequence[FitSettings]) -> list[Fitted]:
 
 
 def _fit(name: str, table: Table, x: str, y: str, expected: float | None) -> Fitted:
-    groups = grouped(table, x, y)
+    groups = table.trials(x, y)
     constant: ConstantFit | None = None
     try:
         constant = fit_curve(name, y, x, 1.0 if expected is None else expected, groups)

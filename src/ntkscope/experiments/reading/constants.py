@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ntkscope.experiments.reading.drawing import grouped
 from ntkscope.experiments.reading.fits import (
     Constant,
     Groups,
@@ -178,7 +177,7 @@ def fit_constant(
     for values, part in rows.groups(*((by,) if by else ())):
         curve = f"{by} = {values[0]}" if by else "all"
         try:
-            fits.append(fit_curve(curve, y, x, exponent, grouped(part, x, y)))
+            fits.append(fit_curve(curve, y, x, exponent, part.trials(x, y)))
         except ValueError as error:
             raise ValueError(f"no constant of {y} over {x} ({curve}): {error}") from None
     if not fits:

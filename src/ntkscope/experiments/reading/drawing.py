@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ntkscope._base.files import save_figure
+from ntkscope.experiments.reading.fits import Groups
 from ntkscope.experiments.reading.table import Table
 from ntkscope.report.canvas import make_axes as make_axes
 from ntkscope.report.palette import PALETTE as COLOURS
@@ -18,7 +19,6 @@ __all__ = [
     "COLOURS",
     "curve",
     "curves",
-    "grouped",
     "heat_map",
     "make_axes",
     "overlaid",
@@ -40,49 +40,56 @@ def save(figure: Any, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def grouped(table: Table, x: str, y: str) -> dict[float, list[float]]:
-    """x → the y of its trials; trials that failed are left out."""
-    return table.trials(x, y)
-
-
 def curve(
-    ax: Any, groups: dict[float, list[float]], label: str | None, index: int, **style: Any
+    ax: Any, groups: Groups, label: str | None, index: int, *, band: bool = True, **style: Any
 ) -> None:
     """The mean over x and a band of one standard deviation; ``style`` is that of the line."""
     xs = np.array(list(groups))
     means = np.array([np.mean(v) for v in groups.values()])
     spreads = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in groups.values()])
-    colour = COLOURS[index % len(COLOURS)]
-    look = {"marker": "o", "markersize": 3, "linewidth": 1.4, **style}
-    (line,) = ax.plot(xs, means, color=colour, label=label, **look)
+    usual = {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": "o",
+        "markersize": 3,
+        "linewidth": 1.4,
+    }
+    (line,) = ax.plot(xs, means, label=label, **(usual | style))
     trials = [len(v) for v in groups.values()]
     _SOURCES[line] = {
         "standard_deviation": spreads.tolist(), "trials": trials,
         "standard_error": [s / n**0.5 if n > 1 else None for s, n in zip(spreads, trials, strict=True)],
     }  # fmt: skip
-    ax.fill_between(xs, means - spreads, means + spreads, color=colour, alpha=0.18, linewidth=0)
+    if band:
+        ends = means - spreads, means + spreads
+        ax.fill_between(xs, *ends, color=line.get_color(), alpha=0.18, linewidth=0)
 
 
 def curves(
     ax: Any,
     table: Table,
     x: str,
-    y: str,
+    y: str | Callable[[Table], Groups],
     by: Sequence[str] = (),
-    label: Callable[..., str] | None = None,
+    label: str | Callable[..., str | None] | None = None,
+    *,
+    legend: str = "small",
+    **style: Any,
 ) -> None:
-    """One curve for each combination of values of the columns ``by``."""
+    """One curve for each combination of values of the columns ``by``.
+
+    ``y`` is a column, or makes x → the trials' values of the rows of one curve. ``label`` is made of the values
+    unless given, "" for none; ``legend`` is the size of its letters, "" for none; ``style`` is that of :func:`curve`.
+    """
     for index, (values, part) in enumerate(table.groups(*by)):
-        text = (
-            label(*values)
-            if label
-            else ", ".join(f"{n} = {v}" for n, v in zip(by, values, strict=True))
-        )
-        curve(ax, grouped(part, x, y), text, index)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    if by:
-        ax.legend(frameon=False, fontsize="small")
+        text = label(*values) if callable(label) else label
+        if label is None:
+            text = ", ".join(f"{n} = {v}" for n, v in zip(by, values, strict=True))
+        found = part.trials(x, y) if isinstance(y, str) else y(part)
+        if found:
+            curve(ax, found, text, index, **style)
+    ax.set(xlabel=x, ylabel=y if isinstance(y, str) else "")
+    if by and legend and label != "":
+        ax.legend(frameon=False, fontsize=legend)
 
 
 def overlaid(
@@ -93,8 +100,8 @@ def overlaid(
     for at, y in enumerate(ys):
         for index, (values, part) in enumerate(groups):
             names = ([y] if len(ys) > 1 else []) + ([f"{by} = {values[0]}"] if by else [])
-            look = {"linestyle": _LOOKS[at % len(_LOOKS)]} if by else {}
-            found = grouped(part, x, y)
+            look: dict[str, Any] = {"linestyle": _LOOKS[at % len(_LOOKS)]} if by else {}
+            found = part.trials(x, y)
             if found:
                 curve(ax, found, ", ".join(names), index if by else at, **look)
     ax.set_xlabel(x)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ntkscope.experiments.reading.constants import ConstantFit, fit_curve
 from ntkscope.experiments.reading.fits import Estimate, Groups, PowerLaw, power_law, upper_half
+from ntkscope.experiments.reading.table import Table
 from ntkscope.report.result import Result
 from ntkscope.statements.outcomes import Trend
 
@@ -43,6 +44,22 @@ def scaling_verdict(
     outcome = trend(claimed, whole, late, lambda slope: slope.contains(claimed))
     constant = fit_curve(curve, y, x, claimed, groups)
     return ScalingVerdict(curve, claimed, whole, late, outcome, constant)
+
+
+def scaling_verdicts(
+    table: Table,
+    x: str,
+    y: str,
+    by: Sequence[str],
+    label: Callable[..., str],
+    claimed: float,
+    names: tuple[str, str],
+) -> list[ScalingVerdict]:
+    """:func:`scaling_verdict` of ``y`` over ``x`` for each curve of ``drawing.curves``; ``names`` are said of y and x."""
+    return [
+        scaling_verdict(label(*values), part.trials(x, y), claimed, *names)
+        for values, part in table.groups(*by)
+    ]  # fmt: skip
 
 
 def trend(

@@ -23,7 +23,8 @@ class Unit:
 
     Which seeds share a block, and the number of threads, follow from the settings alone: products
     of another batch size or thread count may round differently, and a trial's numbers are to be
-    the same bits in every run. ``plugins`` name what the settings may speak of.
+    the same bits in every run. ``plugins`` define names that the settings may use,
+    ``device`` is where it is computed.
     """
 
     trials: tuple[Trial, ...]
@@ -31,13 +32,16 @@ class Unit:
     threads: int
     nbytes: float
     plugins: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def settings(self) -> dict[str, Any]:
         return self.trials[0].plain
 
 
-def units(trials: Iterable[Trial], plugins: tuple[str, ...] = ()) -> Iterator[Unit]:
+def units(
+    trials: Iterable[Trial], plugins: tuple[str, ...] = (), device: str = "cpu"
+) -> Iterator[Unit]:
     """The trials as units of work, in the order given; neighbours of one block are joined."""
     needs: dict[str, tuple[int, int, float]] = {}
 
@@ -54,7 +58,7 @@ def units(trials: Iterable[Trial], plugins: tuple[str, ...] = ()) -> Iterator[Un
         size, threads, nbytes = needs[settings]
         # a block is computed whole even when a part of it is asked for: the same bits either way
         seeds = tuple(range(index * size, (index + 1) * size))
-        yield Unit(tuple(members), seeds, threads, nbytes, plugins)
+        yield Unit(tuple(members), seeds, threads, nbytes, plugins, device)
 
 
 def execute(work: tuple[Unit, ...]) -> list[Row]:
@@ -72,7 +76,7 @@ def _execute_unit(unit: Unit) -> list[Row]:
             load_plugin(plugin)
         settings = unit.settings
         with _GATE.threads(unit.threads):
-            measured = measure_of(settings).run(settings, unit.seeds)
+            measured = measure_of(settings).run(settings, unit.seeds, unit.device)
         results = dict(zip(unit.seeds, measured, strict=True))
     except Exception as failure:  # recorded with the trial: one bad point must not end a sweep
         error = in_a_line(failure)

@@ -64,7 +64,7 @@ function unitsOf(s) {
   return `${points} Units: f_l = φ(W_lᵀf_(l−1)/√n_(l−1)), entries of W_l drawn from N(0, ${s.init === "he" ? 2 : 1}), gradients with respect to W_l.`;
 }
 
-// Each theorem that speaks of this setting, with what it comes to here.
+// Each theorem that applies to this setting, with its numbers here.
 function theoremsOf(r) {
   const s = r.setting, relu = s.activation === "relu", found = [];
   const add = (id, here) => found.push({...TABLES.statements[id], here});

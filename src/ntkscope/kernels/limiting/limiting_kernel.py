@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ntkscope._base.devices import as_device
 from ntkscope._base.inputs import as_data
-from ntkscope.kernels.kernel import Index
+from ntkscope.kernels.index import Index
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 from ntkscope.kernels.limiting.architectures.variances import Variances
 from ntkscope.kernels.limiting.dual import ACCURACY
@@ -59,7 +60,7 @@ def limiting_ntk(
         A Network has its own.
     net: a :class:`Network`, or a module of operations that have a limit.
     X, X2: (N, d) and (M, d) samples; ``X2=None`` means the symmetric kernel of ``X``.
-    device: where it is computed; by default where X is.
+    device: where it is computed; by default where X is. A module's limit is computed on the CPU.
 
     Returns
     -------
@@ -104,7 +105,13 @@ def limiting_kernel(
     -------
     LimitingKernel; for a module the limiting kernel of its architecture.
     """
+    where = None if device is None else as_device(device)
     if isinstance(net, nn.Module) and not isinstance(net, MLP):
+        if where is not None and where.type != "cpu":
+            raise ValueError(
+                f"a module's limit is computed on the CPU: leave device={str(device)!r} out, and take "
+                "what is to be done with the kernel there by .to(device=…)"
+            )
         return ArchitectureKernel(
             net, X, X2, get=get, reduce=reduce, variances=variances,
             parameterization=parameterization or "standard",
@@ -120,14 +127,14 @@ def limiting_kernel(
             "parameterization=)"
         )
     names = check_get(get)
-    left = _fit(net, X, "X", device)
+    left = _fit(net, X, "X", where)
     right = None if X2 is None else _fit(net, X2, "X2", left.device)
     return LimitingKernel(
         net, left, right, get if isinstance(get, str) else names, reduce, accuracy
     )
 
 
-def _fit(net: Network, X: Any, name: str, device: str | torch.device | None) -> Tensor:
+def _fit(net: Network, X: Any, name: str, device: torch.device | None) -> Tensor:
     data = as_data(X, name, dtype=torch.float64)
     if data.shape[1] != net.dim:
         raise ValueError(f"{name} has {data.shape[1]} features, the network takes {net.dim}")

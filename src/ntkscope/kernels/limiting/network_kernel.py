@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.limiting.directions import Angles
 from ntkscope.kernels.limiting.error import kernel_error
 from ntkscope.kernels.limiting.homogeneous import Gram, HomogeneousChain

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.losses import AtOutputs
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import mirror

@@ -10,7 +10,7 @@ import numpy as np
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.constants import fit_curve
-from ntkscope.experiments.reading.drawing import curve, grouped
+from ntkscope.experiments.reading.drawing import curve
 from ntkscope.experiments.reading.fits import power_law, upper_half
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
@@ -42,7 +42,7 @@ def _settings(scale: Scale) -> dict[str, Any]:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     for index, (ax, name) in enumerate(zip(axes, _ACTIVATIONS, strict=True)):
-        curve(ax, grouped(table.where(activation=name), "m", "lambda_min"), name, index)
+        curve(ax, table.where(activation=name).trials("m", "lambda_min"), name, index)
         draw_predicted(ax, table.where(activation=name), "m", ("activation",), _case, index)
         ax.set_xlabel("width m = number of samples n")
         ax.set_ylabel(r"$\lambda_{\min}(K)$")
@@ -61,7 +61,7 @@ def _analyse(table: Table) -> Analysis:
     numbers: dict[str, Any] = {}
     bounded = True
     for name in _ACTIVATIONS:
-        groups = grouped(table.where(activation=name), "m", "lambda_min")
+        groups = table.where(activation=name).trials("m", "lambda_min")
         late = power_law(upper_half(groups))
         smallest = min(min(v) for v in groups.values())
         last = float(np.mean(list(groups.values())[-1]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import COLOURS, curves, grouped
+from ntkscope.experiments.reading.drawing import COLOURS, curves
 from ntkscope.experiments.reading.table import Table
 
 
@@ -41,8 +41,8 @@ def _draw(table: Table, axes: list[Any]) -> None:
         ax.set(xscale="log", yscale="log", xlabel=r"$\sigma_0^2$", ylabel=title)
     for index, ((layers,), part) in enumerate(table.groups("layers")):
         least, most = (
-            grouped(part, "sigma0_sq", "lambda_min"),
-            grouped(part, "sigma0_sq", "hessian"),
+            part.trials("sigma0_sq", "lambda_min"),
+            part.trials("sigma0_sq", "hessian"),
         )
         xs = [float(np.mean(v)) for v in most.values()]
         ys = [float(np.mean(v)) for v in least.values()]
@@ -63,8 +63,8 @@ def _analyse(table: Table) -> Analysis:
     facts, numbers, falling, rises = [], {}, [], []
     for (layers,), part in table.groups("layers"):
         least, most = (
-            grouped(part, "sigma0_sq", "lambda_min"),
-            grouped(part, "sigma0_sq", "hessian"),
+            part.trials("sigma0_sq", "lambda_min"),
+            part.trials("sigma0_sq", "hessian"),
         )
         means = {s: (float(np.mean(v)), float(np.mean(most[s]))) for s, v in least.items()}
         low, high = min(means), max(means)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ntkscope._base.specs import parse_spec
-from ntkscope.activations.expectation import second_moment
-from ntkscope.networks import initialization as rules
-from ntkscope.networks.network import Network
-from ntkscope.statements.kinds import Hypothesis
+from ntkscope.statements.hypothesis import Hypothesis
+
+if TYPE_CHECKING:
+    from ntkscope.networks.network import Network
 
 
 def smooth_activation(net: Network) -> Hypothesis:
@@ -65,12 +66,16 @@ class Setting:
     @cached_property
     def c(self) -> float:
         """c_{φ,σ0} = E φ(z)², z ~ N(0, σ_0²)."""
+        from ntkscope.activations.expectation import second_moment
+
         return second_moment(self.net.activation, self.sigma_sq)
 
     @cached_property
     def nu_sq(self) -> float:
         """ν_0² = σ_0²/c."""
-        return rules.nu0(self.net.activation, self.sigma_sq) ** 2
+        from ntkscope.networks.initialization import nu0
+
+        return nu0(self.net.activation, self.sigma_sq) ** 2
 
     @property
     def nus_sq(self) -> list[float]:

@@ -190,7 +190,7 @@ def layers(i: Instance) -> Layers:
 
 
 def as_printed(i: Instance) -> bool:
-    """Whether the constants printed for their network speak of this one: its units and its ν_0."""
+    """Whether the constants printed for their network apply to this one: its units and its ν_0."""
     return i.network.parameterization == "ntk" and initialized(i.network).met is True
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
-from ntkscope.experiments.reading.drawing import curves, grouped
-from ntkscope.experiments.reading.exponents import scaling_verdict
+from ntkscope.experiments.reading.drawing import curves
+from ntkscope.experiments.reading.exponents import scaling_verdicts
 from ntkscope.experiments.reading.table import Table
 
 _NARROW = 100
@@ -34,19 +34,20 @@ def _settings(scale: Scale) -> dict[str, Any]:
 
 
 def _draw(table: Table, axes: list[Any]) -> None:
-    curves(axes[0], table, "N", "lambda_min", ("position",), lambda k: f"wide layer k = {k}")
-    axes[0].set_yscale("log")
-    axes[0].set_xscale("log")
-    axes[0].set_xlabel("number of samples N  ($n_k = 8N$)")
-    axes[0].set_ylabel(r"$\lambda_{\min}(K)$")
+    curves(axes[0], table, "N", "lambda_min", ("position",), _label)
+    axes[0].set(xscale="log", yscale="log", xlabel="number of samples N  ($n_k = 8N$)",
+                ylabel=r"$\lambda_{\min}(K)$")  # fmt: skip
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts = []
-    for (k,), part in table.groups("position"):
-        groups = grouped(part, "N", "lambda_min")
-        verdicts.append(scaling_verdict(f"wide layer k = {k}", groups, 1.0, "λ_min", "N"))
+    verdicts = scaling_verdicts(
+        table, "N", "lambda_min", ("position",), _label, 1.0, ("λ_min", "N")
+    )
     return Analysis(outcomes(verdicts), tuple(verdicts))
+
+
+def _label(k: int) -> str:
+    return f"wide layer k = {k}"
 
 
 FIGURE = Figure(

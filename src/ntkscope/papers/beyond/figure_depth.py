@@ -8,13 +8,14 @@ from typing import Any
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
 from ntkscope.experiments.reading.constants import fit_curve
-from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
-_Y = "per_prediction"
 _WIDTH = 100
+# Π_{l<L} 2/n_l takes the kernel to eq. 4's limit; the prediction L·d leaves out its constant
+_Y = f"limiting_lambda_min*(2/{_WIDTH})**(L-1)/(L*d)"
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -35,21 +36,10 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _normalised(table: Table) -> Table:
-    # Π_{l<L} 2/n_l takes the kernel to eq. 4's limit; the prediction L·d leaves out its constant
-    records = tuple(
-        {**r, _Y: r["limiting_lambda_min"] * (2.0 / _WIDTH) ** (r["L"] - 1) / (r["L"] * r["d"])}
-        for r in table.records
-        if "limiting_lambda_min" in r
-    )
-    return Table((*table.columns, _Y), records)
-
-
 def _draw(table: Table, axes: list[Any]) -> None:
-    curves(axes[0], _normalised(table), "L", _Y, ("d",), lambda d: f"d = {d}")
-    draw_predicted(axes[0], _normalised(table), "L", ("d",), _case)
-    axes[0].set_xlabel("depth L")
-    axes[0].set_ylabel(r"$\lambda_{\min}(K^{(L)})\,/\,(L\,d)$")
+    curves(axes[0], table.having(_Y), "L", _Y, ("d",), lambda d: f"d = {d}")
+    draw_predicted(axes[0], table, "L", ("d",), _case)
+    axes[0].set(xlabel="depth L", ylabel=r"$\lambda_{\min}(K^{(L)})\,/\,(L\,d)$")
 
 
 def _case(record: Mapping[str, Any]) -> Case:
@@ -63,8 +53,8 @@ def _analyse(table: Table) -> Analysis:
     facts: list[tuple[str, str]] = []
     numbers: dict[str, Any] = {}
     fits = []
-    for (d,), part in _normalised(table).groups("d"):
-        groups = grouped(part, "L", _Y)
+    for (d,), part in table.having(_Y).groups("d"):
+        groups = part.trials("L", _Y)
         values = [sum(v) / len(v) for v in groups.values()]
         law = power_law(groups)
         numbers[str(d)] = {"law": law.to_dict(), "smallest": min(values), "largest": max(values)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.reading.constants import fit_curve
-from ntkscope.experiments.reading.drawing import COLOURS, curve, grouped
+from ntkscope.experiments.reading.drawing import COLOURS, curve
 from ntkscope.experiments.reading.table import Table
 from ntkscope.papers.beyond.seen import answer
 
@@ -32,7 +32,7 @@ def _draw(table: Table, axes: list[Any]) -> None:
     most = table.where(local=max(table.distinct("local")))
     shares = most.having(*(f"{name}/joint" for name in _KERNELS))
     for index, (name, label) in enumerate(_KERNELS.items()):
-        curve(left, grouped(shares, "clients", f"{name}/joint"), label, index)
+        curve(left, shares.trials("clients", f"{name}/joint"), label, index)
     left.set_xscale("log", base=2)
     left.set(xlabel="clients C", ylabel=r"$\lambda_{\min}$ over that of $K_0$ on all samples")
     left.legend(frameon=False, fontsize="x-small")
@@ -63,7 +63,7 @@ def _analyse(table: Table) -> Analysis:
         facts.append(
             (f"{name}: λ_min at the end over its start", f"{ends.min():.2f} to {ends.max():.2f}")
         )
-        fits.append(fit_curve(name, "rounds", "C", 1.0, grouped(part, "clients", "rounds")))
+        fits.append(fit_curve(name, "rounds", "C", 1.0, part.trials("clients", "rounds")))
     drift = table.column("of_mean") / table.column("joint")
     gain = table.column("of_mean") - table.column("of_clients")
     facts.append(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import curve
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.exponents import scaling_verdict
+from ntkscope.experiments.reading.fits import Groups
 from ntkscope.experiments.reading.table import Table
 from ntkscope.papers.beyond.seen import answer
 
@@ -29,7 +31,7 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _over_condition(part: Table, y: str) -> dict[float, list[float]]:
+def _over_condition(part: Table, y: str) -> Groups:
     """Mean κ of the trials of one N → their y."""
     return {
         float(np.mean(rows.column("condition"))): [float(v) for v in rows.column(y)]
@@ -39,9 +41,9 @@ def _over_condition(part: Table, y: str) -> dict[float, list[float]]:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     for ax, ((width,), wide) in zip(axes, table.groups("width"), strict=True):
-        for index, ((rule,), part) in enumerate(wide.groups("optimizer")):
-            curve(ax, _over_condition(part, "steps"), _RULES[rule][0], index)
-            curve(ax, _over_condition(part, "linearised"), None, index, linestyle="--", marker="")
+        steps, frozen = (partial(_over_condition, y=y) for y in ("steps", "linearised"))
+        curves(ax, wide, "κ", steps, ("optimizer",), lambda rule: _RULES[rule][0], legend="")
+        curves(ax, wide, "κ", frozen, ("optimizer",), "", linestyle="--", marker="")
         ax.set(xscale="log", yscale="log", title=f"width {width}", xlabel=r"$\kappa = \lambda_{\max}/\lambda_{\min}$ of $K_0$",
                ylabel="steps to $10^{-6}$ of the loss")  # fmt: skip
     axes[0].plot([], [], "--", color="black", label="frozen kernel")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import curve, grouped
-from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdict
+from ntkscope.experiments.reading.drawing import curves
+from ntkscope.experiments.reading.exponents import ScalingVerdict, scaling_verdicts
 from ntkscope.experiments.reading.table import Table
 from ntkscope.papers.beyond.seen import answer
 
@@ -18,6 +18,7 @@ _SHAPES = {
     "bulge": (1, 4, 1),
     "waist": (4, 1, 4),
 }
+_REGIMES = ("linear", "minimum")
 _LINEAR = ("banerjee2023:sigma0_sq=1,v=gaussian", "ntk")
 _MINIMUM = ("bombari2022", "standard")
 
@@ -51,44 +52,36 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _axis(regime: str) -> str:
-    return "m" if regime == "linear" else "product"
-
-
 def _draw(table: Table, axes: list[Any]) -> None:
-    for ax, regime in zip(axes, ("linear", "minimum"), strict=True):
-        x = _axis(regime)
-        for index, ((name,), part) in enumerate(table.where(regime=regime).groups("shape")):
-            groups = grouped(part, x, "lambda_min")
-            shown = {
-                a: [v / (1.0 if regime == "linear" else a) for v in vs] for a, vs in groups.items()
-            }
-            ratio = " : ".join(map(str, _SHAPES[name]))
-            curve(ax, shown, f"{name}, {ratio}", index)
+    over = "lambda_min/product"
+    for ax, regime, x, y, size in zip(
+        axes, _REGIMES, ("m", "product"), ("lambda_min", over), ("x-small", ""), strict=True
+    ):
+        part = table.where(regime=regime).having(over)
+        curves(ax, part, x, y, ("shape",), lambda name: f"{name}, {_ratio(name)}", legend=size)
         ax.set(xscale="log", yscale="log")
     axes[0].set(xlabel="N = smallest width m", ylabel=r"$\lambda_{\min}(K)$, linear width")
     axes[1].set(
         xlabel=r"$n_{L-2}\,n_{L-1} = 2N$",
         ylabel=r"$\lambda_{\min}/(n_{L-2}\,n_{L-1})$, minimum width",
     )
-    axes[0].legend(frameon=False, fontsize="x-small")
+
+
+def _ratio(name: str) -> str:
+    return " : ".join(map(str, _SHAPES[name]))
 
 
 def _analyse(table: Table) -> Analysis:
     verdicts: list[ScalingVerdict] = []
-    cases: dict[str, bool] = {}
-    for (regime, name), part in table.groups("regime", "shape"):
-        claimed, x = (0.0, "m") if regime == "linear" else (1.0, "n_{L-2} n_{L-1}")
-        found = scaling_verdict(
-            f"{regime} width, {name}",
-            grouped(part, _axis(regime), "lambda_min"),
-            claimed,
-            "λ_min",
-            x,
-        )
-        verdicts.append(found)
-        # a lower bound: an exponent above the claimed one is no objection
-        cases[f"{regime} width, {name}"] = found.late.exponent.high >= claimed
+    for regime, x, said, claimed in zip(
+        _REGIMES, ("m", "product"), ("m", "n_{L-2} n_{L-1}"), (0.0, 1.0), strict=True
+    ):
+        verdicts += scaling_verdicts(
+            table.where(regime=regime), x, "lambda_min", ("shape",),
+            lambda name, r=regime: f"{r} width, {name}", claimed, ("λ_min", said),
+        )  # fmt: skip
+    # a lower bound: an exponent above the claimed one is no objection
+    cases = {v.curve: v.late.exponent.high >= v.claimed for v in verdicts}
     return Analysis(
         answer("the exponent of the lower bound or more, on the larger half", cases),
         tuple(verdicts),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import curve, grouped
+from ntkscope.experiments.reading.drawing import curves
+from ntkscope.experiments.reading.fits import Groups
 from ntkscope.experiments.reading.table import Table
 from ntkscope.papers.beyond.measured import PROBES
 from ntkscope.papers.beyond.seen import answer
@@ -31,14 +32,10 @@ def _settings(scale: Scale) -> dict[str, Any]:
 def _draw(table: Table, axes: list[Any]) -> None:
     left, right = axes
     largest = table.where(N=max(table.distinct("N")))
-    for index, ((k,), part) in enumerate(largest.groups("position")):
-        label = f"wide layer k = {k}"
-        curve(left, _along(part, "ratio"), label, index)
-        # a loss falls by powers of ten: the mean and the spread of its logarithm
-        logs = {
-            at: [math.log10(max(v, 1e-300)) for v in vs] for at, vs in _along(part, "loss").items()
-        }
-        curve(right, logs, label, index)
+    by, label = ("position",), "wide layer k = {}".format
+    curves(left, largest, "step", lambda part: _along(part, "ratio"), by, label)
+    # a loss falls by powers of ten: the mean and the spread of its logarithm
+    curves(right, largest, "step", lambda part: _logs(_along(part, "loss")), by, label, legend="")
     left.axhline(_KEPT, color="black", linewidth=0.7, linestyle=":")
     left.set(
         xscale="log",
@@ -47,10 +44,13 @@ def _draw(table: Table, axes: list[Any]) -> None:
         ylabel=r"$\lambda_{\min}(K_t)/\lambda_{\min}(K_0)$",
     )
     right.set(xscale="log", xlabel="step + 1", ylabel=r"$\log_{10}$ of the loss over its start")
-    left.legend(frameon=False, fontsize="small")
 
 
-def _along(part: Table, name: str) -> dict[float, list[float]]:
+def _logs(groups: Groups) -> Groups:
+    return {at: [math.log10(max(v, 1e-300)) for v in vs] for at, vs in groups.items()}
+
+
+def _along(part: Table, name: str) -> Groups:
     """Step + 1 of each probe → the trials' values there."""
     found: dict[float, list[float]] = {}
     for record in part.records:
@@ -69,7 +69,7 @@ def _analyse(table: Table) -> Analysis:
         done = len(losses) == len(part) and max(losses) <= _REACHED
         seen[f"k = {k}"] = min(least) >= _KEPT and done
         means = ", ".join(
-            f"N = {N:g}: {np.mean(v):.2f}" for N, v in grouped(part, "N", "least").items()
+            f"N = {N:g}: {np.mean(v):.2f}" for N, v in part.trials("N", "least").items()
         )
         facts.append((
             f"k = {k}: least λ_min(K_t)/λ_min(K_0)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
-from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.table import Table
 
@@ -32,16 +32,14 @@ def _settings(scale: Scale) -> dict[str, Any]:
 def _draw(table: Table, axes: list[Any]) -> None:
     columns = (("limit_error", "operator norm"), ("limit_error_entry", "largest entry"))
     for ax, (column, norm) in zip(axes, columns, strict=True):
-        curves(ax, table, "n", column, ("activation",), lambda name: str(name))
+        curves(ax, table, "n", column, ("activation",), str)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log", base=10)
-        ax.set_xlabel("width n")
-        ax.set_ylabel(f"relative error, {norm}")
+        ax.set(yscale="log", xlabel="width n", ylabel=f"relative error, {norm}")
 
 
 def _analyse(table: Table) -> Analysis:
     verdicts = [
-        scaling_verdict(f"{name}, {norm}", grouped(part, "n", column), -0.5, "error", "n")
+        scaling_verdict(f"{name}, {norm}", part.trials("n", column), -0.5, "error", "n")
         for (name,), part in table.groups("activation")
         for column, norm in (("limit_error", "operator norm"), ("limit_error_entry", "entries"))
     ]

@@ -13,9 +13,10 @@ from ntkscope.data import Sphere
 from ntkscope.kernels.empirical import empirical_ntk
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
-from ntkscope.training.dynamics import Recipe, train
+from ntkscope.training.dynamics import train
 from ntkscope.training.gradients import GradientStep
 from ntkscope.training.outcome import Training
+from ntkscope.training.recipe import Recipe
 
 PROBES = 12
 

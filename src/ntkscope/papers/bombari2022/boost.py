@@ -18,7 +18,7 @@ from ntkscope.statements import needs
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity, U
-from ntkscope.training.dynamics import gamma_of, theorem_gamma, with_theorem_gamma
+from ntkscope.training.boost import gamma_of, theorem_gamma, with_theorem_gamma
 
 NEEDS = (lipschitz_activation, needs.plain, needs.standard)
 
@@ -67,7 +67,7 @@ def with_gamma(start: Instance, gamma: float) -> Instance:
 
 
 def tell(i: Instance, start: Instance, out: Findings) -> None:
-    """Which θ_0 the statement speaks of."""
+    """The θ_0 of the statement."""
     gamma, theirs = gamma_of(start.network), theorem_gamma(start.network, start.N)
     note = f"θ_0 is that of eq. 18 with γ = {gamma:.4g}"
     note += " = d³N²" if gamma == theirs else f" (Theorem 4.2 takes d³N² = {theirs:.4g})"

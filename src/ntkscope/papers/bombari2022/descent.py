@@ -21,7 +21,7 @@ from ntkscope.papers.bombari2022.gradients import pull_back
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import U
-from ntkscope.training.dynamics import gamma_of, theorem_gamma
+from ntkscope.training.boost import gamma_of, theorem_gamma
 
 CONDITION = "eq. 21 in the ball of radius 4‖F_L(θ_0) − Y‖/α"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
-from ntkscope.experiments.reading.drawing import curve, curves, grouped
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
@@ -31,20 +31,11 @@ def _settings(scale: Scale) -> dict[str, Any]:
 
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(axes[0], table, "d2", "lambda_min", ("N",), lambda N: f"N = {N}")
-    for index, (_, part) in enumerate(table.groups("N")):
-        groups = grouped(part, "d2", TERM)
-        if groups:
-            curve(
-                axes[0],
-                groups,
-                "$K_{L-2}$" if index == 0 else None,
-                index,
-                linestyle=":",
-                marker="^",
-            )
+    first = table.records[0]["N"]
+    curves(axes[0], table, "d2", TERM, ("N",), lambda N: "$K_{L-2}$" if first == N else None,
+           linestyle=":", marker="^")  # fmt: skip
     draw_predicted(axes[0], table, "d2", ("N",), _case)
-    axes[0].set_xlabel("$d^2$")
-    axes[0].set_ylabel(r"$\lambda_{\min}$")
+    axes[0].set(xlabel="$d^2$", ylabel=r"$\lambda_{\min}$")
 
 
 def _case(record: Mapping[str, Any]) -> Case:
@@ -59,7 +50,7 @@ def _analyse(table: Table) -> Analysis:
         for column, name in (("lambda_min", f"N = {N}"), (TERM, f"N = {N}, K_(L-2)")):
             # zero where N exceeds the number of parameters: no power law passes through these points
             positive = part.only(lambda r, c=column: r.get(f"{c}.status") == "OK")  # type: ignore[misc]
-            groups = grouped(positive, "d2", column)
+            groups = positive.trials("d2", column)
             if len(groups) < 3:
                 continue
             verdicts.append(scaling_verdict(name, groups, 1.0, "λ_min", "d²"))

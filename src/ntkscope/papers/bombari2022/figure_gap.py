@@ -6,7 +6,7 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.reading.constants import fit_curve
-from ntkscope.experiments.reading.drawing import curves, grouped
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.fits import PowerLaw, power_law, upper_half
 from ntkscope.experiments.reading.table import Table
 
@@ -32,28 +32,15 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }
 
 
-def _scaled(table: Table) -> Table:
-    records = tuple(
-        {**r, "lower_constant": r["lambda_min"] / r["n"] ** 2,
-         "upper_constant": r["lambda_min"] / (r["d"] * r["n"])}
-        for r in table.records
-        if "lambda_min" in r
-    )  # fmt: skip
-    return Table((*table.columns, "lower_constant", "upper_constant"), records)
-
-
 def _draw(table: Table, axes: list[Any]) -> None:
-    scaled = _scaled(table)
     labels = (
-        ("lower_constant", r"$\lambda_{\min}/(n_{L-2}\,n_{L-1})$   (eq. 6)"),
-        ("upper_constant", r"$\lambda_{\min}/(d\,n_{L-1})$   (eq. 7)"),
+        ("lambda_min/n**2", r"$\lambda_{\min}/(n_{L-2}\,n_{L-1})$   (eq. 6)"),
+        ("lambda_min/(d*n)", r"$\lambda_{\min}/(d\,n_{L-1})$   (eq. 7)"),
     )
     for ax, (column, label) in zip(axes, labels, strict=True):
-        curves(ax, scaled, "ratio", column, ("activation",), lambda name: str(name))
+        curves(ax, table.having(column), "ratio", column, ("activation",), str)
         ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        ax.set_xlabel("$d / n_{L-2}$")
-        ax.set_ylabel(label)
+        ax.set(yscale="log", xlabel="$d / n_{L-2}$", ylabel=label)
 
 
 def _tight(law: PowerLaw) -> str:
@@ -65,7 +52,7 @@ def _tight(law: PowerLaw) -> str:
 def _analyse(table: Table) -> Analysis:
     fits, words = [], []
     for name in _KINDS:
-        groups = grouped(table.where(activation=name), "ratio", "lambda_min")
+        groups = table.where(activation=name).trials("ratio", "lambda_min")
         positive = {x: v for x, v in groups.items() if min(v) > 0}
         fits.append(fit_curve(name, "λ_min", "d/n_{L-2}", 1.0, positive))
         law = power_law(upper_half(positive))

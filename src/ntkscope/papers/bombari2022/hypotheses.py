@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from ntkscope._base.specs import parse_spec
-from ntkscope.networks.network import Network
-from ntkscope.statements.kinds import Hypothesis
+from ntkscope.statements.hypothesis import Hypothesis
+
+if TYPE_CHECKING:
+    from ntkscope.networks.network import Network
 
 
 def lipschitz_activation(net: Network) -> Hypothesis:

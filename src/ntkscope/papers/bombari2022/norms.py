@@ -13,8 +13,9 @@ from ntkscope.papers.bombari2022.assumptions import sample_variance, setting
 from ntkscope.papers.bombari2022.centred import begin
 from ntkscope.papers.bombari2022.rows import squared_mean
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Order
 from ntkscope.statements.instance import Instance
-from ntkscope.statements.kinds import Order, Parameter
+from ntkscope.statements.kinds import Parameter
 from ntkscope.statements.quantity import Quantity, rounded, sample_mean
 
 

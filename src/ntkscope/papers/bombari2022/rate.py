@@ -22,7 +22,7 @@ from ntkscope.papers.bombari2022.descent import require
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.instance import Instance, NotComputable
 from ntkscope.statements.quantity import Quantity
-from ntkscope.training.dynamics import gamma_of, theorem_gamma
+from ntkscope.training.boost import gamma_of, theorem_gamma
 from ntkscope.training.gradients import GradientStep
 
 STEPS = (1, 2, 5, 10, 20, 50)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import curve, grouped
+from ntkscope.experiments.reading.drawing import curve, curves
 from ntkscope.experiments.reading.table import Table
-from ntkscope.papers.fanwang2020.drawing import means, with_law
 
 _PREDICTED = {"edge_n": "edge", "ours": "finite widths", "shift": "$r_+$"}
 
@@ -43,18 +42,18 @@ def _with_ratios(table: Table) -> Table:
 def _draw(table: Table, axes: list[Any]) -> None:
     rows = _with_ratios(table)
     left, right = axes
-    for index, ((L,), part) in enumerate(rows.where(gamma=0.0).groups("L")):
-        ours = means(grouped(part, "n", "over_ours"))
-        with_law(left, grouped(part, "n", "over_edge_n"), ours, f"L = {L}", index)
+    level = rows.where(gamma=0.0)
+    dashed: dict[str, Any] = {"band": False, "marker": "", "linewidth": 1.0}
+    curves(left, level, "n", "over_ours", ("L",), "", linestyle="--", **dashed)
+    curves(left, level, "n", "over_edge_n", ("L",), "L = {}".format)
     left.axhline(1.0, color="black", linewidth=0.6)
     left.set(xscale="log", xlabel="n", ylabel=r"$\lambda_{\min}$ / edge (–), / finite widths (- -)")
-    _ticks(left, sorted(table.where(gamma=0.0).distinct("n")))
-    left.legend(frameon=False, fontsize="small")
+    _ticks(left, sorted(level.distinct("n")))
     varied = rows.only(lambda r: r["gamma"] > 0)
-    curve(right, grouped(varied, "gamma", "over_shift"), r"$\lambda_{\min}$", 0)
+    curve(right, varied.trials("gamma", "over_shift"), r"$\lambda_{\min}$", 0)
     for look, name, label in (("-", "edge_n", "edge"), ("--", "ours", "finite widths")):
-        found = means(grouped(varied, "gamma", f"{name}_over_shift"))
-        right.plot(*found, look, color="black", linewidth=1.0, label=label)
+        found = varied.trials("gamma", f"{name}_over_shift")
+        curve(right, found, label, 0, color="black", linestyle=look, **dashed)
     right.axvline(3.0, color="grey", linewidth=0.6, linestyle=":")
     right.set(
         xscale="log",

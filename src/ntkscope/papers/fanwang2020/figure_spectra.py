@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
+from ntkscope.experiments.reading.drawing import curve
 from ntkscope.experiments.reading.table import Table
-from ntkscope.papers.fanwang2020.drawing import with_law
 from ntkscope.papers.fanwang2020.law import LinearWidthLaw, Which, linear_width_law
 from ntkscope.papers.fanwang2020.measured import EDGES, network
 
@@ -57,10 +57,8 @@ def _draw(table: Table, axes: list[Any]) -> None:
                 for k, x in enumerate(centres)
             }
             grid = law.mean * np.geomspace(EDGES[0], EDGES[-1], 400)
-            with_law(
-                ax, drawn, (grid, law.density(grid, 1e-3) * grid), which.upper(), index, "black",
-                drawstyle="steps-mid", marker="", linewidth=0.8,
-            )  # fmt: skip
+            curve(ax, drawn, which.upper(), index, drawstyle="steps-mid", marker="", linewidth=0.8)
+            ax.plot(grid, law.density(grid, 1e-3) * grid, "--", color="black", linewidth=1.0)
         ax.set(xscale="log", xlabel="eigenvalue", title=f"L = {L}",
                ylabel=r"density per unit of $\ln\lambda$")  # fmt: skip
     axes[0].legend(frameon=False, fontsize="small")

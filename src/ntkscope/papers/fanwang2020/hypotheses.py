@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from ntkscope.networks.network import Network
-from ntkscope.papers.fanwang2020.constants import CENTRED, constants_of
-from ntkscope.statements.kinds import Hypothesis
+from typing import TYPE_CHECKING
+
+from ntkscope.statements.hypothesis import Hypothesis
+
+if TYPE_CHECKING:
+    from ntkscope.networks.network import Network
 
 
 def centred(net: Network) -> Hypothesis:
     """E σ(z) = 0 at the variance of every layer."""
+    from ntkscope.papers.fanwang2020.constants import CENTRED, constants_of
+
     try:
         means = [layer.mean for layer in constants_of(net).layers]
     except ValueError as reason:

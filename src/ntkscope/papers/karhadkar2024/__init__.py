@@ -26,6 +26,6 @@ PAPER = Paper(
 """,
     order=4,
     needs=(needs.relu, needs.plain, needs.gaussian),
-    parts=("separation", "theorems", "ceiling", "series", "lifting", "confirm"),
+    parts=("separation", "theorems", "ceiling", "series", "lifting", "confirm", "confirm_series"),
     figures=("figure_separation",),
 )

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ntkscope._base import balls
 from ntkscope.papers.karhadkar2024 import PAPER
+from ntkscope.papers.karhadkar2024.arc_cosines import ArcCosines
 from ntkscope.papers.karhadkar2024.geometry import geometry
 from ntkscope.papers.karhadkar2024.lifting import best_power
 from ntkscope.statements.balls.ball_instance import (
@@ -47,7 +46,7 @@ def _simplex(b: BallInstance) -> tuple[Any, Any]:
 @PAPER.confirmer("separation", "norm")
 def _norm(b: BallInstance) -> tuple[Any, Any]:
     """‖X‖² ≤ N, from −λ_min(−XXᵀ)."""
-    return -b.smallest("− unit gram", _gram(b) * -1), balls.flint().arb(b.i.N)
+    return -b.smallest("− unit gram", unit_gram(b) * -1), balls.flint().arb(b.i.N)
 
 
 @PAPER.confirmer("pair", "ceiling")
@@ -95,7 +94,7 @@ def _limit_depth(b: BallInstance) -> tuple[Any, Any]:
 @PAPER.confirmer("rank-lifting", "features")
 def _lift_features(b: BallInstance) -> tuple[Any, Any]:
     """λ_min of E σσᵀ ≥ (1 − (m−1) cos^n θ) Σ_(k≥n) a_k."""
-    return b.smallest("unit features", _over_pairs(b, _values(b))), _lifted(b, "features")
+    return b.smallest("unit features", over_pairs(b, ArcCosines(b).value)), _lifted(b, "features")
 
 
 @PAPER.confirmer("rank-lifting", "kernel")
@@ -108,12 +107,12 @@ def _lift_kernel(b: BallInstance) -> tuple[Any, Any]:
 def _linear(b: BallInstance) -> tuple[Any, Any]:
     """λ_min of the limit ≥ (2π)^{-3/2} θ/√(2 log(2m) + θ²)."""
     arb = balls.flint().arb
-    theta = largest_of(abs(r) for r in _correlations(b)).acos()
+    theta = largest_of(abs(r) for r in correlations(b)).acos()
     under = (2 * arb(2 * b.i.N).log() + theta**2).sqrt()
     return _one_layer(b), theta / under / (2 * arb.pi()) / (2 * arb.pi()).sqrt()
 
 
-def _gram(b: BallInstance) -> Any:
+def unit_gram(b: BallInstance) -> Any:
     """⟨x_i, x_k⟩ of the rows scaled to norm 1."""
 
     def make() -> Any:
@@ -129,9 +128,9 @@ def _gram(b: BallInstance) -> Any:
     return b._held("unit gram", make)
 
 
-def _correlations(b: BallInstance) -> list[Any]:
+def correlations(b: BallInstance) -> list[Any]:
     """ρ of every pair. Raises Unproved where a ball does not lie within (−1, 1)."""
-    gram = _gram(b)
+    gram = unit_gram(b)
     found = [gram[a, c] for a in range(b.i.N) for c in range(a)]
     if not all(-1 < rho < 1 for rho in found):
         raise Unproved("two rows are equal or antipodal as far as the balls tell")
@@ -140,82 +139,39 @@ def _correlations(b: BallInstance) -> list[Any]:
 
 def _distance(b: BallInstance) -> Any:
     """δ′ = min √(2 − 2ρ)."""
-    return smallest_of((2 - 2 * rho).sqrt() for rho in _correlations(b))
+    return smallest_of((2 - 2 * rho).sqrt() for rho in correlations(b))
 
 
 def _separation(b: BallInstance) -> Any:
     """δ = min √(2 − 2|ρ|)."""
-    return smallest_of((2 - 2 * abs(rho)).sqrt() for rho in _correlations(b))
+    return smallest_of((2 - 2 * abs(rho)).sqrt() for rho in correlations(b))
 
 
 def _closed(b: BallInstance) -> Any:
     arb = balls.flint().arb
-    rho = largest_of(_correlations(b))
+    rho = largest_of(correlations(b))
     theta = rho.acos()
     return 1 - (theta.sin() + 2 * (arb.pi() - theta) * rho) / (2 * arb.pi())
 
 
-def _over_pairs(b: BallInstance, form: Callable[[Any], Any]) -> Any:
+def over_pairs(b: BallInstance, form: Callable[[Any], Any]) -> Any:
     """The matrix form(ρ_ik), form(1) on the diagonal."""
-    _correlations(b)
-    return balls.entrywise(_gram(b), form)
-
-
-def _of_slopes(b: BallInstance) -> tuple[Any, Any]:
-    """c₊ and c₋: φ(t) = c₊ t₊ + c₋ (−t)₊."""
-    arb = balls.flint().arb
-    plus, minus = (float(y) for y in b.i.network.activation.phi(np.array([1.0, -1.0])))
-    return arb(plus), arb(minus)
-
-
-def _values(b: BallInstance) -> Callable[[Any], Any]:
-    """ρ → E σ(u)σ(v), in the arc cosines of Cho and Saul 2009."""
-    plus, minus = _of_slopes(b)
-    pi = balls.flint().arb.pi()
-
-    def value(rho: Any) -> Any:
-        if rho == 1:
-            return (plus**2 + minus**2) / 2
-        theta = rho.acos()
-        same = (theta.sin() + (pi - theta) * rho) / (2 * pi)
-        across = (theta.sin() - theta * rho) / (2 * pi)
-        return (plus**2 + minus**2) * same + 2 * plus * minus * across
-
-    return value
-
-
-def _slopes(b: BallInstance) -> Callable[[Any], Any]:
-    """ρ → E σ′(u)σ′(v)."""
-    plus, minus = _of_slopes(b)
-    pi = balls.flint().arb.pi()
-
-    def value(rho: Any) -> Any:
-        theta = balls.flint().arb(0) if rho == 1 else rho.acos()
-        return ((plus**2 + minus**2) * (pi - theta) - 2 * plus * minus * theta) / (2 * pi)
-
-    return value
+    correlations(b)
+    return balls.entrywise(unit_gram(b), form)
 
 
 def _one_layer(b: BallInstance) -> Any:
     """λ_min of E σσᵀ + XXᵀ ∘ E σ′σ′ᵀ."""
-    value, slope = _values(b), _slopes(b)
-    return b.smallest("one layer", _over_pairs(b, lambda rho: value(rho) + rho * slope(rho)))
+    form = ArcCosines(b)
+    return b.smallest("one layer", over_pairs(b, lambda rho: form.kernel(rho, [form.moment] * 2)))
 
 
 def _lambda_limit(b: BallInstance) -> Any:
     """λ_min of the paper's ReLU kernel at infinite widths: half of the recursion's where L = 2."""
     if not b.i.relu:
         raise Unproved("the paper's kernel is that of ReLU")
-    value, slope = _values(b), _slopes(b)
-
-    def kernel(rho: Any) -> Any:
-        total = rho
-        for _ in range(b.i.L - 1):
-            total = 2 * value(rho) + total * 2 * slope(rho)
-            rho = rho if rho == 1 else 2 * value(rho)
-        return total / 2 if b.i.L == 2 else total
-
-    return b.smallest("unit limit", _over_pairs(b, kernel))
+    form, weight = ArcCosines(b), balls.flint().arb(0.5 if b.i.L == 2 else 1)
+    return b.smallest("unit limit", over_pairs(b, lambda rho: form.kernel(rho, [weight] * b.i.L)))
 
 
 def _lifted(b: BallInstance, key: str) -> Any:
@@ -223,13 +179,13 @@ def _lifted(b: BallInstance, key: str) -> Any:
     n = best_power(b.i, key)
     if n > _MOST:
         raise Unproved(f"the best n is {n}, and {_MOST} coefficients are summed")
-    plus, minus = _of_slopes(b)
-    total = (plus**2 + minus**2) / 2 * (1 if key == "features" else 2)
+    form = ArcCosines(b)
+    total = form.moment * (1 if key == "features" else 2)
     for k in range(n):
-        total -= _coefficient(1, k, plus, minus)
+        total -= _coefficient(1, k, form.plus, form.minus)
         if key == "kernel" and k:
-            total -= _coefficient(0, k - 1, plus, -minus)
-    cosine = largest_of(abs(rho) for rho in _correlations(b))
+            total -= _coefficient(0, k - 1, form.plus, -form.minus)
+    cosine = largest_of(abs(rho) for rho in correlations(b))
     return (1 - (b.i.N - 1) * balls.power(cosine, n)) * total
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
 from ntkscope.experiments.reading.constants import fit_curve
-from ntkscope.experiments.reading.drawing import COLOURS, curve
+from ntkscope.experiments.reading.drawing import curves
 from ntkscope.experiments.reading.fits import power_law
 from ntkscope.experiments.reading.table import Table
 
@@ -39,39 +40,37 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }
 
 
-def _curve(part: Table, y: str) -> tuple[list[float], list[float]]:
-    """(mean δ, mean y) of every point of the sweep, by rising δ."""
-    made = []
-    for _, point in part.groups("N", "size"):
-        values = [float(r[y]) for r in point.records]
-        made.append((float(np.mean([r["delta"] for r in point.records])), float(np.mean(values))))
-    made.sort()
-    return [x for x, _ in made], [v for _, v in made]
-
-
-def _groups(part: Table, told_from_zero: bool = False) -> dict[float, list[float]]:
-    """mean δ → λ_min of the trials of every point; where asked only where all can be told from 0."""
+def _over_delta(part: Table, y: str) -> dict[float, list[float]]:
+    """Mean δ of every point of the sweep → the y of its trials, where their mean is positive."""
     found = {}
     for _, point in part.groups("N", "size"):
-        values = [float(r["lambda_min"]) for r in point.records
-                  if not told_from_zero or r["lambda_min"] > 2 * r["lambda_min_error"]]  # fmt: skip
-        if len(values) == len(point):
+        values = [float(r[y]) for r in point.records]
+        if sum(values) > 0:
             found[float(np.mean([r["delta"] for r in point.records]))] = values
     return dict(sorted(found.items()))
+
+
+def _told_from_zero(part: Table) -> Table:
+    """The points of the sweep at which every λ_min can be told from 0."""
+    kept = {
+        at
+        for at, point in part.groups("N", "size")
+        if all(r["lambda_min"] > 2 * r["lambda_min_error"] for r in point.records)
+    }
+    return part.only(lambda r: (r["N"], r["size"]) in kept)
 
 
 def _draw(table: Table, axes: list[Any]) -> None:
     for (depth,), whole in table.groups("depth"):
         ax = axes[list(_POWER).index(depth)]
-        lowest = np.inf
-        for index, (law, name) in enumerate(_NAMES.items()):
-            part, colour = whole.where(law=law), COLOURS[index % len(COLOURS)]
-            curve(ax, _groups(part), name, index)
-            x, floor = _curve(part, "floor")
-            kept = [(a, b) for a, b in zip(x, floor, strict=True) if b > 0]
-            ax.plot([a for a, _ in kept], [b for _, b in kept], "--", linewidth=0.9, color=colour)
-            ax.plot(*_curve(part, "ceiling"), ":", linewidth=0.9, color=colour)
-            lowest = min(lowest, *x)
+        thin: dict[str, Any] = {"band": False, "marker": "", "linewidth": 0.9}
+        curves(
+            ax, whole, "δ", partial(_over_delta, y="lambda_min"), ("law",), _NAMES.get, legend=""
+        )
+        for y, dashes in (("floor", "--"), ("ceiling", ":")):
+            form = partial(_over_delta, y=y)
+            curves(ax, whole, "δ", form, ("law",), "", linestyle=dashes, **thin)
+        lowest = min(min(_over_delta(part, "ceiling")) for _, part in whole.groups("law"))
         line = np.geomspace(lowest, 1.0, 40)
         for power, look in ((2, "-"), (4, "-.")):
             ax.plot(
@@ -89,7 +88,7 @@ def _analyse(table: Table) -> Analysis:
     exponents, constants, fits = [], [], []
     for (depth, law), part in table.groups("depth", "law"):
         name = f"L = {depth}, {_NAMES[law]}"
-        groups = _groups(part, told_from_zero=True)
+        groups = _over_delta(_told_from_zero(part), "lambda_min")
         fit = power_law(groups)
         fits.append(fit_curve(name, "λ_min", "δ", _POWER[depth], groups))
         ratios = [r["lambda_min"] / r["rate"] for r in part.records]

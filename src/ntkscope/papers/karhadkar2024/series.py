@@ -16,11 +16,12 @@ from ntkscope.papers.karhadkar2024.geometry import Geometry, geometry
 from ntkscope.spectra.streamed import streamed_bound
 from ntkscope.statements.eigenvalues import power_eigenvalue
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.kinds import Hypothesis
 from ntkscope.statements.quantity import Quantity, U
 
-_DEGREE = 100
+DEGREE = 100
+FLOOR_DEGREE = 200
 _SHOWN = 8
 
 
@@ -37,7 +38,7 @@ def no_skip(net: Network) -> Hypothesis:
     sentence="On inputs of one norm the limiting NTK is Σ_p κ_p ρ^p with κ_p ≥ 0, for any activation and depth.",
     latex=r"K^\infty(x,y)=\sum_{p\ge0}\kappa_p\rho^p,\qquad\kappa_p\ge0,\quad\rho=\langle x,y\rangle/\|x\|^2",
     needs=(no_skip,),
-    level2=f"the series to degree {_DEGREE}, its remainder enclosed, against the recursion on every pair",
+    level2=f"the series to degree {DEGREE}, its remainder enclosed, against the recursion on every pair",
 )
 def series(i: Instance, out: Findings) -> None:
     found, net, rows = _one_norm(i, out)
@@ -75,7 +76,7 @@ def floor(i: Instance, out: Findings) -> None:
     found = power_eigenvalue(K, 1, 0)
     value = Quantity(found.value, found.error + relative * float(K.diagonal().sum()))
     try:
-        bound = streamed_bound(net, rows)
+        bound = streamed_bound(net, rows, degree=FLOOR_DEGREE)
     except ValueError as reason:
         raise NotComputable(str(reason)) from None
     out.conclude_at_least("λ_min of the limit ≥ Σ_k κ_k (1 − max_i Σ_j |ρ_ij|^k)₊", value, bound.lower,
@@ -91,7 +92,7 @@ def floor(i: Instance, out: Findings) -> None:
 
 
 def _one_norm(i: Instance, out: Findings) -> tuple[Geometry, Network, Tensor]:
-    """The geometry, the network as its limit takes it, and the rows that the series speaks of."""
+    """The geometry, the network as its limit takes it, and the rows of the series."""
     found = geometry(i)
     net, scaled = i.network, i.network.activation.homogeneity == 1 and i.network.bias_std is None
     if net.residual:
@@ -111,7 +112,7 @@ def _series(i: Instance, found: Geometry) -> PowerSeries:
     scaled = i.network.activation.homogeneity == 1 and i.network.bias_std is None
     norm = math.sqrt(i.d) if scaled else float(found.norms.mean())
     try:
-        return power_series(i.network, _DEGREE, norm)
+        return power_series(i.network, DEGREE, norm)
     except ValueError as reason:
         raise NotComputable(str(reason)) from None
 

@@ -12,8 +12,8 @@ from ntkscope.networks.network import Network
 from ntkscope.papers.karhadkar2024 import PAPER
 from ntkscope.papers.karhadkar2024 import geometry as g
 from ntkscope.statements.findings import Findings
+from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import Instance, NotComputable
-from ntkscope.statements.kinds import Hypothesis
 from ntkscope.statements.quantity import Quantity
 
 EPSILON = "ε = 1 − the probability"

@@ -121,7 +121,7 @@ def expected_to_sampled(i: Instance, out: Findings) -> None:
             out.note(f"λ of layer {k} is 0 to rounding ({lam.value:.2g}): the bound is empty.")
             continue
         if i.n[k] < i.N:
-            out.note(f"n_{k} = {i.n[k]} < N: the lemma does not speak of layer {k}.")
+            out.note(f"n_{k} = {i.n[k]} < N: the lemma does not apply to layer {k}.")
             continue
         Q = i.beta[k] ** 2 * float(i.F(k - 1).square().sum()) / lam.value
         needed = Q * max(1.0, math.log(4 * Q)) * math.log(i.N / i.delta)

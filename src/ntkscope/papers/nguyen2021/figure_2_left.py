@@ -7,12 +7,12 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
-from ntkscope.experiments.reading.drawing import curves, grouped
-from ntkscope.experiments.reading.exponents import scaling_verdict
+from ntkscope.experiments.reading.drawing import curves
+from ntkscope.experiments.reading.exponents import scaling_verdicts
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
-_Y = "lambda_min_normalised"
+_Y, _BY = "4*lambda_min/(n_1*n_2)", ("N", "n_1", "n_2")
 
 
 def _settings(scale: Scale) -> dict[str, Any]:
@@ -32,23 +32,15 @@ def _settings(scale: Scale) -> dict[str, Any]:
     }
 
 
-def _normalised(table: Table) -> Table:
-    records = tuple(
-        {**r, _Y: 4.0 * r["lambda_min"] / (r["n_1"] * r["n_2"])}
-        for r in table.records
-        if "lambda_min" in r
-    )
-    return Table((*table.columns, _Y), records)
-
-
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(
-        axes[0], _normalised(table), "d", _Y, ("N", "n_1", "n_2"),
+        axes[0], table.having(_Y), "d", _Y, _BY,
         lambda N, a, b: f"N = {N}, $n_1$ = {a}, $n_2$ = {b}",
     )  # fmt: skip
-    draw_predicted(axes[0], _normalised(table), "d", ("N", "n_1", "n_2"), _case)
-    axes[0].set_xlabel("input dimension d")
-    axes[0].set_ylabel(r"$\lambda_{\min}\left(\frac{4}{n_1 n_2}\bar K\right)$")
+    draw_predicted(axes[0], table, "d", _BY, _case)
+    axes[0].set(
+        xlabel="input dimension d", ylabel=r"$\lambda_{\min}\left(\frac{4}{n_1 n_2}\bar K\right)$"
+    )
 
 
 def _case(record: Mapping[str, Any]) -> Case:
@@ -58,16 +50,10 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts = [
-        scaling_verdict(
-            f"N = {N}, n_1 = {a}, n_2 = {b}",
-            grouped(part, "d", _Y),
-            1.0,
-            "λ_min(4/(n_1 n_2) K̄)",
-            "d",
-        )
-        for (N, a, b), part in _normalised(table).groups("N", "n_1", "n_2")
-    ]
+    verdicts = scaling_verdicts(
+        table.having(_Y), "d", _Y, _BY, "N = {}, n_1 = {}, n_2 = {}".format, 1.0,
+        ("λ_min(4/(n_1 n_2) K̄)", "d"),
+    )  # fmt: skip
     return Analysis(outcomes(verdicts), tuple(verdicts))
 
 

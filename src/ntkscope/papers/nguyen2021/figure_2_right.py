@@ -7,8 +7,8 @@ from typing import Any
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale, outcomes
 from ntkscope.experiments.figures.predicted import Case, draw_predicted
-from ntkscope.experiments.reading.drawing import curves, grouped
-from ntkscope.experiments.reading.exponents import scaling_verdict
+from ntkscope.experiments.reading.drawing import curves
+from ntkscope.experiments.reading.exponents import scaling_verdicts
 from ntkscope.experiments.reading.table import Table
 from ntkscope.networks.network import Network
 
@@ -33,8 +33,7 @@ def _settings(scale: Scale) -> dict[str, Any]:
 def _draw(table: Table, axes: list[Any]) -> None:
     curves(axes[0], table, "N", "lambda_min", ("d", "n_2"), lambda d, n: f"d = {d}, $n_2$ = {n}")
     draw_predicted(axes[0], table, "N", ("d", "n_2"), _case)
-    axes[0].set_xlabel("number of samples N  ($n_1 = 8N$)")
-    axes[0].set_ylabel(r"$\lambda_{\min}(\bar K)$")
+    axes[0].set(xlabel="number of samples N  ($n_1 = 8N$)", ylabel=r"$\lambda_{\min}(\bar K)$")
 
 
 def _case(record: Mapping[str, Any]) -> Case:
@@ -44,10 +43,9 @@ def _case(record: Mapping[str, Any]) -> Case:
 
 
 def _analyse(table: Table) -> Analysis:
-    verdicts = [
-        scaling_verdict(f"d = {d}, n_2 = {n}", grouped(part, "N", "lambda_min"), 1.0, "λ_min", "N")
-        for (d, n), part in table.groups("d", "n_2")
-    ]
+    verdicts = scaling_verdicts(
+        table, "N", "lambda_min", ("d", "n_2"), "d = {}, n_2 = {}".format, 1.0, ("λ_min", "N")
+    )
     return Analysis(outcomes(verdicts), tuple(verdicts))
 
 

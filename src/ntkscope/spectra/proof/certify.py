@@ -1,16 +1,14 @@
-"""Lower and upper bounds on eigenvalues that hold in spite of rounding.
+"""Lower and upper bounds on eigenvalues that include rounding.
 
-Upper: the Rayleigh quotient, evaluated with about twice the digits.
-A: a Cholesky factorisation of K − sI that completes proves λ_min ≥ s − c, with c from the error
+Upper bound: the Rayleigh quotient, evaluated with about twice the digits. Lower bounds:
+A: if a Cholesky factorisation of K − sI completes, λ_min ≥ s − c, with c from the error
    analysis of Cholesky (Rump, BIT 46, 2006): :func:`ntkscope.spectra.storage.panels.shortfall`.
-B: the same with ‖K − sI − LLᵀ‖ bounded afterwards from an error-free splitting of L, whatever
-   routine made L.
-C: A or B on K + σXXᵀ − νI, which proves λ_{k+1}(K) ≥ ν since XXᵀ has rank k; then Lehmann's
+B: the same with a bound on ‖K − sI − LLᵀ‖ from an error-free splitting of L. It holds for any L.
+C: A or B for K + σXXᵀ − νI. It proves λ_{k+1}(K) ≥ ν because XXᵀ has rank k. Then Lehmann's
    bound for the k vectors X (Temple and Kato's for k = 1) gives
    λ_i ≥ h_i − ‖R‖²/(ν − h_k), h the Ritz values in X and R = KX − XH.
 
-Everything here speaks of the matrix S·K of a source, S = +1 or −1, so that the other end of the
-spectrum is the same code.
+All functions take the matrix S·K of a source, S = +1 or −1. S = −1 gives the other end of the spectrum.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ntkscope._base.devices import require_ieee
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import (
     TINY,
@@ -64,9 +63,9 @@ class Rayleigh:
 
 
 def rayleigh(source: Source, X: Tensor, sign: float = 1.0) -> Rayleigh | None:
-    """The quotients of the k columns of ``X``, taken as they are stored.
+    """The Rayleigh quotients of the k columns of ``X`` as stored.
 
-    None where the columns are too far from orthonormal to say anything.
+    None if the columns are too far from orthonormal for a bound.
     """
     n, k = X.shape
     made = accurate_product(lambda i, j: sign * source.rows(i, j), n, X)
@@ -105,7 +104,7 @@ def _ritz_error(inner: Array, gram: Array, index: int, lost: float, skew: float)
     """|h − θ| for the Ritz value h that θ, of column ``index``, approximates.
 
     M = XᵀKX − θ XᵀX has on its diagonal the signs of θ_j − θ, and the Ritz values are those of a
-    pencil with XᵀX ≥ 1 − skew. So h is off by no more than what stands off the diagonal; or, by the
+    pencil with XᵀX ≥ 1 − skew. So |h − θ| is at most the norm of the off-diagonal part; or, by the
     inertia of M − δ XᵀX and a Schur complement, by the square of row ``index`` over the distance of
     the other diagonal entries from zero.
     """
@@ -168,7 +167,7 @@ class Shifted:
         return made
 
     def digest(self) -> str:
-        """What tells this matrix from another: every bit of what was added to K, and K's own."""
+        """A checksum of this matrix: every bit of what was added to K, and K's own digest."""
         seen = hashlib.sha256(f"{self.source.digest} {self.shift!r} {self.sign}".encode())
         if self.deflation is not None:
             X, sigma = self.deflation
@@ -177,7 +176,7 @@ class Shifted:
         return seen.hexdigest()
 
     def rounding(self, filled: float) -> float:
-        """A bound on the 2-norm of what adding σXXᵀ in floating point did, ``filled`` ≥ ‖A‖_F."""
+        """A bound on the 2-norm of the rounding of adding σXXᵀ; ``filled`` ≥ ‖A‖_F."""
         if self.deflation is None:
             return 0.0
         X, sigma = self.deflation
@@ -193,7 +192,7 @@ def cholesky_bound(
     *,
     afterwards: bool = False,
 ) -> float | None:
-    """A number that λ_min(S·K + σXXᵀ) cannot fall below, or None where Cholesky broke down.
+    """A lower bound on λ_min(S·K + σXXᵀ), or None if Cholesky broke down.
 
     ``afterwards`` bounds the error of the factor from the factor itself (B) and not from the error
     analysis of the algorithm (A). Leaves the factor in ``panels``.
@@ -222,7 +221,11 @@ def factor_error(shifted: Shifted, panels: Factored, stage: Stage) -> float:
             cols = rows if other == index else _split_rows(panels, other, bits)
             width = min(j + b, n)  # columns of L that reach row block `other`
             difference, bound = _difference(
-                shifted.block(i, min(i + b, n), j, min(j + b, n)), rows, cols, width, bits
+                shifted.block(i, min(i + b, n), j, min(j + b, n)).to(rows[0]),
+                rows,
+                cols,
+                width,
+                bits,
             )
             norm = float(torch.linalg.vector_norm(difference)) * (1 + b * b * U) + bound
             squares += (1 if other == index else 2) * norm * norm
@@ -236,7 +239,9 @@ Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 def _split_rows(panels: Factored, index: int, bits: int) -> Split:
     """Rows of block ``index`` of L, columns up to its diagonal, in slices with row scales."""
-    return slices(panels.rows(index).to(torch.float64), bits, 1)
+    rows = panels.rows(index).to(torch.float64)
+    require_ieee(rows.device)
+    return slices(rows, bits, 1)
 
 
 def _difference(A: Tensor, rows: Split, cols: Split, width: int, bits: int) -> tuple[Tensor, float]:
@@ -257,11 +262,11 @@ def _difference(A: Tensor, rows: Split, cols: Split, width: int, bits: int) -> t
 def lehmann(found: Rayleigh, next_above: float, error: float = 0.0) -> list[float] | None:
     """Lower bounds on the k smallest eigenvalues, given λ_{k+1} ≥ ``next_above``.
 
-    ``error`` bounds how far any matrix that was read lies from the one that is spoken of. The one
-    behind ``found`` has λ_{k+1} ≥ ``next_above`` − 2·``error``, since the one behind ``next_above``
-    may be another; Lehmann's bound holds for it, and its eigenvalues are ``error`` from those that
-    are spoken of (Weyl). For k = 1 and two eigenvalues all of it is attained.
-    None where the Ritz values reach the next eigenvalue.
+    ``error`` bounds the distance of every matrix that was read from the covered matrix. ``found`` and
+    ``next_above`` may belong to different reads, so the matrix of ``found`` has
+    λ_{k+1} ≥ ``next_above`` − 2·``error``. Lehmann's bound holds for it, and its eigenvalues differ from
+    the covered ones by at most ``error`` (Weyl). For k = 1 and two eigenvalues the bound is attained.
+    None if the Ritz values reach the next eigenvalue.
     """
     top = max(up_to(t + e) for t, e in zip(found.values, found.errors, strict=True))
     gap = down_to(next_above - 2 * error) - top

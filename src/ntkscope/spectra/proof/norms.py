@@ -16,9 +16,9 @@ _ROWS = 256
 def norm_bounds(source: Source) -> dict[str, float]:
     """Bounds on λ_max of the matrix that is covered, by name; none for an operator.
 
-    ``trace``, for a positive semidefinite matrix: what is read has no eigenvalue below −error, so
-    that its largest is at most tr K + n·error. ``Frobenius`` ‖K‖_F and ``Gershgorin`` max_i Σ_j |K_ij|.
-    Sums of n terms are raised by n u.
+    ``trace``, for a positive semidefinite matrix: the matrix that is read has no eigenvalue below −error, so
+    its largest is at most tr K + n·error. ``Frobenius``: ‖K‖_F. ``Gershgorin``: max_i Σ_j |K_ij|.
+    Sums of n terms are increased by n u.
     """
     if source.operator:
         return {}
@@ -42,8 +42,8 @@ def trace_bound(values: Sequence[float], residuals: Sequence[float], trace: floa
 
     Ritz values θ_1 ≥ … of orthonormal vectors with residuals ‖Kq_i − θ_i q_i‖ have m eigenvalues
     within R = ‖KQ − QΘ‖ of the first m of them (Kahan; Parlett, The Symmetric Eigenvalue Problem,
-    Theorem 11.5.1). λ_max is the largest of these or, since no eigenvalue is negative, at most what
-    they leave of the trace: λ_max ≤ max(θ_1 + R, tr K − Σ_{i≤m} θ_i + m R), for every m.
+    Theorem 11.5.1). λ_max is the largest of these or, since no eigenvalue is negative, at most the trace less
+    their sum: λ_max ≤ max(θ_1 + R, tr K − Σ_{i≤m} θ_i + m R), for every m.
     """
     best, taken, squares = up(trace), 0.0, 0.0
     for m, (theta, residual) in enumerate(zip(values, residuals, strict=True), 1):

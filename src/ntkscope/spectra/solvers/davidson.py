@@ -1,4 +1,4 @@
-"""λ_min from products with K, helped by a preconditioner: an upper bound and an estimate.
+"""λ_min from products with K and a preconditioner: an upper bound and an estimate.
 
 Davidson's method with a block and thick restarts; without a preconditioner it is block Lanczos.
 No method of this kind can give a lower bound (Kuczyński and Woźniakowski, SIMAX 13, 1992).
@@ -58,8 +58,8 @@ def davidson(
 ) -> Found:
     """The k lowest eigenpairs of a symmetric operator, to a relative ``tolerance`` of the values.
 
-    ``precondition`` is near the inverse of the operator plus ``shift``.
-    ``noise`` is what rounding does to a residual: below it no residual is waited for.
+    ``precondition`` approximates the inverse of the operator plus ``shift``.
+    ``noise`` is the rounding error of a residual; residuals below it count as converged.
     """
     n, p = start.shape
     columns = min(_COLUMNS, n)
@@ -163,7 +163,7 @@ def lowest_by_products(
 
 
 def as_ends(source: Source, found: Found, norm: float, method: str, sign: float = 1.0) -> Ends:
-    """Pairs of ±K that products gave, with the upper bounds of their Rayleigh quotients."""
+    """Pairs of ±K from products, with the upper bounds of their Rayleigh quotients."""
     k = len(found.values)
     values, residuals, upper = found.values, found.residuals, []
     if source.operator or not source.repeatable:
@@ -194,7 +194,7 @@ def _lowest_of_factor(
 ) -> Tensor:
     """The lowest eigenvectors of LLᵀ, an (n, keep) float64 block, by inverse Lanczos in float32.
 
-    A solve with a block costs a tenth of as many products through the factors.
+    A solve with a block costs a tenth of the same number of products through the factors.
     """
     n, stage = panels.n, Stage("inverse Lanczos in float32", callback)
     goal = max(tolerance / 4, 1e-4)
@@ -212,7 +212,7 @@ def _lowest_of_factor(
 
 
 def _single_factor(kernel: Kernel, callback: Callback | None) -> tuple[Panels, float]:
-    """The float32 Cholesky factor of K + τI, τ = 0 or the first of a ladder that completes."""
+    """The float32 Cholesky factor of K + τI, τ = 0 or the first of a rising sequence for which it completes."""
     low = kernel.to(torch.float32)
     panels = Panels.empty(len(kernel), torch.float32, kernel.device)
     shift, step = 0.0, _UNIT_32 * kernel.trace() / 16

@@ -1,4 +1,4 @@
-"""The eigenvalues at the lower end of a matrix that can be factored, with their certificate."""
+"""The lowest eigenvalues of a matrix that can be factored, with their certificate."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Pairs:
 class Ends:
     """Enclosed eigenvalues at the lower end of S·K.
 
-    values, lower, upper: of the k smallest; ``bound``: what gave ``lower``;
-    ``estimates``: of the errors of the values, where nothing is proved.
+    values, lower, upper: of the k smallest; ``bound``: the proof of ``lower``;
+    ``estimates``: of the errors of the values, if there is no proof.
     """
 
     values: list[float]
@@ -71,10 +71,10 @@ class Ends:
 
 @dataclass
 class Engine:
-    """What the steps share: the matrix, the panels to factor it in, and who listens.
+    """The shared state of the steps: the matrix, the panels for its factor, and the progress callback.
 
-    ``afterwards`` bounds the error of a factor from the factor itself (B), for devices whose
-    triangular solves do not follow the error analysis behind A.
+    ``afterwards`` bounds the error of a factor from the factor itself (B). It is for devices whose
+    triangular solves do not satisfy the error analysis of A.
     """
 
     source: Source
@@ -85,17 +85,17 @@ class Engine:
 
     @cached_property
     def norm(self) -> float:
-        """‖K‖₂ from below, within a few percent."""
+        """A lower estimate of ‖K‖₂, within a few percent."""
         return norm_estimate(self.source.matmul, self.source.n, self.source.device)
 
     @cached_property
     def slack(self) -> float:
-        """What a completed Cholesky factorisation of K may hide."""
+        """The largest c for which a completed Cholesky factorisation of K proves only λ_min ≥ −c."""
         return shortfall(self.source.diagonal())
 
     @property
     def rounding(self) -> float:
-        """About what rounding does to a computed eigenvalue: a scale, not a bound."""
+        """The scale of the rounding error of a computed eigenvalue; not a bound."""
         return 4 * math.sqrt(self.source.n) * U * self.norm
 
     def stage(self, name: str) -> Stage:
@@ -104,7 +104,7 @@ class Engine:
     # -- approximate pairs ----------------------------------------------------------------------
 
     def pairs(self, k: int) -> Pairs:
-        """The k smallest and a few more, by inverse Lanczos on the Cholesky factor."""
+        """The k smallest pairs and a few more, by inverse Lanczos on the Cholesky factor."""
         if self.source.n <= self.small:
             return self._all_pairs()
         shift, floor = self._factor_base()
@@ -127,7 +127,7 @@ class Engine:
         )  # fmt: skip
 
     def _factor_base(self) -> tuple[float, float]:
-        """Factor K + τI with the smallest τ of a ladder that lets Cholesky complete."""
+        """Factor K + τI with the smallest τ of a rising sequence for which Cholesky completes."""
         shift, lowest = 0.0, None
         while True:
             shifted = Shifted(self.source, -shift)
@@ -186,7 +186,7 @@ class Engine:
         return max(res[:k]) <= max(_TOLERANCE * abs(lam[0]), noise)
 
     def _polished(self, ritz: Ritz, shift: float, floor: float) -> Pairs:
-        """One more solve, which damps what the Ritz vectors hold of large eigenvalues, and a
+        """One more solve, which damps the components of large eigenvalues in the Ritz vectors, and a
         Rayleigh-Ritz step with K itself."""
         X = torch.linalg.qr(self.panels.solve(ritz.vectors))[0]
         Y = self.source.matmul(X)
@@ -203,7 +203,7 @@ class Engine:
         )  # fmt: skip
 
     def multiplicity(self, pairs: Pairs) -> int:
-        """How many values lie within rounding and their residuals of the first."""
+        """The number of values within rounding and their residuals of the first."""
         first = pairs.values[0]
         count = 0
         for value, residual in zip(pairs.values, pairs.residuals, strict=True):
@@ -217,7 +217,7 @@ class Engine:
     # -- with one float64 factorisation ----------------------------------------------------------
 
     def quick(self, k: int) -> Ends | None:
-        """The k smallest with bound C, from a float32 start; None where that is not enough."""
+        """The k smallest with bound C, from a float32 start; None if that does not suffice."""
         if self.source.n <= self.small or self.afterwards or not isinstance(self.panels, Panels):
             return None
         start = single_start(
@@ -305,8 +305,8 @@ class Engine:
         return slack / 2 if self.afterwards else slack
 
     def _orders(self, pairs: Pairs, k: int, slack: float) -> list[int]:
-        """How many vectors to deflate, the best first: those with a gap behind them that a
-        Cholesky factorisation can show."""
+        """Numbers of vectors to deflate, the best first: those followed by a gap that a
+        Cholesky factorisation can prove."""
         losses: dict[int, float] = {}
         for m in range(k, min(len(pairs.values), k + _MAX_BLOCK)):
             top, gap = pairs.values[m - 1], pairs.values[m] - pairs.values[m - 1]

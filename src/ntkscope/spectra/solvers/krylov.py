@@ -19,7 +19,7 @@ class Ritz:
     """Approximate eigenpairs of an operator, its largest first.
 
     values (m,), vectors (n, k) of the first k, residuals (m,) of the operator's own pairs,
-    products: how often it was applied to a vector.
+    products: the number of products with a vector.
     """
 
     values: Tensor
@@ -44,9 +44,9 @@ def block_lanczos(
 ) -> Ritz:
     """The largest eigenpairs of a symmetric operator, from an (n, p) ``start`` block.
 
-    Every new block is orthogonalised twice against all before it, so that an eigenvalue is found
-    as often as the block width allows and no more. The basis has the precision of ``start``, the
-    projection is in float64.
+    Every new block is orthogonalised twice against all earlier blocks. So an eigenvalue is found at most as
+    often as its multiplicity and the block width. The basis has the precision of ``start``, the projection
+    is in float64.
     """
     n, p = start.shape
     limit = min(max_columns, n)
@@ -107,7 +107,7 @@ def random_block(n: int, p: int, like: Tensor | torch.device, seed: int = 0) -> 
 def norm_estimate(
     apply: Apply, n: int, device: torch.device, *, steps: int = 10, tolerance: float = 0.01
 ) -> float:
-    """‖K‖₂ from below: Lanczos with at most ``steps`` products, within a few percent for a kernel."""
+    """A lower estimate of ‖K‖₂: Lanczos with at most ``steps`` products; within a few percent for a kernel."""
 
     def done(values: Tensor, residuals: Tensor) -> bool:
         return bool(residuals[0] <= tolerance * values[0].abs())

@@ -32,11 +32,11 @@ class Preconditioner:
 
 
 def pivoted_preconditioner(source: Source, rank: int, ridge: float, seed: int) -> Preconditioner:
-    """Of K + ridge·I, from ``rank`` columns of K drawn as their part of the diagonal that is left.
+    """A preconditioner of K + ridge·I from ``rank`` columns of K, drawn in proportion to the residual diagonal.
 
     Blocks of columns: Chen, Epperly, Tropp and Webber, CPAM 78 (2025), Algorithm 3; as a preconditioner:
-    Díaz, Epperly, Frangella, Tropp and Webber, arXiv:2304.12465. What is left of the diagonal is added
-    to the ridge, so that a kernel without one is preconditioned as well.
+    Díaz, Epperly, Frangella, Tropp and Webber, arXiv:2304.12465. The residual diagonal is added
+    to the ridge, so a kernel without a ridge is preconditioned too.
     """
     n = source.n
     generator = torch.Generator().manual_seed(seed)

@@ -1,8 +1,8 @@
-"""One float64 Cholesky factorisation in place of two, where float32 can find the eigenvectors.
+"""One float64 Cholesky factorisation in place of two, if float32 can find the eigenvectors.
 
-A float32 factor of K gives approximate vectors X; then the factor of K + σXXᵀ − νI, which the
-certificate needs anyway, gives (K − νI)⁻¹ by Woodbury's formula, and ν so near λ_1 leaves a few
-solves to full accuracy. Nothing that is proved rests on float32.
+A float32 factor of K gives approximate vectors X. The certificate needs the factor of K + σXXᵀ − νI; by
+Woodbury's formula this factor also gives (K − νI)⁻¹. Since ν is close to λ_1, a few solves reach full
+accuracy. No proof uses float32 numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ntkscope.spectra.storage.panels import Panels
 from ntkscope.spectra.storage.source import Source
 
 _BLOCK = 8
+_KEEP = 6  # Ritz vectors: those that may be deflated, and behind them a gap
 _MOST = 4  # vectors deflated at most
 _COLUMNS = 320
 _RATIO = 0.1  # of the residual to the gap behind it
@@ -29,7 +30,7 @@ _UNIT_32 = 2.0**-24
 
 @dataclass(frozen=True)
 class Start:
-    """Approximate lowest eigenpairs and how many of them have a gap behind them.
+    """Approximate lowest eigenpairs, and the number of them before a gap.
 
     values, vectors, residuals: ascending, of K itself; size: vectors to deflate; solves: done.
     """
@@ -46,8 +47,8 @@ def single_start(
 ) -> Start | None:
     """The lowest eigenpairs from a float32 Cholesky factor, which is written over ``panels``.
 
-    None where float32 cannot tell them apart: the factorisation breaks down, or its rounding is
-    not small beside the eigenvalue or the gaps behind it. A gap must exceed ``slack`` eightfold.
+    None if float32 cannot separate them: the factorisation breaks down, or its rounding is
+    not small against the eigenvalue or the gaps after it. A gap must exceed 8 ``slack``.
     """
     diagonal = source.diagonal()
     if not 1e-15 < float(diagonal.min()) <= float(diagonal.max()) < 1e15:
@@ -69,7 +70,7 @@ def single_start(
 
     ritz = block_lanczos(
         low.solve, random_block(source.n, _BLOCK, source.device).to(torch.float32), done,
-        keep=_BLOCK, max_columns=min(_COLUMNS, source.n),
+        keep=_KEEP, max_columns=min(_COLUMNS, source.n),
         report=lambda residual: stage(0.5, residual),
     )  # fmt: skip
     if lost_in_noise or not ritz.converged:
@@ -85,13 +86,13 @@ def single_start(
     size = _gapped(values.tolist(), residuals, k, 8 * slack, 1.0)
     if size is None:
         return None
-    return Start(values.tolist(), X, residuals, size, ritz.products + _BLOCK)
+    return Start(values.tolist(), X, residuals, size, ritz.products + _KEEP)
 
 
 def _gapped(
     values: list[float], residuals: list[float], k: int, least: float, ratio: float = _RATIO
 ) -> int | None:
-    """The m from ``k`` up with the smallest residual to the gap behind it, if that is small."""
+    """The m ≥ ``k`` with the smallest ratio of residual to the gap after it, if that is small."""
     best, chosen = ratio, None
     for m in range(k, min(k + _MOST, len(values) - 1)):
         gap = values[m] - values[m - 1]
@@ -122,8 +123,8 @@ def finished(
     """The first ``start.size`` pairs to full accuracy: values, vectors, residuals, solves.
 
     ``panels`` holds the factor of K + σXXᵀ − shift·I, X the vectors of ``start``; the eigenvalues
-    below the shift are the negative ones of (K − shift·I)⁻¹. ``enough`` judges values and the
-    residuals that one more solve will leave.
+    below the shift are the negative ones of (K − shift·I)⁻¹. ``enough`` takes the values and the
+    residuals expected after one more solve.
     """  # fmt: skip
     m = start.size
     X = start.vectors[:, :m].contiguous()

@@ -1,7 +1,7 @@
 """A symmetric matrix held as the panels of its lower triangle, and its Cholesky factor in place.
 
-Half of the memory of a square array; the panels may be tensors of their own, views into the lower
-triangle of a given matrix (whose upper triangle then stays untouched), or lie on disk.
+They take half of the memory of a square array. The panels are tensors of their own, views into the lower
+triangle of a given matrix (its upper triangle is not changed), or files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import U, up
-from ntkscope.spectra.storage.blas import transposed_product
+from ntkscope.spectra.storage.blas import narrow_product, transposed_product
 
 _WIDTH = 512  # columns of a panel
 _CHUNK = 2048  # rows that a triangular solve copies at once
@@ -32,7 +32,7 @@ def panel_width(n: int) -> int:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a bound needs of a matrix that has been factored: its diagonal, and ≥ ‖A‖_F but for rounding."""
+    """Data of a factored matrix for a bound: its diagonal, and ‖A‖_F or more, up to rounding."""
 
     diagonal: Tensor
     frobenius: float
@@ -46,12 +46,12 @@ class Readable(Protocol):
         """A[i:i2, j:j2]."""
 
     def digest(self) -> str:
-        """What tells it from another matrix."""
+        """A checksum of the matrix."""
 
 
 @runtime_checkable
 class Factored(Protocol):
-    """A symmetric n × n matrix that is factored as LLᵀ in row blocks of ``width``, wherever they lie."""
+    """A symmetric n × n matrix that is factored as LLᵀ in row blocks of ``width``, in memory or in files."""
 
     n: int
     width: int
@@ -93,7 +93,7 @@ class Panels:
 
     @classmethod
     def on_disk(cls, n: int, directory: Path | str | None = None) -> Panels:
-        """Panels in one unnamed temporary file, which the system removes whatever happens."""
+        """Panels in one unnamed temporary file, which the system removes in every case."""
         b = panel_width(n)
         sizes = [(n - j) * min(b, n - j) for j in range(0, n, b)]
         # the file has no name (or loses it at once), so no interrupt can leave it behind
@@ -163,10 +163,10 @@ class Panels:
     def factor(self, stage: Stage, least: float = 0.0) -> bool:
         """Overwrite with the Cholesky factor L; False where a pivot is not above ``least`` ≥ 0.
 
-        No eigenvalue is above a pivot, so ``least`` ends a factorisation that would be of no use.
+        λ_min is at most every pivot, so ``least`` ends a factorisation that cannot prove the bound.
 
-        Left-looking: each panel is finished from the finished ones, in any order of summation, which
-        the bound of :func:`shortfall` allows.
+        Left-looking: each panel is computed from the finished ones. The bound of :func:`shortfall` holds for
+        any order of summation.
         """
         b, done, total = self.width, 0.0, self.n**3 / 3
         for index, panel in enumerate(self._panels):
@@ -199,7 +199,7 @@ class Panels:
             top = torch.linalg.solve_triangular(panel[:w], y[j : j + w], upper=False)
             y[j : j + w] = top
             if panel.shape[0] > w:
-                y[j + w :] -= panel[w:] @ top
+                y[j + w :] -= narrow_product(panel[w:], top)
         return y
 
     def _backward(self, y: Tensor) -> Tensor:
@@ -217,8 +217,8 @@ def shortfall(diagonal: Tensor) -> float:
 
     c = Σ_j γ_{j+4}/(1 − γ_{j+4}) a_jj plus underflow: Rump, *Verification of positive
     definiteness*, BIT 46 (2006), with Demmel's scaling; in any order of summation by Rump and
-    Jeannerod, SIMAX 35 (2014). j + 1 operations lie behind an entry of column j; three more are
-    allowed for, so that a library may multiply by reciprocal pivots.
+    Jeannerod, SIMAX 35 (2014). An entry of column j takes j + 1 operations. Three more are
+    allowed, so a library may multiply by reciprocal pivots.
     """
     n = len(diagonal)
     d = diagonal.to(torch.float64).clamp(min=0.0)

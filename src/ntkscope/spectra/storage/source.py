@@ -1,4 +1,4 @@
-"""A symmetric kernel as float64 numbers to read, and how far they may lie from what is covered."""
+"""A symmetric kernel as float64 numbers, with a bound on their distance to the covered matrix."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ntkscope.kernels.given import OperatorKernel, as_kernel
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.spectra.rounding import U
+from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Panels
 
 _ROWS = 256
@@ -33,9 +34,9 @@ class Source:
     covers: what K_covered is, in words.
     semidefinite: whether K_covered is known to have no negative eigenvalue.
     max_rank: a bound on the rank of K_covered, where one is known.
-    operator: whether K shows itself by products only.
-    repeatable: whether ``error`` holds for every read; a kernel that says nothing of its error is
-        what one read of it gave.
+    operator: whether K is known by products only.
+    repeatable: whether ``error`` holds for every read. A kernel without an error bound stands for the
+        numbers of one read.
 
     Raises
     ------
@@ -74,7 +75,7 @@ class Source:
         return self.kernel.device
 
     def formed(self) -> Source:
-        """The same with the matrix formed once, so that every read is of the same numbers."""
+        """The same with the matrix formed once, so that every read gives the same numbers."""
         made = copy.copy(self)
         if self._matrix is None:
             made._matrix, made.repeatable = self.kernel.dense(), True
@@ -87,7 +88,7 @@ class Source:
         return self._matrix[i:i2, j:j2].to(torch.float64)
 
     def rows(self, i: int, i2: int) -> Tensor:
-        """K[i:i2, :] in float64, for a pass from the top down: what is read at once is read once."""
+        """K[i:i2, :] in float64, for a pass from the top down that reads each entry once."""
         first = i // self._grain * self._grain
         stop = min(first + self._grain, self.n)
         if self._matrix is not None or self._grain == 1:
@@ -110,7 +111,7 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """What tells this matrix from another: its size, its diagonal, and a few blocks off it."""
+        """A checksum of the matrix: its size, its diagonal, and a few blocks off the diagonal."""
         seen = hashlib.sha256(f"{self.n} {self.covers}".encode())
         seen.update(self.diagonal().cpu().numpy().tobytes())
         side = min(_PROBE, self.n)
@@ -134,7 +135,9 @@ class Source:
         """K V in float64."""
         if self._matrix is None:
             return self.kernel @ V
-        return self._matrix @ V if self._matrix.dtype == V.dtype else self._by_blocks(V)
+        return (
+            narrow_product(self._matrix, V) if self._matrix.dtype == V.dtype else self._by_blocks(V)
+        )
 
     def _by_blocks(self, V: Tensor) -> Tensor:
         """K V, a few rows of K at a time."""
@@ -145,8 +148,8 @@ class Source:
         return out
 
     def noise(self, v: Tensor) -> float:
-        """To first order, how far the rounding of the stored numbers may have moved the eigenvalue
-        of the unit eigenvector ``v``."""
+        """To first order, a bound on the change of the eigenvalue of the unit eigenvector ``v`` by the rounding
+        of the stored numbers."""
         if self.operator:
             return U * float(torch.linalg.vector_norm(self.matmul(v[:, None])))
         if isinstance(self.kernel, MatrixKernel):
@@ -243,7 +246,7 @@ def as_source(K: Any) -> Source:
 
 
 def _require_symmetry(kernel: OperatorKernel) -> None:
-    """Raise ValueError where uᵀKv and vᵀKu differ beyond rounding for random u, v."""
+    """Raise ValueError if uᵀKv and vᵀKu differ beyond rounding for random u, v."""
     generator = torch.Generator().manual_seed(0)
     V = torch.randn(len(kernel), 4, dtype=torch.float64, generator=generator)
     made = kernel.matmul(V)

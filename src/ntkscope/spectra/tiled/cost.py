@@ -1,4 +1,4 @@
-"""What λ_min by tiles will cost, before it runs."""
+"""The cost of λ_min by tiles, before it runs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Cost:
 
 
 def tiled_cost(n: int, place: Place, certify: bool, solves: int, inner: int) -> Cost:
-    """The schedule's own clock, and solves that read the factor; ``inner`` operations an entry.
+    """The simulated time of the schedule and of solves that read the factor; ``inner`` operations an entry.
 
-    Workers are taken to be as fast as a core of this machine while its others work, with files as fast as in this machine's
-    memory, or as its disk where they do not fit there.
+    Each worker is assumed to be as fast as a core of this machine while its other cores work. Its files are as fast
+    as this machine's memory, or as its disk if they do not fit into memory.
     """
     width, engine, disk = tile_width(n), place.workers, Tiles.nbytes(n)
     here = engine.local and engine.workers == 0

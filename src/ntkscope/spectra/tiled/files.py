@@ -1,7 +1,7 @@
 """Tiles in files: each written whole and once, each with a checksum that is compared at every reading.
 
-A step's result has a name of its own, and the first to write it stays. So a task that runs twice, on a
-worker that was taken for dead, changes nothing that others may have read.
+Every step's result has a name of its own, and the first file written under it stays. So a task that runs
+twice, after its worker seemed dead, does not change a file that others may have read.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ FINISHED = -1
 
 
 class DamagedTileError(OSError):
-    """A file that is not what was written."""
+    """A file that differs from what was written."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile and what is kept beside it: ‖A_ij‖_F and, on the diagonal, A's own diagonal."""
+    """A tile with ‖A_ij‖_F and, on the diagonal, the diagonal of A."""
 
     values: Tensor
     beside: Tensor
 
 
 def tile_file(folder: Path, i: int, j: int, products: int = FINISHED) -> Path:
-    """The file of tile (i, j) after so many products were taken off, or finished."""
+    """The file of tile (i, j) after a number of subtracted products, or finished."""
     state = "L" if products == FINISHED else str(products)
     return folder / f"{i}-{j}-{state}.tile"
 
 
 def write_tile(file: Path, tile: Tile) -> None:
-    """Write a tile unless it is there. Raises OSError where the disk is full."""
+    """Write a tile unless it exists. Raises OSError if the disk is full."""
     values, beside = tile.values, tile.beside.contiguous().numpy()
     by_columns = (
         values.T.is_contiguous()
@@ -67,9 +67,9 @@ def write_tile(file: Path, tile: Tile) -> None:
 
 
 def read_tile(file: Path) -> Tile:
-    """A tile as it was written, in memory of its own only as far as it is changed.
+    """A tile as it was written, copied into memory only where it is changed.
 
-    Raises DamagedTileError where the file is not what was written.
+    Raises DamagedTileError if the file differs from what was written.
     """
     with open(file, "rb") as source:
         size = os.fstat(source.fileno()).st_size
@@ -90,7 +90,7 @@ def read_tile(file: Path) -> Tile:
 
 
 def read_beside(file: Path) -> Tensor:
-    """What is kept beside a tile's values, which are not read."""
+    """The norm and diagonal of a tile, without its values."""
     with open(file, "rb") as source:
         head = source.read(_HEADER.size)
         if len(head) < _HEADER.size:
@@ -117,7 +117,7 @@ def _damage(file: Path) -> str:
 def _checks(layout: list[int], *parts: npt.NDArray[np.float64]) -> tuple[int, int]:
     """Exclusive or and sum of the layout and the 64-bit words: any flipped bit changes the first.
 
-    At the speed of memory, where a CRC would take a fifth of a product of two tiles.
+    They run at the speed of memory. A CRC would take a fifth of the time of a product of two tiles.
     """
     either, total = 0, 0
     for part in (np.array(layout, dtype=np.int64), *parts):
@@ -128,7 +128,7 @@ def _checks(layout: list[int], *parts: npt.NDArray[np.float64]) -> tuple[int, in
 
 
 def found_in(folder: Path) -> dict[tuple[int, int], set[int]]:
-    """(i, j) → the states of the tiles in a folder; what writers left unfinished is removed."""
+    """(i, j) → the states of the tiles in a folder; unfinished files are removed."""
     states: dict[tuple[int, int], set[int]] = {}
     for file in folder.iterdir():
         if file.suffix == ".part":

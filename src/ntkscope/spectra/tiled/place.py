@@ -22,7 +22,7 @@ class Place:
 
     @property
     def workers(self) -> Engine:
-        """The engine; this process where none was given."""
+        """The engine; this process if none was given."""
         return Engine(workers=0) if self.engine is None else self.engine
 
     @property

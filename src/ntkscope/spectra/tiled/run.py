@@ -1,4 +1,4 @@
-"""λ_min by tiles, so that a run that was killed goes on where it was."""
+"""λ_min by tiles; a killed run resumes."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ def lowest_by_tiles(
     callback: Callback | None,
     width: int | None = None,
 ) -> Ends:
-    """The smallest eigenvalue with bounds; the factors lie in ``folder``, else in a temporary one.
+    """The smallest eigenvalue with bounds; the factors are in ``folder``, or in a temporary one.
 
     Raises
     ------
     ValueError
         For a folder of another kernel, and a kernel that cannot be sent to workers.
     OSError
-        For a damaged tile, a full disk, a cluster that is gone; what is finished stays in ``folder``.
+        For a damaged tile, a full disk or a lost cluster; finished tiles stay in ``folder``.
     """
     threads = torch.get_num_threads()
     with _place(folder, source) as root, pool(engine, source.n, threads) as workers:
-        tiles = Tiles(source.n, root, workers, width)
-        steps = dense.Engine(source, tiles, callback, small=0)
+        tiles = Tiles(source.n, root, workers, width, engine.device)
+        elsewhere = source.device.type != "cpu" or engine.device != "cpu"
+        steps = dense.Engine(source, tiles, callback, afterwards=elsewhere, small=0)
         pairs = _kept(root / _PAIRS)
         if pairs is None:
             pairs = steps.pairs(1)
@@ -59,7 +60,7 @@ def lowest_by_tiles(
 
 @contextlib.contextmanager
 def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
-    """The folder, for this kernel alone; emptied of what was put there when all went well."""
+    """The folder, for this kernel alone; its tiles are removed after a successful run."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="ntkscope-", ignore_cleanup_errors=True) as made:
             yield Path(made)
@@ -87,7 +88,7 @@ def _place(folder: str | Path | None, source: Source) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """One run at a time in a folder; the system lets go of it when a run is killed."""
+    """One run at a time in a folder; the system releases the lock when a run is killed."""
     handle = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +119,7 @@ def _keep(file: Path, pairs: Pairs) -> None:
 
 
 def _kept(file: Path) -> Pairs | None:
-    """The pairs of a run that ended after them; a damaged file is as none."""
+    """The stored pairs of an earlier run; a damaged file counts as missing."""
     if not file.exists():
         return None
     try:

@@ -1,8 +1,8 @@
-"""Which tile of a Cholesky factor to work on next. Knows nothing of numbers, files and workers.
+"""The next step of a tiled Cholesky factorisation, without numbers, files and workers.
 
-Tile (i, j) of the factor, i ≥ j, is A_ij less the products L_ik L_jkᵀ for k < j, then factored (i = j)
-or solved with L_jj. The products may be taken off as soon as both of their factors are finished, in
-several steps with the tile put aside between them.
+Tile (i, j) of the factor, i ≥ j, is A_ij minus the products L_ik L_jkᵀ for k < j, then factored (i = j)
+or solved with L_jj. A product can be subtracted when both of its factors are finished. This can take
+several steps; between them the tile is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COLUMNS = 8  # looked through at once
 
 @dataclass(frozen=True)
 class Step:
-    """Take products ``start`` to ``stop`` − 1 off tile (i, j); ``last``: then finish it."""
+    """Subtract products ``start`` to ``stop`` − 1 from tile (i, j); ``last``: then finish it."""
 
     i: int
     j: int
@@ -28,16 +28,16 @@ class Step:
 
 
 class Schedule:
-    """The steps that are open, finishing ones of early columns first.
+    """The open steps; those that finish a tile of an early column come first.
 
-    Row i is finished from left to right, so ``ready[i]`` finished tiles say all about it: L_ik L_jkᵀ is
-    there for k < min(ready[i], ready[j]), and (i, j) can be finished when (i, j − 1) and (j, j) are.
+    Row i is finished from left to right, so ``ready[i]``, its number of finished tiles, describes it: L_ik L_jkᵀ
+    is available for k < min(ready[i], ready[j]), and (i, j) can be finished when (i, j − 1) and (j, j) are.
 
     Parameters
     ----------
     count: tiles in a row.
-    put_aside: (i, j) → products taken off already, of tiles that were put aside.
-    ready: finished tiles of each row, of a run that goes on; none by default.
+    put_aside: (i, j) → products already subtracted, for tiles stored between steps.
+    ready: finished tiles of each row, if a run resumes; none by default.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Schedule:
         return float(self.ready.sum()) / (self.count * (self.count + 1) / 2)
 
     def next(self, *, ahead: bool = True) -> Step | None:
-        """The next step, or None while all that is open waits for steps that run.
+        """The next step, or None while every open step waits for running ones.
 
-        ``ahead`` allows steps that do not finish a tile, for workers that would be idle.
+        ``ahead`` allows steps that do not finish a tile, for workers that are otherwise idle.
         """
         step = self._finishing()
         if step is None and ahead:
@@ -79,7 +79,7 @@ class Schedule:
         return step
 
     def done(self, step: Step) -> None:
-        """A step that was given out has ended."""
+        """Record that a step has ended."""
         self._busy[step.i, step.j] = step.last
         self._taken[step.i, step.j] = step.stop
         self.ready[step.i] += step.last
@@ -101,7 +101,7 @@ class Schedule:
         return Step(i, j, int(self._taken[i, j]), j, True)
 
     def _ahead(self) -> Step | None:
-        """The most products that can be taken off a tile of the first column that has some."""
+        """The step with the most products for a tile of the first column that has any."""
         first = int(self.ready[self.ready <= self._rows].min())
         for j in range(first, self.count, _COLUMNS):
             below, beside = slice(j, None), slice(j, j + _COLUMNS)

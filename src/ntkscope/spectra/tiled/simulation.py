@@ -1,4 +1,4 @@
-"""How long the tiled factorisation takes on so many workers: its own schedule, run on a clock of paper."""
+"""The time of the tiled factorisation on a number of workers: its schedule with simulated time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REPEATS = 3
 
 @dataclass(frozen=True)
 class Rates:
-    """What a worker does in a second, the others at work beside it.
+    """The rates of a worker while the other workers run.
 
     flops: of a product of tiles; read, write: bytes of tiles, checked; factor, solve: the shares of
     ``flops`` that the Cholesky factorisation of a tile and a triangular solve with it reach; narrow:
@@ -47,7 +47,7 @@ class Rates:
 class Simulation:
     """A factorisation that was not run.
 
-    seconds: of the clock; busy: the share of the workers' time that is spent on steps; flops, read and
+    seconds: of the clock; busy: the share of the workers' time spent on steps; flops, read and
     written (bytes), steps: of all workers together.
     """
 
@@ -109,8 +109,7 @@ def _flop_seconds(step: Step, b: int, rates: Rates) -> float:
 def measured_rates(folder: str, width: int = 1024, at_once: int = 1) -> Rates:
     """The rates of one of ``at_once`` workers of this machine, its tiles in ``folder``.
 
-    So many do the same at the same time, since they share a memory: what one of them reaches alone says
-    too much.
+    All measure at the same time because they share the memory; a single worker alone would be faster.
     """
     with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as executor:
         ready = Barrier(at_once)
@@ -149,7 +148,7 @@ def _seconds(folder: Path, worker: int, width: int, ready: Barrier) -> list[floa
 
 
 def _usual(run: Callable[[int], object], ready: Barrier) -> float:
-    """Seconds of the run in the middle of a few, each told its number; all workers begin together."""
+    """The median seconds of a few numbered runs; all workers begin together."""
     ready.wait()
     seconds = []
     for k in range(_REPEATS):

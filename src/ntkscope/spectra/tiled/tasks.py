@@ -1,4 +1,4 @@
-"""What a worker does: a step of the factorisation of a matrix that it makes tile by tile."""
+"""The task of a worker: a step of the factorisation of a matrix whose tiles it forms."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ JOB = "job.pickle"
 
 @dataclass(frozen=True)
 class Job:
-    """The matrix to factor, of size n, in tiles of ``width``."""
+    """The matrix to factor, of size n, in tiles of ``width``, by arithmetic on ``device``."""
 
     matrix: Readable
     n: int
     width: int
+    device: str = "cpu"
 
     def tile(self, i: int, j: int) -> Tensor:
         b = self.width
         values = self.matrix.block(i * b, min((i + 1) * b, self.n), j * b, min((j + 1) * b, self.n))
-        return values.to("cpu", torch.float64, copy=True)
+        return values.to(self.device, torch.float64, copy=True)
 
 
 def run_step(folder: str, mark: str, step: Step) -> bool:
-    """Do a step and write what comes of it; False where a pivot is not positive.
+    """Run a step and write its result; False if a pivot is not positive.
 
-    ``mark`` names the job that ``folder`` holds. With one thread of BLAS, since every worker's thread
-    has a step of its own; the count belongs to the process, so that the client puts it back.
+    ``mark`` names the job that ``folder`` holds. BLAS uses one thread, since every worker's thread
+    has a step of its own. The number of threads belongs to the process, so the client restores it.
     """
     torch.set_num_threads(1)
     return advance(_job(folder, mark), Path(folder), step)
@@ -67,15 +68,16 @@ def _job(folder: str, mark: str) -> Job:  # noqa: ARG001  # another mark is anot
 
 
 def job_bytes(job: Job) -> bytes:
-    """What :func:`run_step` reads in a folder: the version, a line of its own, and the job."""
+    """The job file of a folder, as :func:`run_step` reads it: a line with the version, then the job."""
     return __version__.encode() + b"\n" + pickle.dumps(job)
 
 
 def advance(job: Job, folder: Path, step: Step) -> bool:
-    """Take products off a tile of ``job`` and, in its last step, finish it.
+    """Subtract products from a tile of ``job`` and, in its last step, finish it.
 
-    All arithmetic is float64 of ``addmm``, ``cholesky_ex`` and ``solve_triangular``, in any order of
-    summation: what the bound of ``shortfall`` allows. Putting a float64 tile aside rounds nothing.
+    All arithmetic is float64 by ``addmm``, ``cholesky_ex`` and ``solve_triangular``. The bound of
+    ``shortfall`` holds for any order of summation. Files hold what a CPU reads; storing a float64
+    tile does not round.
     """
     result = tile_file(folder, step.i, step.j, FINISHED if step.last else step.stop)
     if result.exists():
@@ -97,10 +99,10 @@ def advance(job: Job, folder: Path, step: Step) -> bool:
 def _made(job: Job, folder: Path, step: Step) -> Tile | None:
     i, j = step.i, step.j
     tile = _begun(job, i, j) if step.start == 0 else read_tile(tile_file(folder, i, j, step.start))
-    values = tile.values
+    values = tile.values.to(job.device)
     for k in range(step.start, step.stop):
-        left = read_tile(tile_file(folder, i, k)).values
-        right = left if i == j else read_tile(tile_file(folder, j, k)).values
+        left = _finished(job, folder, i, k)
+        right = left if i == j else _finished(job, folder, j, k)
         torch.addmm(values, left, right.T, alpha=-1.0, out=values)
     if step.last and i == j:
         values, info = torch.linalg.cholesky_ex(values)
@@ -108,13 +110,17 @@ def _made(job: Job, folder: Path, step: Step) -> Tile | None:
         if int(info) != 0 or not bool((pivots.isfinite() & (pivots > 0)).all()):
             return None
     elif step.last:
-        top = read_tile(tile_file(folder, j, j)).values
+        top = _finished(job, folder, j, j)
         values = torch.linalg.solve_triangular(top.T, values, upper=True, left=False)
-    return Tile(values, tile.beside)
+    return Tile(values.cpu(), tile.beside.cpu())
+
+
+def _finished(job: Job, folder: Path, i: int, j: int) -> Tensor:
+    return read_tile(tile_file(folder, i, j)).values.to(job.device)
 
 
 def _begun(job: Job, i: int, j: int) -> Tile:
-    """Tile (i, j) of the matrix, with its norm and diagonal, which bounds need later."""
+    """Tile (i, j) of the matrix, with its norm and diagonal for later bounds."""
     values = job.tile(i, j)
     norm = torch.linalg.vector_norm(values).reshape(1)
     return Tile(values, torch.cat([norm, values.diagonal()]) if i == j else norm)

@@ -1,4 +1,4 @@
-"""A Cholesky factor in tiles, made by whatever workers there are, and solves with it."""
+"""A Cholesky factor in tiles, computed by any workers, and solves with it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ def tile_width(n: int) -> int:
 
 
 class Tiles:
-    """L of A = LLᵀ in the files of ``folder``, that every worker of ``pool`` sees.
+    """L of A = LLᵀ in the files of ``folder``, which every worker of ``pool`` can read.
 
-    A folder that holds tiles of the same matrix is gone on with.
+    A folder with tiles of the same matrix is resumed.
     """
 
-    def __init__(self, n: int, folder: Path, pool: Pool, width: int | None = None) -> None:
+    def __init__(
+        self, n: int, folder: Path, pool: Pool, width: int | None = None, device: str = "cpu"
+    ) -> None:
         self.n, self.width = n, width or tile_width(n)
         self.count = -(-n // self.width)
-        self._root, self._pool = folder, pool
+        self._root, self._pool, self._device = folder, pool, device
         self._folder = folder
         self._held: dict[tuple[int, int], Tensor] = {}
         self._hold: bool | None = None  # decided when the factor is there
@@ -67,17 +69,17 @@ class Tiles:
 
     @staticmethod
     def held(nbytes: int) -> bool:
-        """Whether solves keep a factor of so many bytes in memory, where they read each tile once."""
+        """Whether solves keep a factor of this many bytes in memory, so that they read each tile once."""
         return nbytes <= _HELD * available()
 
     # -- factoring -------------------------------------------------------------------------------
 
     def decompose(self, matrix: Readable, stages: Callable[[str], Stage]) -> Taken | None:
-        """Factor a matrix; None where it is not positive definite.
+        """Factor a matrix; None if it is not positive definite.
 
-        Raises OSError where a tile cannot be read or written; what is finished stays.
+        Raises OSError if a tile cannot be read or written; finished tiles stay.
         """
-        job = Job(matrix, self.n, self.width)
+        job = Job(matrix, self.n, self.width, self._device)
         self._held, self._hold = {}, None
         self._prepare(job)
         schedule = self._gone_on()
@@ -92,8 +94,10 @@ class Tiles:
         return self._taken() if whole else None
 
     def _prepare(self, job: Job) -> None:
-        """A folder of the matrix's own in the root; factors of other matrices go."""
-        self._mark = f"{job.matrix.digest()[:24]}-{self.width}-{FORMAT}"
+        """The folder of this matrix in the root; factors of other matrices are removed."""
+        # what a GPU made is no step of a factor whose error follows from the algorithm of a CPU
+        kind = self._device.partition(":")[0]
+        self._mark = f"{job.matrix.digest()[:24]}-{self.width}-{FORMAT}-{kind}"
         self._folder = self._root / f"factor-{self._mark}"
         for other in self._root.glob("factor-*"):
             if other != self._folder:
@@ -110,7 +114,7 @@ class Tiles:
             self._hand_over(job)
 
     def _hand_over(self, job: Job) -> None:
-        """Write the matrix, or the recipe of its tiles, where workers read it."""
+        """Write the matrix, or the job that forms its tiles, for the workers."""
         try:
             content = job_bytes(job)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -125,9 +129,9 @@ class Tiles:
         (self._folder / JOB).write_bytes(content)
 
     def _gone_on(self) -> Schedule:
-        """The schedule from the tiles that are there, without those whose own sources are not.
+        """The schedule from the existing tiles whose own sources exist.
 
-        A tile that is made again may differ in its last bits, so what was made of it before goes too.
+        A tile that is computed again may differ in its last bits, so tiles computed from it are removed too.
         """
         there = found_in(self._folder)
         ready = [0] * self.count
@@ -168,7 +172,7 @@ class Tiles:
         return True
 
     def _taken(self) -> Taken:
-        """The diagonal and the norm of what was factored, as its steps noted them."""
+        """The diagonal and the norm of the factored matrix, as recorded by its steps."""
         squares, diagonal = 0.0, []
         for i in range(self.count):
             for j in range(i + 1):
@@ -193,31 +197,50 @@ class Tiles:
 
     @property
     def _near(self) -> bool:
-        """Whether this process solves: local workers read the same memory of the system as it does."""
+        """Whether this process solves: local workers share its file cache."""
         return not self._pool.remote or self._pool.copies > 0
 
     def rows(self, index: int) -> Tensor:
         """Row block ``index`` of L, columns up to its diagonal, zeros above it."""
         parts = [self._tile(index, j) for j in range(index + 1)]
-        return torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+        made = torch.cat([*parts[:-1], torch.tril(parts[-1])], dim=1)
+        return made.to(self._device) if self._near else made
+
+    @classmethod
+    def finished(cls, n: int, folder: Path, pool: Pool) -> Tiles:
+        """The factor that ``decompose`` left in a ``folder`` of its own, to solve with."""
+        made = cls(n, folder.parent, pool)
+        made._folder = folder
+        return made
+
+    @property
+    def folder(self) -> Path:
+        """Where the tiles of the last factor lie."""
+        return self._folder
 
     def solve(self, B: Tensor) -> Tensor:
         """L⁻ᵀL⁻¹B for an (n, k) right-hand side; on a cluster, the products by its workers."""
-        y = B.to(torch.float64).clone()
+        y = self.forward(B)
         parts = y.split(self.width)
-        for j, part in enumerate(parts):
-            part.copy_(torch.linalg.solve_triangular(self._tile(j, j), part, upper=False))
-            self._spread([(i, j) for i in range(j + 1, self.count)], parts, j, False)
         for i in reversed(range(self.count)):
             part = parts[i]
             part.copy_(torch.linalg.solve_triangular(self._tile(i, i).T, part, upper=True))
             self._spread([(i, j) for j in range(i)], parts, i, True)
         return y
 
+    def forward(self, B: Tensor) -> Tensor:
+        """L⁻¹B, as :meth:`solve`."""
+        y = B.to(torch.float64).clone()
+        parts = y.split(self.width)
+        for j, part in enumerate(parts):
+            part.copy_(torch.linalg.solve_triangular(self._tile(j, j), part, upper=False))
+            self._spread([(i, j) for i in range(j + 1, self.count)], parts, j, False)
+        return y
+
     def _spread(
         self, places: list[tuple[int, int]], parts: tuple[Tensor, ...], known: int, transposed: bool
     ) -> None:
-        """Take the products of these tiles with part ``known`` off the parts that they reach."""
+        """Subtract the products of these tiles with part ``known`` from the parts that depend on it."""
         x = parts[known].contiguous()
         if self._near:
             for i, j in places:

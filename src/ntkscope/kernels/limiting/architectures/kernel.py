@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ntkscope._base import memory
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.limiting.architectures.budget import Budget, budget_of
 from ntkscope.kernels.limiting.architectures.error import joined, kernel_error
 from ntkscope.kernels.limiting.architectures.operation import Seen, State

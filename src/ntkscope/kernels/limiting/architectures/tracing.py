@@ -44,7 +44,7 @@ def trace(model: nn.Module, X: Tensor, variances: Variances, parameterization: s
     refuse_modules(model)
     parameters = parameters_of(model, variances)
     try:
-        twin = copy.deepcopy(model).to(torch.float64)
+        twin = copy.deepcopy(model).to("cpu", torch.float64)
     except Exception as error:
         raise TypeError(
             f"the model cannot be copied to float64: {type(error).__name__}: {error}"

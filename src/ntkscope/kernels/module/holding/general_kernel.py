@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.conversions import converted
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.rows import samples_of

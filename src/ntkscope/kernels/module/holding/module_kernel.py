@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.triangle import mirror
 from ntkscope.kernels.module.holding.weight_block import WeightBlock, largest_ratio

@@ -10,7 +10,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel, count, place
+from ntkscope.kernels.index import Index, count, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.compress import LEFT_OUT
 from ntkscope.kernels.module.holding.contract import add_outer_products, add_position_pairs
 from ntkscope.kernels.module.holding.conversions import converted

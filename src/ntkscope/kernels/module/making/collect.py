@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.module.reading.trace import Call, Trace
+
+Made = dict[str, Operation]
+
+_SIGNALS = 2**23  # numbers of several outputs' signals at a time
+_OF_A_LAYER = (
+    2**21
+)  # of them in one tensor: larger ones are fresh memory each time, which costs more
 
 
 @with_gradients
@@ -77,23 +85,46 @@ def _keep_rows(
             _require_finite(x, "inputs", (site,))
             _into(passed.x, site.index, passed.n, x)[rows] = x
     operations = [_bound(survey, s, x) for s, x in zip(survey.sites, inputs, strict=True)]
-    edges = [call.edge for call in calls if call.edge is not None]
-    shapes = [call.out.shape for call in calls]
-    for place, output in enumerate(outputs):
+    signals = _Signals(trace, survey.sites, calls, again)
+    step = _outputs_at_a_time(survey, operations, n)
+    for start in range(0, len(outputs), step):
+        places = range(start, min(start + step, len(outputs)))
+        found = [signals.of(outputs[place], place == len(outputs) - 1) for place in places]
+        for site, x, made, *each in zip(survey.sites, inputs, operations, *found, strict=True):
+            _keep(passed, survey, site, made, x, each, rows, places)
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """The gradients of a pass's outputs with respect to the layers' outputs."""
+
+    trace: Trace
+    sites: Sequence[Site]
+    calls: Sequence[Call]
+    again: bool  # the graph is kept after the last one
+
+    def of(self, output: int, last: bool) -> list[Tensor]:
+        """Of the samples' sum of one output, as the sites' operations take them."""
+        made, edges = self.trace.output, [call.edge for call in self.calls if call.edge is not None]
         gradients: Sequence[Tensor | None] = [None] * len(edges)
-        if trace.output.requires_grad:
+        if made.requires_grad:
             gradients = torch.autograd.grad(
-                trace.output[:, output].sum(), edges,
-                retain_graph=again or place < len(outputs) - 1, allow_unused=True,
-            )  # fmt: skip
-        for site, x, made, shape, gradient in zip(
-            survey.sites, inputs, operations, shapes, gradients, strict=True
-        ):
+                made[:, output].sum(), edges, retain_graph=self.again or not last, allow_unused=True
+            )
+        arranged = []
+        for site, call, gradient in zip(self.sites, self.calls, gradients, strict=True):
             # None where the model does not use the layer's result
-            whole = trace.output.new_zeros(shape) if gradient is None else gradient
-            g = site.arrange_g(whole, n)
-            _require_finite(g, "gradients", (site,))
-            _keep(passed, survey, site, made, x, g, rows, place)
+            whole = made.new_zeros(call.out.shape) if gradient is None else gradient
+            arranged.append(site.arrange_g(whole, len(made)))
+            _require_finite(arranged[-1], "gradients", (site,))
+        return arranged
+
+
+def _outputs_at_a_time(survey: Survey, operations: Sequence[Made], n: int) -> int:
+    """So that the signals of ``n`` samples that are made into gradients at once fit a budget."""
+    made_of = [n * s.g_size for s, own in zip(survey.sites, operations, strict=True) if own]
+    together = _SIGNALS // max(1, sum(made_of))
+    return max(1, min(together, _OF_A_LAYER // max(made_of, default=1)))
 
 
 def _matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
@@ -129,7 +160,7 @@ def _keeps(survey: Survey, site: Site) -> bool:
     return any(not is_small(site, op, survey.size(name)) for name, op in site.operations.items())
 
 
-def _bound(survey: Survey, site: Site, x: Tensor | None) -> dict[str, Operation]:
+def _bound(survey: Survey, site: Site, x: Tensor | None) -> Made:
     """The operations whose gradients are held as they are."""
     found = {
         name: op for name, op in site.operations.items()
@@ -142,23 +173,28 @@ def _keep(
     passed: Passed,
     survey: Survey,
     site: Site,
-    operations: dict[str, Operation],
+    operations: Made,
     x: Tensor | None,
-    g: Tensor,
+    signals: Sequence[Tensor],
     rows: slice,
-    place: int,
+    places: range,
 ) -> None:
+    """``signals``: of the outputs at ``places``, whose gradients are made together."""
+    here = rows, slice(places.start, places.stop)
+    g: Tensor | None = None
     if _keeps(survey, site) and not site.is_output:
-        _into(passed.g, site.index, passed.n, g, passed.n_outputs)[rows, place] = g
+        held = _into(passed.g, site.index, passed.n, signals[0], passed.n_outputs)
+        for place, signal in zip(places, signals, strict=True):
+            held[rows, place] = signal
+        g = held[here]
     for name, operation in operations.items():
-        size = survey.size(name)
+        if g is None:
+            g = torch.stack(list(signals), dim=1) if len(signals) > 1 else signals[0][:, None]
+        if (site.index, name) not in passed.ready:
+            size = survey.size(name)
+            passed.ready[site.index, name] = g.new_empty(passed.n, passed.n_outputs, size)
         unused = g if x is None else x  # operations without x ignore it
-        gradient = operation.gradient(unused, g[:, None], slice(None))[:, 0]
-        target = passed.ready.get((site.index, name))
-        if target is None:
-            target = g.new_empty(passed.n, passed.n_outputs, size)
-            passed.ready[site.index, name] = target
-        target[rows, place] = gradient
+        passed.ready[site.index, name][here] = operation.gradient(unused, g, slice(None))
 
 
 def _into(

@@ -136,7 +136,12 @@ class _Signal:
                 self._held[:, 0, self._outputs] = self._r
             else:
                 g = self._passed.g[self._site.index][self._rows]
-                self._held = torch.einsum("nc,nc...->n...", self._r, g)
+                # as the signals lie, so that they are read once and not copied
+                self._held = (
+                    torch.matmul(self._r[:, None, None], g.transpose(1, 2)).squeeze(2)
+                    if g.ndim == 4
+                    else torch.bmm(self._r[:, None], g.flatten(2)).view(len(g), *g.shape[2:])
+                )
         return self._held
 
 

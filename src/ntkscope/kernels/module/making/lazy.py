@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.kernel import Index, Kernel, place
+from ntkscope.kernels.index import Index, place
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.module_kernel import require_within
 from ntkscope.kernels.module.holding.rows import samples_of

@@ -38,6 +38,10 @@ Made = TypeVar("Made", Kernel, OutputKernels)
 _BUDGET = 64e6  # bytes of one contraction's gradients, or eight kernels of N×N if that is more
 _MOST_IN_A_PASS = 1024
 _SCRATCH = 256e6  # bytes of patches that a pass keeps for its outputs
+_PASS, _LEAST_IN_A_PASS = (
+    200e6,
+    16,
+)  # bytes that one keeps on a CPU, where a longer pass is no faster
 
 
 class PreparedModule(Prepared):
@@ -63,7 +67,11 @@ class PreparedModule(Prepared):
         most = min(options.chunk_size or _MOST_IN_A_PASS, _MOST_IN_A_PASS)
         made = scratch_held(found) * self.subject.dtype.itemsize
         fitting = min(self._limit / 8 / in_pass, min(self._limit / 16, _SCRATCH) / max(1, made))
-        self.chunk = max(1, min(most, int(fitting)))
+        if options.chunk_size is None and self.subject.device.type == "cpu":
+            most = min(most, max(_LEAST_IN_A_PASS, int(_PASS / in_pass)))
+        most = max(1, min(most, int(fitting)))
+        N = max(len(part[0]) for part in (self.rows, self.cols) if part is not None)
+        self.chunk = most if options.chunk_size else -(-N // -(-N // most))  # of equal sizes
         self.survey = self._completed(found)
         self.n_outputs = self.survey.n_outputs
 

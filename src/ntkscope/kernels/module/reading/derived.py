@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 from torch.overrides import resolve_name
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
+from ntkscope.kernels.module.reading.jacobian_norm import amplification
 from ntkscope.kernels.module.reading.layers.layer import Operation
 
 
@@ -73,7 +74,7 @@ class Makings:
         self, func: Any, args: Any, kwargs: Any, out: Any, pick: int | None = None
     ) -> Derived | None:
         """The call's result; None where something else that has a gradient goes in, or it is in place."""
-        tensors = [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        tensors = list(_tensors_in((args, kwargs)))
         found = [self.sources[id(part)][0] for part in tensors if id(part) in self.sources]
         if not found or not isinstance(out, Tensor) or any(part is out for part in tensors):
             return None
@@ -102,6 +103,15 @@ class Makings:
             return part
         source = self.sources.get(id(part))
         return part.detach() if source is None else source[0]
+
+
+def _tensors_in(part: Any) -> Iterator[Tensor]:
+    """As torch's own walk over nested arguments, which is slow at this."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, (tuple, list, dict)):
+        for each in part.values() if isinstance(part, dict) else part:
+            yield from _tensors_in(each)
 
 
 def made_alike(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> frozenset[str]:
@@ -182,19 +192,11 @@ class Through(Operation):
         return 2 * self._size + self.operation.scratch(g_size, parameter)
 
     def magnitude(self, x: Tensor, g: Tensor) -> Tensor:
-        """The operation's, times an estimate of ‖D‖₂ from below, doubled."""
-        return self.operation.magnitude(x, g) * (2.0 * self._norm)
+        """The operation's, times what D may make of an error."""
+        return self.operation.magnitude(x, g) * self._amplification
 
     @cached_property
-    def _norm(self) -> float:
-        """‖D‖₂ by eight power iterations, times √(|W|/P) where W has more entries: sums are as long."""
-        W, back = self._vjp
-        generator = torch.Generator().manual_seed(0)
-        g, found = torch.randn(W.shape, generator=generator, dtype=torch.float64).to(W), 0.0
-        forth = vjp(back, torch.zeros_like(W))[1]  # the transpose of Dᵀ
-        for _ in range(8):
-            g = g / torch.linalg.vector_norm(g).clamp_min(torch.finfo(W.dtype).tiny)
-            v = back(g).detach()
-            found = float(torch.linalg.vector_norm(v))
-            g = forth(v)[0].detach()
-        return found * max(1.0, (W.numel() / self.values[self.name].numel()) ** 0.5)
+    def _amplification(self) -> float:
+        """At least ‖ |D| ‖₂, times |W|/P where W has more entries: sums are as long."""
+        (W, back), size = self._vjp, self.values[self.name].numel()
+        return amplification(W, back, size) * max(1.0, W.numel() / size)

@@ -32,7 +32,7 @@ def as_inputs(X: Any, subject: Subject, name: str) -> Inputs:
 
 
 def _named(X: Any, name: str) -> dict[str, Any]:
-    """The parts of X by what a message calls them."""
+    """The parts of X by their names in messages."""
     if isinstance(X, Mapping):
         return {f"{name}[{key!r}]": value for key, value in X.items() if not is_setting(value)}
     if not isinstance(X, tuple):

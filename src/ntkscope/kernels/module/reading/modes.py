@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 def with_gradients(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """``function`` with gradients on: an outer ``no_grad`` speaks of the caller's own code."""
+    """``function`` with gradients on: an outer ``no_grad`` applies to the caller's own code."""
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -13,15 +14,43 @@ from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject
 
 @with_gradients
 def plain_pass(
-    subject: Subject, batch: Inputs, outputs: Sequence[int], place: int = 0
+    subject: Subject, batch: Inputs, outputs: Sequence[int], place: int = 0, at_once: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Ordinary autograd on the sample at ``place`` of ``batch``.
 
-    All its outputs, and ∂f_c/∂p for those chosen, (C, P) by parameter.
+    All its outputs, and ∂f_c/∂p for those chosen, (C, P) by parameter. at_once: by one backward pass
+    that vmap batches, where it can; its rules may fail, or be wrong.
     """
     with subject.autograd() as (leaves, run):
         values = run(batch)[place]
-        return values.detach(), gradient_rows(values, leaves, outputs)
+        rows = _rows_at_once(values, leaves, outputs) if at_once else None
+        return values.detach(), rows or gradient_rows(values, leaves, outputs)
+
+
+def _rows_at_once(
+    values: Tensor, leaves: Parameters, outputs: Sequence[int]
+) -> dict[str, Tensor] | None:
+    if not values.requires_grad or len(outputs) == 1:
+        return None
+    basis = values.new_zeros(len(outputs), len(values), requires_grad=False)
+    basis[range(len(outputs)), list(outputs)] = 1.0
+    try:
+        with warnings.catch_warnings():  # vmap warns where it falls back on a loop of its own
+            warnings.simplefilter("ignore")
+            found = torch.autograd.grad(
+                values, list(leaves.values()), basis,
+                retain_graph=True, allow_unused=True, is_grads_batched=True,
+            )  # fmt: skip
+    except RuntimeError:
+        return None
+    made: dict[str, Tensor] = {}
+    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+        whole = leaf.new_zeros(len(outputs), *leaf.shape) if gradient is None else gradient
+        if whole.shape != (len(outputs), *leaf.shape):
+            return None
+        dense = whole.to_dense() if whole.is_sparse else whole
+        made[name] = dense.detach().reshape(len(outputs), -1)
+    return made
 
 
 def gradient_rows(values: Tensor, leaves: Parameters, outputs: Sequence[int]) -> dict[str, Tensor]:

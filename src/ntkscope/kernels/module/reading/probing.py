@@ -28,13 +28,20 @@ def distinct(inputs: Inputs) -> list[int]:
     return chosen
 
 
-def probe(subject: Subject, few: Inputs, inputs: Inputs, fixed: Fixed | None = None) -> Trace:
-    """What a pass over ``few`` of the inputs shows; ``fixed`` as in :func:`record`.
+def probe(
+    subject: Subject,
+    few: Inputs,
+    inputs: Inputs,
+    fixed: Fixed | None = None,
+    *,
+    closely: bool = True,
+) -> Trace:
+    """What a pass over ``few`` of the inputs shows; ``fixed`` and ``closely`` as in :func:`record`.
 
     Raises ValueError where its outputs are not finite or do not follow from the parameters.
     """
     with subject.autograd() as (leaves, run):
-        watched = lambda: record(lambda: run(few), leaves, fixed=fixed, closely=True)  # noqa: E731
+        watched = lambda: record(lambda: run(few), leaves, fixed=fixed, closely=closely)  # noqa: E731
         trace = untouched(subject, watched, inputs, "X")
         trace.require_complete()
     if not trace.output.requires_grad and not trace.depends_on_data:

@@ -19,6 +19,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from ntkscope.kernels.module.reading.derived import Through, made_alike
 from ntkscope.kernels.module.reading.independence import (
+    alike,
     half_of_digits,
     outputs_alone,
     require_deterministic,
@@ -91,17 +92,13 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
     depend on the rest of the batch.
     """
     few = distinct(inputs)
-    pair, triple = (probe(subject, take(inputs, few[:n]), inputs) for n in (2, 3))
+    triple, pair = _probes(subject, inputs, few, None)
     fixed = _fixed(pair, triple)
     if fixed:
-        pair, triple = (probe(subject, take(inputs, few[:n]), inputs, fixed) for n in (2, 3))
+        triple, pair = _probes(subject, inputs, few, fixed)
     _require_digits(triple, subject.dtype)
     floor = _rounding(triple)
-    require_deterministic(subject, triple.output, take(inputs, few), floor)
-    if len(inputs[0]) > 1:
-        together = dict(zip(few, triple.output.detach(), strict=True))
-        alone = {i: outputs_alone(subject, take(inputs, [i])) for i in together}
-        require_own_outputs(subject, together, alone, floor + half_of_digits(triple.output))
+    _require_same_network(subject, pair, triple, inputs, few, floor)
     sites, clone, general = _sites(pair, triple)
     used = {n for call in triple.calls for n in call.operations} | {*general}
     everything = tuple(subject.parameters)
@@ -124,6 +121,33 @@ def survey(subject: Subject, inputs: Inputs) -> Survey:
         rounding=floor,
         eps=_eps(triple),
     )
+
+
+def _probes(
+    subject: Subject, inputs: Inputs, few: list[int], fixed: Fixed | None
+) -> tuple[Trace, Trace]:
+    """Of three samples and of two: a pass that reads values does so on any, so one look tells."""
+    triple = probe(subject, take(inputs, few), inputs, fixed)
+    reads = bool(triple.depends_on_data)
+    return triple, probe(subject, take(inputs, few[:2]), inputs, fixed, closely=reads)
+
+
+def _require_same_network(
+    subject: Subject, pair: Trace, triple: Trace, inputs: Inputs, few: list[int], floor: float
+) -> None:
+    """Raises ValueError where a sample's outputs change from pass to pass or with its batch.
+
+    The two passes share their first two samples, and the last one is passed alone: what looks at others
+    shows in one of the two. Which of the reasons it is takes one more pass.
+    """
+    made = triple.output.detach()
+    slack = floor + half_of_digits(made)
+    if not alike(made[:2], pair.output, slack):
+        require_deterministic(subject, made, take(inputs, few), floor)
+    if len(inputs[0]) > 1:
+        elsewhere = [*pair.output.detach(), outputs_alone(subject, take(inputs, few[2:]))]
+        together, apart = (dict(zip(few, rows, strict=True)) for rows in (made, elsewhere))
+        require_own_outputs(subject, together, apart, slack)
 
 
 def _fixed(pair: Trace, triple: Trace) -> Fixed:

@@ -94,11 +94,30 @@ def _expand(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     return (None, {p: Shift(tuple(p.shape))}) if watched(p) and out.numel() else None
 
 
+@dataclass(frozen=True)
+class Tiled(Operation):
+    """y = p of ``shape`` again and again along the samples' axis, whole times a sample; g: (n, C, k, *rest)."""
+
+    shape: tuple[int, ...]
+
+    def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
+        del x
+        whole = g.reshape(*g.shape[:2], -1, *self.shape).sum(dim=2)
+        return whole[:, :, part].flatten(2)
+
+    def for_samples(self, ndim: int, axis: int, folded: bool) -> Operation | None:
+        del ndim
+        return self if axis == 0 and folded else None
+
+
 @reads(Tensor.repeat, names="input")
 def _repeat(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
+    """For every sample, or every sample's heads, as relative positions are."""
     p = a["input"]
     full = (1,) * (out.ndim - p.ndim) + tuple(p.shape)
     spread = all(size in (1, made) for size, made in zip(full, out.shape, strict=True))
+    if watched(p) and not spread and full[1:] == out.shape[1:] and p.ndim == out.ndim:
+        return None, {p: Tiled(full)}
     return (None, {p: Shift(tuple(p.shape))}) if watched(p) and spread else None
 
 
