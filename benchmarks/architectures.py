@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import ntkscope as ntk
 from benchmarks._common import best_of, record
+from ntkscope.kernels.limiting.architectures.compiled import compiled
 from ntkscope.kernels.limiting.architectures.kernel import ArchitectureKernel
 
 CONV, RELU = ["conv", 3, 1], ["relu"]
@@ -187,12 +188,15 @@ def _dual_activations(name: str, N: int) -> float:
 def main() -> None:
     """Networks beside neural-tangents, larger images, memory, and what an entry costs at least."""
     floor = _floor()
-    rows: list[dict[str, Any]] = [{"case": "floor", **floor}]
+    rows: list[dict[str, Any]] = [{"case": "floor", "compiled": compiled() is not None, **floor}]
     for name, N in CASES:
         row = {"case": name, "N": N, "side": 8, "ntkscope": _ours(name, N)}
         least = 1e-9 * floor["ns_an_entry"] * _dual_activations(name, N)  # of a core
         rows.append({**row, "floor_cpu": least, "neural_tangents": _theirs(name, N)})
     for name in ("Myrtle-5-like", "ResNet-20-like"):
+        # the peer's memory grows with N²: 2.9 GB here, and more than 6 minutes at N = 200
+        row = {"case": name, "N": 100, "side": 8, "ntkscope": _ours(name, 100, repeats=1)}
+        rows.append({**row, "neural_tangents": _theirs(name, 100)})
         rows.append({"case": name, "N": 200, "side": 8, "ntkscope": _ours(name, 200, repeats=1)})
     # pairs of samples a second carry over to any N: 60 000² / 2 pairs are CIFAR-10's
     for name, N, side in (

@@ -101,7 +101,7 @@ def exponent(builder, widths, draws):
 
 
 # the root mean square over d draws is known to about 1/√(2d); over a factor r of widths that moves
-# the exponent by √2/(√(2d) ln r): 0.08 at d = 16, r = 8, of which three are allowed
+# the exponent by √2/(√(2d) ln r): 0.12 at d = 16, r = 8, and 0.09 at r = 16
 @pytest.mark.parametrize("name", ["global pool", "residual"])
 def test_exponent(name):
     assert abs(exponent(BUILDERS[name], (8, 64), 16) + 0.5) < 0.27
@@ -110,4 +110,4 @@ def test_exponent(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_exponents(name):
-    assert abs(exponent(BUILDERS[name], (64, 256, 1024), 16) + 0.5) < 0.2
+    assert abs(exponent(BUILDERS[name], (32, 512), 16) + 0.5) < 0.2

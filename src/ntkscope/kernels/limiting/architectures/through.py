@@ -18,6 +18,7 @@ from torch import Tensor
 from ntkscope.activations.activation import Activation, DualForm
 from ntkscope.activations.arccosine import bending
 from ntkscope.activations.hermite import Quadrature
+from ntkscope.kernels.limiting.architectures.compiled import compiled
 from ntkscope.kernels.limiting.architectures.operation import Error, Seen, U
 from ntkscope.kernels.limiting.dual import ACCURACY
 from ntkscope.kernels.limiting.series import MAX_ORDER, Expansion
@@ -106,10 +107,34 @@ class Homogeneous(Through):
     def moment(self, V: Tensor) -> Tensor:
         return V * self.gain
 
+    @property
+    def _bend(self) -> float:
+        return bending(self.p, self.q) / math.pi if self.gain else 0.0
+
+    def __call__(
+        self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        fused = compiled()
+        if fused is None:
+            return super().__call__(D, T, a, b)
+        out = torch.empty_like(D, memory_format=torch.contiguous_format)
+        tangent = None if T is None else torch.empty_like(out)
+        none = torch.empty(0, 0, 0, dtype=D.dtype)
+        size = math.sqrt(self.gain) or 1.0
+        self._note(
+            *fused.propagate(
+                D.contiguous().numpy(), (none if T is None else T.contiguous()).numpy(),
+                a.sqrt().numpy(), b.sqrt().numpy(), self._bend,
+                (self.at_zero / size, self.p / size), _NEAR**2 / 4, out.numpy(),
+                (none if tangent is None else tangent).numpy(),
+            )
+        )  # fmt: skip
+        return out, tangent
+
     def chunk(
         self, D: Tensor, T: Tensor | None, a: Tensor, b: Tensor, to: tuple[Tensor, Tensor | None]
     ) -> None:
-        g = bending(self.p, self.q) / math.pi if self.gain else 0.0
+        g = self._bend
         left, right = torch.sqrt(a), torch.sqrt(b)
         norm = (2.0 * left) * right
         half = torch.sub(left, right)
@@ -122,7 +147,7 @@ class Homogeneous(Through):
         if low < 0.0 or high > 1.0:
             half.clamp_(0.0, 1.0)  # rounding at equal or opposite directions
         turn = _root(half, torch.empty_like(half)).asin_()  # θ/2
-        self._note(low, high, half, D, norm)
+        self._note(high, *_nearest(low, half, D, norm))
         bent = torch.addcmul(half, half, half, value=-1.0)
         bent = _root(bent, bent)  # sin θ/2
         bent.sub_(turn).addcmul_(turn, half, value=2.0)  # (sin θ − θ cos θ)/2
@@ -134,19 +159,23 @@ class Homogeneous(Through):
             left, right = (torch.where(d, self.at_zero, self.p) for d in (dead_a, dead_b))
             to[1].copy_(torch.where(dead, T * (left * right / self.gain), to[1]))
 
-    def _note(self, low: float, high: float, half: Tensor, D: Tensor, norm: Tensor) -> None:
-        """What :meth:`error` wants of near and opposite pairs; low, high of ``half`` = δ/2."""
+    def _note(self, high: float, nearest: float, uneven: float) -> None:
+        """What :meth:`error` wants to know, of δ/2; ``uneven`` is half of what it keeps."""
         self.farthest = max(self.farthest, _angle(high))
-        if low >= _NEAR**2 / 4:
-            return
-        near = torch.nonzero(half.reshape(-1) < _NEAR**2 / 4)[:, 0]
-        apart, half = D.reshape(-1)[near], half.reshape(-1)[near]
-        if bool((apart > 0).any()):
-            near = near[apart > 0]
-            apart, half = apart[apart > 0], half[apart > 0]
-            self.nearest = min(self.nearest, _angle(float(half.min())))
-            uneven = (2.0 * (apart / norm.reshape(-1)[near] - half)).max()
-            self.uneven = max(self.uneven, float(uneven))
+        self.nearest = min(self.nearest, _angle(nearest))
+        self.uneven = max(self.uneven, 2.0 * uneven)
+
+
+def _nearest(low: float, half: Tensor, D: Tensor, norm: Tensor) -> tuple[float, float]:
+    """Of near pairs that are not one: the smallest ``half`` = δ/2, the largest D/norm − δ/2."""
+    if low >= _NEAR**2 / 4:
+        return 1.0, 0.0
+    near = torch.nonzero((half < _NEAR**2 / 4).logical_and_(D > 0).reshape(-1))[:, 0]
+    if not near.numel():
+        return 1.0, 0.0
+    half = half.reshape(-1)[near]
+    uneven = D.reshape(-1)[near] / norm.reshape(-1)[near] - half
+    return float(half.min()), float(uneven.max())
 
 
 def _angle(half: float) -> float:

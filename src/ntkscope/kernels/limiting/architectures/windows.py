@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ntkscope.kernels.limiting.architectures.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,43 @@ class Window:
         made = torch.matmul(matrix, x.reshape(math.prod(shape[:d]), shape[d], -1))
         return made.reshape(*shape[:d], len(matrix), *shape[d + 1 :])
 
-    def pairs(self, x: Tensor, k: int) -> Tensor:
-        """The sums over (p, p′) that one offset moves together, x (*P, n, *P, m, b) of k axes."""
+    def pairs(self, x: Tensor, k: int, edges: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The sums over (p, p′) that one offset moves together, x (*P, n, *P, m, b) of k axes.
+
+        edges: of D, halves of the variances (*P, n, 1, …) and (1, …, *P, m, b), which D is where
+        one of both is outside the image.
+        """
         if not self.moves:
             return x
+        fused = compiled()
+        if fused is not None and self.stride == 1:
+            return self._in_one_pass(fused.window_sum, x, k, edges)
+        out = self._summed(x, k)
+        if edges is not None:
+            self._add_edges(out, k, *edges)
+        return out
+
+    def _in_one_pass(
+        self, window_sum: Callable[..., None], x: Tensor, k: int,
+        edges: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:  # fmt: skip
+        shape, left, right = x.shape, self.axis, k + 1 + self.axis
+        inside, n = shape[left], self.length(shape[left])
+        out = x.new_empty([n if d in (left, right) else s for d, s in enumerate(shape)])
+        A, C = math.prod(shape[:left]), math.prod(shape[right + 1 :])
+        if edges is None:
+            rows, cols = x.new_empty(A, inside, 0, 1), x.new_empty(1, inside * C)
+        else:
+            rows = edges[0].reshape(A, inside, -1, x.shape[-1])
+            cols = edges[1].reshape(-1, inside * C)
+        window_sum(
+            x.contiguous().view(A, inside, -1, inside * C).numpy(),
+            np.array(self.offsets(inside), dtype=np.int64).reshape(-1, 3), C, rows.numpy(),
+            cols.numpy(), out.view(A, n, -1, n * C).numpy(),
+        )  # fmt: skip
+        return out
+
+    def _summed(self, x: Tensor, k: int) -> Tensor:
         dims = (self.axis, k + 1 + self.axis)
         inside, offsets = x.shape[self.axis], self.offsets(x.shape[self.axis])
         n = self.length(inside)
@@ -88,11 +125,8 @@ class Window:
             _part(out, dims, *offset[1:]).add_(self._moved(x, dims, offset))
         return out
 
-    def add_edges(self, x: Tensor, k: int, rows: Tensor, cols: Tensor) -> None:
-        """Add to the sums ``x`` of D what an offset moves to pairs of which one is outside.
-
-        There u or v is 0 and D half of the other's variance: ``rows``, ``cols`` of the input.
-        """
+    def _add_edges(self, x: Tensor, k: int, rows: Tensor, cols: Tensor) -> None:
+        """Add to the sums ``x`` of D what an offset moves to pairs of which one is outside."""
         left, right = self.axis, k + 1 + self.axis
         n = x.shape[left]
         for offset in self.offsets(rows.shape[left]):

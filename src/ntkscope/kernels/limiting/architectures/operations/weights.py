@@ -84,8 +84,7 @@ class Weights(Operation):
             return self._gather(seen.distance, k, False), halves
         distance = seen.distance
         for w in self.windows:
-            distance = w.pairs(distance, k)
-            w.add_edges(distance, k, at.rows(rows), at.cols(cols))
+            distance = w.pairs(distance, k, (at.rows(rows), at.cols(cols)))
             rows, cols = w.single(rows), w.single(cols)
         return distance, (rows, cols)
 
