@@ -70,7 +70,7 @@ def connected(engine: Engine, workers: int) -> Iterator[tuple[Any, int]]:
         else:
             cluster = None
         client = _connect(engine, cluster)
-        stack.callback(_close, client, 1)
+        stack.callback(_close_client, client)
         yield client, workers if engine.cluster is None else 0
 
 
@@ -101,6 +101,13 @@ def _close(what: Any, seconds: int) -> None:
     """Close a client or a cluster; a slow goodbye must not hide why the run ended."""
     with contextlib.suppress(TimeoutError, OSError, RuntimeError):
         what.close(timeout=seconds)
+
+
+def _close_client(client: Any) -> None:
+    _close(client, 1)
+    client.status = (
+        "closed"  # or, cut off, it tries again when it is collected, on a loop that is gone
+    )
 
 
 def _slurm_cluster(spec: Spec) -> Any:

@@ -72,7 +72,10 @@ def test_a_goodbye_that_is_cut_off_says_nothing(tmp_path):
         [sys.executable, str(script)], capture_output=True, text=True, timeout=120,
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )  # fmt: skip
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "(0, None)\n", "")
+    assert (ended.returncode, ended.stdout) == (0, "(0, None)\n")
+    # a worker killed within 10 ms may leave a semaphore, which Python's own tracker counts aloud
+    said = [line for line in ended.stderr.splitlines() if "resource_tracker" not in line]
+    assert [line for line in said if not line.startswith("  warnings.warn(")] == []
 
 
 def test_a_start_that_fails_leaves_no_loop(monkeypatch):
