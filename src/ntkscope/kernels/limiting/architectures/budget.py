@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ntkscope._base import memory
 from ntkscope.kernels.limiting.architectures.graph import Graph
 
-_ENTRIES = 1 << 18  # of the largest covariance in a tile: 2 MB
+_ENTRIES = 1 << 19  # of the largest covariance in a tile: 4 MB
 _LARGEST = 256
 _HELD = 6  # covariances at once: D and T of an operation's inputs and outputs, and a sum
 
