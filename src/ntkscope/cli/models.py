@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ntkscope._base.extras import needs
+from ntkscope._base.saved import load_saved
 from ntkscope._base.specs import unknown
 
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
@@ -120,7 +121,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         known = ", ".join((*_PICKLED, ".safetensors"))
         raise ValueError(f"a checkpoint ends in {known}, got {path.name!r}")
     try:
-        loaded = torch.load(path, weights_only=True, map_location="cpu")
+        loaded = load_saved(path)
     except Exception as error:
         raise ValueError(
             f"{path} does not load as weights alone ({_said(error)}); save them with "

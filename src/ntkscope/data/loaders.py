@@ -300,9 +300,9 @@ def _take_labels(table: Any, columns: list[str], key: str, path: Path) -> tuple[
 
 
 def _read_pt(path: Path, key: str) -> tuple[Any, Any]:
-    import torch
+    from ntkscope._base.saved import load_saved
 
-    loaded = open_file(path, lambda: torch.load(path, weights_only=True, map_location="cpu"))
+    loaded = open_file(path, lambda: load_saved(path))
     if isinstance(loaded, dict):
         if not key:
             raise ValueError(

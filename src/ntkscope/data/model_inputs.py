@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ntkscope._base.samples import Samples, as_samples
+from ntkscope._base.saved import load_saved
 from ntkscope.data.loaders import load, open_file, split_path
 
 _ARRAYS = (".npy", ".npz", ".pt")
@@ -52,7 +53,7 @@ def _arrays(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no file {str(path)!r}; give the path of an existing data file")
     if path.suffix == ".pt":
-        read = lambda: torch.load(path, weights_only=True, map_location="cpu")  # noqa: E731
+        read = lambda: load_saved(path)  # noqa: E731
         loaded = open_file(path, read)
         tensors = loaded if isinstance(loaded, dict) else {"": loaded}
         return {str(name): np.asarray(tensor) for name, tensor in tensors.items()}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ntkscope._base.files import whole
+from ntkscope._base.saved import load_saved
 from ntkscope.networks.mlp import MLP
 from ntkscope.networks.network import Network
 
@@ -26,11 +26,7 @@ def read(path: str | Path, what: str) -> dict[str, Any]:
     if not Path(path).exists():
         raise FileNotFoundError(f"no {what} at {str(path)!r}")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch writes checksums, and reads past them
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong: the file was changed or damaged")
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        content = load_saved(path)
     except Exception as error:  # the unpickler's own errors come in many types
         raise ValueError(f"{str(path)!r} is no {what}: {error}") from error
     if not isinstance(content, dict):
