@@ -49,5 +49,5 @@ def test_a_tensor_that_is_marked_as_a_folder_is_named(tmp_path):
             at += 46 + len(info.filename) + len(info.extra) + len(info.comment)
     damaged = bytearray(content)
     damaged[at + 38] ^= 0x10
-    with pytest.raises(ValueError, match=r"checksum of .*data/0"):
+    with pytest.raises(ValueError, match=r"data/0 in it is not what was saved"):
         read(tmp_path / "a.pt", bytes(damaged))

@@ -1,4 +1,4 @@
-"""What ``torch.save`` wrote, read with the checksums that torch reads past."""
+"""Files of ``torch.save``, read with the checksums that ``torch.load`` ignores."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def load_saved(path: str | Path) -> Any:
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            # torch takes a member that is marked as a folder for one of no bytes, and leaves its tensor unset
+            # torch reads no bytes of a member that is marked as a folder, and leaves its tensor unset
             damaged = archive.testzip() or next(
                 (i.filename for i in archive.infolist() if i.external_attr & _FOLDER), None
             )
         if damaged is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong: the file was changed or damaged")
+            raise ValueError(
+                f"{damaged} in it is not what was saved: the file was changed or damaged"
+            )
     return torch.load(path, weights_only=True, map_location="cpu")

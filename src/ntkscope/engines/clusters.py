@@ -105,9 +105,8 @@ def _close(what: Any, seconds: int) -> None:
 
 def _close_client(client: Any) -> None:
     _close(client, 1)
-    client.status = (
-        "closed"  # or, cut off, it tries again when it is collected, on a loop that is gone
-    )
+    # a client whose close was cut off would close again when it is collected, on a loop that has ended
+    client.status = "closed"
 
 
 def _slurm_cluster(spec: Spec) -> Any:

@@ -92,9 +92,8 @@ def local_cluster(workers: int, gpus: Sequence[str] = ()) -> LocalCluster:
 
 def _kill_workers(cluster: Any) -> None:
     """End the workers at once: a task in LAPACK answers no polite request."""
-    for nanny in list(
-        getattr(cluster, "workers", {}).values()
-    ):  # none yet where a start was cut off
+    nannies = getattr(cluster, "workers", {})  # none yet where a start was cut off
+    for nanny in list(nannies.values()):
         nanny.close_gracefully()  # or it would start another, which finds no scheduler
         pid = getattr(nanny, "pid", None)
         if pid:
@@ -106,9 +105,10 @@ def _kill_workers(cluster: Any) -> None:
 def _quiet() -> Iterator[None]:
     """Let Dask's own logs say nothing; what ends a run is raised by who waits for it.
 
-    Our loop stays unheard after that: what it still cancels may come late on a busy machine.
+    The loop of :func:`_loop_without_interrupts` stays silent after the block: on a busy machine it may cancel
+    tasks later than that.
     """
-    logging.getLogger("distributed.process").setLevel(logging.WARNING)  # counts strays at the end
+    logging.getLogger("distributed.process").setLevel(logging.WARNING)  # it lists workers at exit
     logs = [logging.getLogger(name) for name in _LOGS]
     before = [log.level for log in logs]
     for log in logs:
