@@ -80,7 +80,9 @@ class Bert(nn.Module):
         self.head = nn.Linear(d, classes)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        x = self.words(input_ids) + self.places(torch.arange(input_ids.shape[1]))
+        x = self.words(input_ids) + self.places(
+            torch.arange(input_ids.shape[1], device=input_ids.device)
+        )
         hidden = None if bool(attention_mask.all()) else attention_mask == 0
         return self.head(self.encoder(self.norm(x), src_key_padding_mask=hidden)[:, 0])
 

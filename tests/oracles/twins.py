@@ -107,7 +107,7 @@ class CausalGpt(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, T = x.shape
-        h = self.words(x) + self.places(torch.arange(T))
+        h = self.words(x) + self.places(torch.arange(T, device=x.device))
         q, k, v = self.attend(self.norm(h)).view(n, T, 3, 2, -1).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         h = h + self.out(y.transpose(1, 2).reshape(n, T, D))
@@ -129,10 +129,10 @@ class RotaryLlama(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, T = x.shape
         h = self.words(x)
-        if (torch.arange(T)[None] < 0).any():
+        if (torch.arange(T, device=x.device)[None] < 0).any():
             h = h * 2
         y = self.gain.to(h.dtype) * (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + 1e-6))
-        angle = torch.arange(T)[:, None] / 10.0
+        angle = torch.arange(T, device=x.device)[:, None] / 10.0
         q, k = (torch.cat([t[..., :1] * angle.cos() - t[..., 1:] * angle.sin(),
                            t[..., :1] * angle.sin() + t[..., 1:] * angle.cos()], -1)
                 for t in (self.q(y).view(n, T, 3, 2).transpose(1, 2), self.k(y)[:, None]))  # fmt: skip

@@ -51,6 +51,11 @@ def gpus() -> list[str]:
     return names[:count]
 
 
+def sides(tile: tuple[int, int], device: torch.device) -> tuple[int, int]:
+    """Rows and columns of a tile: ``tile``, which stays in a core's cache, and 64 times that to fill a GPU."""
+    return (8 * tile[0], 8 * tile[1]) if device.type == "cuda" else tile
+
+
 def require_ieee(device: torch.device) -> None:
     """Raise ValueError where products in float64 are not what IEEE 754 says: certificates rest on it.
 

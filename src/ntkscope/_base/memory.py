@@ -81,12 +81,15 @@ def human(nbytes: int | float) -> str:
     return f"{nbytes:.3g} TB"
 
 
-def require(nbytes: int | float, what: str, remedy: str) -> None:
-    """Refuse ``what`` when its ``nbytes`` exceed the free memory.
+def require(
+    nbytes: int | float, what: str, remedy: str, device: torch.device | None = None
+) -> None:
+    """Refuse ``what`` when its ``nbytes`` exceed the free memory, of a GPU where ``device`` is one.
 
     Raises NotEnoughMemoryError naming the need, what is free and ``remedy``.
     """
-    free = available()
+    on_gpu = device is not None and device.type == "cuda"
+    free = available(device) if on_gpu else available()
     if nbytes > free:
         raise NotEnoughMemoryError(
             f"{what} needs {human(nbytes)}, and {human(free)} are free; {remedy}"

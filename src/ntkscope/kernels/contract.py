@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.devices import sides
 from ntkscope.kernels.index import Index
 
 _TILE = (512, 1024)
@@ -79,7 +81,7 @@ class KernelContract(ABC):
         """K V for V of the kernel's dtype and device, a panel of rows at a time."""
         N, M = self.shape
         out = torch.empty(N, V.shape[1], dtype=self.dtype, device=self.device)
-        step = max(1, min(N, _PANEL // M))
+        step = max(1, min(N, math.prod(sides((1, _PANEL), self.device)) // M))
         for i in range(0, N, step):
             rows = slice(i, min(i + step, N))
             torch.mm(self.tile(rows, slice(0, M)), V, out=out[rows])
@@ -96,14 +98,15 @@ class KernelContract(ABC):
     def _fill(self, out: Float[Tensor, "N M"]) -> None:
         """Write the matrix, a symmetric one with both halves equal in each bit."""
         N, M = self.shape
-        for i in range(0, N, _TILE[0]):
-            rows = slice(i, min(i + _TILE[0], N))
+        tile = sides(_TILE, self.device)
+        for i in range(0, N, tile[0]):
+            rows = slice(i, min(i + tile[0], N))
             if self.symmetric:
                 corner = self.tile(rows, rows)
                 # a product may round (i, j) and (j, i) apart
                 out[rows, rows] = torch.triu(corner) + torch.triu(corner, 1).T
-            for j in range(rows.stop if self.symmetric else 0, M, _TILE[1]):
-                cols = slice(j, min(j + _TILE[1], M))
+            for j in range(rows.stop if self.symmetric else 0, M, tile[1]):
+                cols = slice(j, min(j + tile[1], M))
                 made = self.tile(rows, cols)
                 out[rows, cols] = made
                 if self.symmetric:
@@ -111,9 +114,8 @@ class KernelContract(ABC):
 
     def _require_memory(self) -> None:
         """Raise NotEnoughMemoryError where ``dense()`` does not fit."""
-        if self.device.type == "cpu":
-            N, M = self.shape
-            memory.require(
-                self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
-                "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it",
-            )  # fmt: skip
+        N, M = self.shape
+        memory.require(
+            self.nbytes_dense, f"forming the {N}×{M} kernel in {self.dtype}",
+            "use K @ v or K.tile(rows, cols), or K.to(torch.float32) for half of it", self.device,
+        )  # fmt: skip

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ntkscope._base.devices import sides
+from ntkscope._base.precision import ieee_float32
 from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.scratch import Scratch
@@ -81,15 +83,18 @@ class Factored(Kernel):
         held = {id(m): m for t in self.terms for f in t.factors for m in (f.rows, f.columns)}
         return sum(m.numel() * m.element_size() for m in held.values())
 
+    @ieee_float32()
     def tile(self, rows: Index, cols: Index) -> Tensor:
         r, c = (place(i, n, self.device) for i, n in zip((rows, cols), self.shape, strict=True))
         out = torch.empty(count(r), count(c), dtype=self.dtype, device=self.device)
         self._write(out, r, c, Scratch(out.numel(), self.dtype, self.device))
         return out
 
+    @ieee_float32()
     def _fill(self, out: Tensor) -> None:
         N, M = self.shape
-        scratch = Scratch(_TILE[0] * _TILE[1], self.dtype, self.device)
+        tile = sides(_TILE, self.device)
+        scratch = Scratch(tile[0] * tile[1], self.dtype, self.device)
         if self.symmetric:
             self._fill_symmetric(out, 0, N, scratch)
         else:
@@ -116,9 +121,10 @@ class Factored(Kernel):
         scratch: Scratch,
         mirror: bool,
     ) -> None:
-        for i in range(rows[0], rows[1], _TILE[0]):
-            for j in range(cols[0], cols[1], _TILE[1]):
-                r, c = slice(i, min(i + _TILE[0], rows[1])), slice(j, min(j + _TILE[1], cols[1]))
+        tile = sides(_TILE, self.device)
+        for i in range(rows[0], rows[1], tile[0]):
+            for j in range(cols[0], cols[1], tile[1]):
+                r, c = slice(i, min(i + tile[0], rows[1])), slice(j, min(j + tile[1], cols[1]))
                 self._write(out[r, c], r, c, scratch)
                 if mirror:
                     out[c, r].copy_(scratch.transposed(out[r, c]))
@@ -188,6 +194,7 @@ class Factored(Kernel):
         gamma = self._gamma()
         return gamma * float(self._own("rows", absolute=True).double().sum()) * (1 + 4 * gamma)
 
+    @ieee_float32()
     def matmul(self, V: Tensor) -> Tensor:
         """Through the factors or by tiles, whichever takes fewer flops."""
         return self._by_factors(V) if self._factors_are_cheaper(V.shape[1]) else self._by_tiles(V)
@@ -207,7 +214,7 @@ class Factored(Kernel):
     def _by_tiles(self, V: Tensor) -> Tensor:
         N, M = self.shape
         out = torch.empty(N, V.shape[1], dtype=self.dtype, device=self.device)
-        step = max(1, min(N, _TILE[0] * _TILE[1] * 8 // M))
+        step = max(1, min(N, math.prod(sides(_TILE, self.device)) * 8 // M))
         scratch = Scratch(step * M, self.dtype, self.device)
         panel = torch.empty(step, M, dtype=self.dtype, device=self.device)
         for i in range(0, N, step):

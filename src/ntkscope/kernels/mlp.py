@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.inputs import as_data
+from ntkscope._base.precision import ieee_float32
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.outputs import OutputKernels
 from ntkscope.kernels.prepared import Prepared, Reduce
@@ -37,6 +38,7 @@ class Backprop:
     signals: list[Tensor]
 
 
+@ieee_float32()
 def backprop(model: MLP, X: Float[Tensor, "N d"], outputs: Sequence[int]) -> Backprop:
     """Features, pre-activations and back-propagated signals of ``model`` on ``X``."""
     network = model.network

@@ -9,18 +9,21 @@ is why it holds wherever float64 does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ntkscope._base.devices import sides
+
 U = 2.0**-53
 """Unit roundoff of float64."""
 TINY = 2.0**-1000
 """More than any underflow below adds."""
 
+_READ = 128  # rows of K that are formed together, at least
 _SLICE = 1 << 16  # entries of a row block that is split at once: its slices stay in the cache
 
 
@@ -108,6 +111,17 @@ class Accurate:
     error: Tensor
 
 
+def _parts(
+    rows: Callable[[int, int], Tensor], m: int, step: int
+) -> Iterator[tuple[int, int, Tensor]]:
+    """(i, j, K[i:j, :]) of ``step`` rows each, read more at a time: to form a row alone costs as much as 32."""
+    for start in range(0, m, max(step, _READ)):
+        panel = rows(start, min(start + max(step, _READ), m))
+        for i in range(0, len(panel), step):
+            part = panel[i : i + step]
+            yield start + i, start + i + len(part), part
+
+
 def accurate_product(
     rows: Callable[[int, int], Tensor], n: int, V: Tensor, *, n_rows: int | None = None
 ) -> Accurate:
@@ -123,10 +137,9 @@ def accurate_product(
     m = n if n_rows is None else n_rows
     high, low = V.new_empty(m, V.shape[1]), V.new_empty(m, V.shape[1])
     scales = torch.empty(m, dtype=V.dtype, device=V.device)
-    step = max(1, _SLICE // n)
-    for i in range(0, m, step):
-        j = min(i + step, m)
-        a1, a2, a3, scale = slices(rows(i, j), bits, 1)
+    step = max(1, math.prod(sides((1, _SLICE), V.device)) // n)
+    for i, j, part in _parts(rows, m, step):
+        a1, a2, a3, scale = slices(part, bits, 1)
         exact = a1 @ v1
         middle = a1 @ v2 + a2 @ v1  # both on one grid, together below 2⁵³ steps of it
         rest = a1 @ v3 + a2 @ v23 + a3 @ V

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.devices import sides
 from ntkscope._base.inputs import as_data
 from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 from ntkscope.kernels.limiting.power_series import PowerSeries, power_series
@@ -158,7 +159,7 @@ def streamed_bound(
     series = power_series(net, degree, 1.0 if scaled else float(norms.mean()))
     if any(isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= degree for k in measure):
         raise ValueError(f"measure names powers within 1 … {degree}, got {list(measure)}")
-    sums = _RowSums(len(data), exponents(degree + 1))
+    sums = _RowSums(len(data), exponents(degree + 1), unit.device)
     sums.run(unit, Stage("row sums", progress))
     known = sums.found(unit.shape[1])
     known += [_measured(known, unit, k, progress) for k in sorted(set(measure))]
@@ -209,21 +210,21 @@ def exponents(top: int) -> list[int]:
 class _RowSums:
     """max_i Σ_{j≠i} |ρ_ij|^k for each exponent, and the pairs of extreme correlation."""
 
-    def __init__(self, n: int, exponents: list[int]) -> None:
+    def __init__(self, n: int, exponents: list[int], device: torch.device) -> None:
         self.n, self.exponents = n, exponents
         memory.require(
             8.0 * n * len(exponents), f"row sums of {len(exponents)} powers of {n} samples",
             "use a lower degree or fewer samples",
         )  # fmt: skip
-        self.sums = torch.zeros(len(exponents), n, dtype=torch.float64)
+        self.sums = torch.zeros(len(exponents), n, dtype=torch.float64, device=device)
         self.closest = (-2.0, 0, 1)
         self.opposite = (2.0, 0, 1)
 
     def run(self, unit: Tensor, report: Callable[[float], None]) -> None:
-        tiles = list(_tiles(self.n))
+        tiles = list(_tiles(self.n, sides(_TILE, unit.device)))
         for done, (rows, cols) in enumerate(tiles):
             rho = unit[rows] @ unit[cols].T
-            inside = _below_diagonal(rows, cols)
+            inside = _below_diagonal(rows, cols, unit.device)
             self._note_pairs(rho, rows, cols, inside)
             self._add(rho.abs_(), rows, cols)
             if done % 64 == 0:
@@ -245,7 +246,7 @@ class _RowSums:
 
     def _add(self, size: Tensor, rows: slice, cols: slice) -> None:
         """Every unordered pair once, to both of its rows."""
-        ones = [torch.ones(k, dtype=torch.float64) for k in size.shape]
+        ones = [size.new_ones(k) for k in size.shape]
         steps = {1: size}
         power = size
         for index, k in enumerate(self.exponents):
@@ -275,19 +276,20 @@ class _RowSums:
         return made
 
 
-def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
+def _tiles(n: int, tile: tuple[int, int] = _TILE) -> Iterator[tuple[slice, slice]]:
     """Tiles that cover every pair i ≥ j."""
-    for i in range(0, n, _TILE[0]):
-        rows = slice(i, min(i + _TILE[0], n))
-        for j in range(0, rows.stop, _TILE[1]):
-            yield rows, slice(j, min(j + _TILE[1], n))
+    for i in range(0, n, tile[0]):
+        rows = slice(i, min(i + tile[0], n))
+        for j in range(0, rows.stop, tile[1]):
+            yield rows, slice(j, min(j + tile[1], n))
 
 
-def _below_diagonal(rows: slice, cols: slice) -> Tensor | None:
+def _below_diagonal(rows: slice, cols: slice, device: torch.device) -> Tensor | None:
     """The entries of a tile with i ≤ j, which other tiles hold; None if there are none."""
     if cols.stop <= rows.start:
         return None
-    return torch.arange(rows.start, rows.stop)[:, None] <= torch.arange(cols.start, cols.stop)
+    places = [torch.arange(span.start, span.stop, device=device) for span in (rows, cols)]
+    return places[0][:, None] <= places[1]
 
 
 def _at(tile: Tensor, flat: int, rows: slice, cols: slice) -> tuple[int, int]:

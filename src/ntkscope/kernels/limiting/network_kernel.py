@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.devices import sides
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
@@ -186,11 +187,12 @@ class LimitingKernel(Kernel):
 
     def _write(self, made: dict[str, list[Tensor]], r: slice | Tensor, c: slice | Tensor) -> None:
         n_rows, n_cols = count(r), count(c)
+        height, width = sides(_TILE, self.device)
         later: list[Outside] = []
-        for i in range(0, n_rows, _TILE[0]):
-            for j in range(0, n_cols, _TILE[1]):
+        for i in range(0, n_rows, height):
+            for j in range(0, n_cols, width):
                 block = self._computed(
-                    _sub(r, i, _TILE[0], n_rows), _sub(c, j, _TILE[1], n_cols), (i, j), later
+                    _sub(r, i, height, n_rows), _sub(c, j, width, n_cols), (i, j), later
                 )
                 self._place(made, block, i, j, mirror=False)
         self._finish(made, later, mirror=False)
@@ -206,17 +208,18 @@ class LimitingKernel(Kernel):
         if not self.symmetric:
             self._write(made, slice(0, N), slice(0, M))
             return
+        height, width = sides(_TILE, self.device)
         later: list[Outside] = []
-        for i in range(0, N, _TILE[0]):
-            rows = slice(i, min(i + _TILE[0], N))
+        for i in range(0, N, height):
+            rows = slice(i, min(i + height, N))
             corner = self._computed(rows, rows, (i, i), later)
             for tensors in corner.values():
                 for tensor in tensors:
                     # a product may round (i, j) and (j, i) apart
                     tensor.copy_(torch.triu(tensor) + torch.triu(tensor, 1).T)
             self._place(made, corner, i, i, mirror=False)
-            for j in range(rows.stop, N, _TILE[1]):
-                block = self._layers(rows, slice(j, min(j + _TILE[1], N)), (i, j), later)
+            for j in range(rows.stop, N, width):
+                block = self._layers(rows, slice(j, min(j + width, N)), (i, j), later)
                 self._place(made, block, i, j, mirror=True)
         self._finish(made, later, mirror=True)
 
@@ -243,13 +246,13 @@ class LimitingKernel(Kernel):
         """Room for everything. Raises NotEnoughMemoryError where there is none."""
         counts = {name: self._count(name) for name in self.names}
         total = sum(counts.values())
-        if self.device.type == "cpu":
-            memory.require(
-                8.0 * n * m * total,
-                f"forming {total} limiting kernel{'s' * (total > 1)} of {n}×{m} in float64",
-                "use limiting_ntk(..., tile=(rows, cols)) for parts, or "
-                "limiting_kernel(net, X) @ v, which keeps one panel at a time",
-            )
+        memory.require(
+            8.0 * n * m * total,
+            f"forming {total} limiting kernel{'s' * (total > 1)} of {n}×{m} in float64",
+            "use limiting_ntk(..., tile=(rows, cols)) for parts, or "
+            "limiting_kernel(net, X) @ v, which keeps one panel at a time",
+            self.device,
+        )
         return {
             name: [torch.empty(n, m, dtype=self.dtype, device=self.device) for _ in range(number)]
             for name, number in counts.items()

@@ -66,7 +66,7 @@ class Expansion:
         size = _FIRST_ORDER
         while True:
             tails = (measured := self._measure(size)).tails
-            grades = torch.arange(1, len(tails) + 1, dtype=tails.dtype)
+            grades = torch.arange(1, len(tails) + 1, dtype=tails.dtype, device=tails.device)
             ok = torch.nonzero(rho**grades * tails <= self.accuracy)
             if len(ok):
                 return int(ok[0]), measured

@@ -63,4 +63,4 @@ def pivoted_preconditioner(source: Source, rank: int, ridge: float, seed: int) -
     U, S, _ = torch.linalg.svd(F[:, :have], full_matrices=False)
     rest = ridge + float(left.sum()) / n
     rest = max(rest, 1e-14 * first / n, 1e-300)
-    return Preconditioner(U, S.square(), rest)
+    return Preconditioner(U.to(source.device), S.square().to(source.device), rest)

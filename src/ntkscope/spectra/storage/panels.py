@@ -22,12 +22,14 @@ from ntkscope.spectra.rounding import U, up
 from ntkscope.spectra.storage.blas import narrow_product, transposed_product
 
 _WIDTH = 512  # columns of a panel
+_WIDTH_GPU = 2048  # whose square fills a GPU
 _CHUNK = 2048  # rows that a triangular solve copies at once
 
 
-def panel_width(n: int) -> int:
-    """Columns of a panel: about an eighth of a small matrix, 512 of a large one."""
-    return min(_WIDTH, max(64, -(-n // 8)))
+def panel_width(n: int, device: torch.device | str = "cpu") -> int:
+    """Columns of a panel: about an eighth of a small matrix, 512 of a large one, 2048 on a GPU."""
+    most = _WIDTH if torch.device(device).type == "cpu" else _WIDTH_GPU
+    return min(most, max(64, -(-n // 8)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Panels:
         cls, n: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
     ) -> Panels:
         """Panels in memory: (n² + n·b)/2 numbers."""
-        b = panel_width(n)
+        b = panel_width(n, device)
         made = [
             torch.empty(n - j, min(b, n - j), dtype=dtype, device=device) for j in range(0, n, b)
         ]
@@ -88,7 +90,7 @@ class Panels:
     def inside(cls, matrix: Tensor) -> Panels:
         """Views of the lower triangle of ``matrix``, with the diagonal blocks whole."""
         n = len(matrix)
-        b = panel_width(n)
+        b = panel_width(n, matrix.device)
         return cls([matrix[j:, j : j + b] for j in range(0, n, b)], n, b)
 
     @classmethod
@@ -190,8 +192,9 @@ class Panels:
         return True
 
     def solve(self, B: Tensor) -> Tensor:
-        """L⁻ᵀ L⁻¹ B for an (n, k) right-hand side, in the precision of the panels."""
-        return self._backward(self._forward(B.to(self._panels[0].dtype).clone()))
+        """L⁻ᵀ L⁻¹ B for an (n, k) right-hand side, in the precision and on the device of the panels, and back."""
+        held = self._panels[0]
+        return self._backward(self._forward(B.to(held.device, held.dtype, copy=True))).to(B.device)
 
     def _forward(self, y: Tensor) -> Tensor:
         for j, panel in self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,15 @@ class ModuleRuns(Runs):
 
     def _called(self, run: Callable[..., Any], inputs: Inputs) -> Any:
         named = self.interface.named(inputs)
-        return run(**named) if named else run(*inputs)
+        with self._differentiable():
+            return run(**named) if named else run(*inputs)
+
+    def _differentiable(self) -> AbstractContextManager[None]:
+        """cuDNN has no derivative of a recurrent layer in eval mode; torch's own kernels have."""
+        on_gpu = any(value.device.type == "cuda" for value in self.values.values())
+        if on_gpu and any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
+            return torch.backends.cudnn.flags(enabled=False)
+        return nullcontext()
 
     @property
     def unused(self) -> str:
