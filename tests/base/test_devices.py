@@ -86,6 +86,7 @@ def test_each_local_worker_sees_a_gpu_of_its_own(monkeypatch):
 COMMANDS = [
     "inspect --data gaussian:N=6,d=4 --widths 4,8,1",
     "train --data gaussian:N=6,d=4 --widths 4,8,1",
+    "floor --data sphere:N=6,d=4 --widths 4,inf,1 --parameterization ntk",
     "memorize --data gaussian:N=6,d=4 --widths 4,8,1",
     "kernel --data gaussian:N=6,d=4 --widths 4,8,1 --out {}/k.zarr",
     "eig {}/K.pt",

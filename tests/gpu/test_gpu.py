@@ -363,6 +363,7 @@ COMMANDS = {
     "kernel": "kernel --data gaussian:N=30,d=4 --widths 4,16,1 --out {}/k.zarr --json",
     "eig": "eig {}/K.pt --json",
     "eig, tiles": "eig {}/K.pt --folder {}/tiles --json",
+    "floor": "floor --data sphere:N=30,d=4 --widths 4,inf,1 --parameterization ntk --json",
     "limit": "limit --data gaussian:N=12,d=4 --model {}/net.py:build --json",
     "train": "train --data gaussian:N=20,d=4 --targets random --widths 4,16,1 --steps 10 --out {}/t --json",
     "memorize": "memorize --data gaussian:N=10,d=4 --targets random --widths 4,32,1 --out {}/m --json",

@@ -21,16 +21,18 @@ class FloorOptions(options.Problem):
     measure: Annotated[
         str, typer.Option(help="Powers whose λ_min is measured, for small N: 2,3.", metavar="N,…")
     ] = ""
+    device: options.Device = "cpu"
 
 
 def run(about: FloorOptions, json: options.Json = False) -> None:
     """A floor of λ_min of the limiting kernel in one pass over tiles, and a pair's ceiling."""
+    from ntkscope._base.devices import as_device
     from ntkscope.cli.progress import ProgressBar
     from ntkscope.report.files import to_json
     from ntkscope.spectra.streamed import streamed_bound
 
-    powers = _powers(about.measure)
-    net, X = about.network(), about.dataset().X
+    powers, device = _powers(about.measure), as_device(about.device)
+    net, X = about.network(), about.dataset().X.to(device)
     with ProgressBar() as bar:
 
         def report(now: Any) -> None:
