@@ -170,7 +170,9 @@ class Panels:
         Left-looking: each panel is computed from the finished ones. The bound of :func:`shortfall` holds for
         any order of summation.
         """
-        b, done, total = self.width, 0.0, self.n**3 / 3
+        b, done = self.width, 0.0
+        # multiplications of each panel: with the finished ones, and with its own top
+        shares = [p.numel() * (j + p.shape[1]) for j, p in self]
         for index, panel in enumerate(self._panels):
             w = panel.shape[1]
             for before, left in enumerate(self._panels[:index]):
@@ -186,8 +188,8 @@ class Panels:
             for i in range(w, panel.shape[0], _CHUNK):
                 rows = panel[i : i + _CHUNK]
                 rows.copy_(torch.linalg.solve_triangular(top.T, rows, upper=True, left=False))
-            done += panel.shape[0] * w * (index * b + w)
-            stage(done / total)
+            done += shares[index]
+            stage(done / sum(shares))
         self.factored = True
         return True
 
