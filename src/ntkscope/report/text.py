@@ -1,4 +1,4 @@
-"""Indices and powers of ten in the texts of pages."""
+"""Indices, powers of ten and minus signs in the texts of pages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 _BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w|\.\d)")
+_MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 # a name, a number: the k of F_kF_kᵀ ends where the F begins
 _BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
@@ -33,3 +34,8 @@ def powers(text: str) -> str:
         return power if float(mantissa) == 1 else f"{mantissa}·{power}"
 
     return _POWER.sub(raised, text)
+
+
+def minus(text: str) -> str:
+    """``-0.5`` as −0.5; a hyphen within a word, a range or a date stays."""
+    return _MINUS.sub("−", text)
