@@ -8,8 +8,10 @@ _BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w|\.\d)")
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-# a name, a number: the k of F_kF_kᵀ ends where the F begins
-_BARE = re.compile(r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-zα-ω]+|[A-Z]+|[−-]?[0-9]+(?:\.[0-9]+)?)")
+# a name, a number: the k of F_kF_kᵀ ends where the F begins, the L of D_Lφ′ at the φ
+_BARE = re.compile(
+    r"(?<=[^\s_])([_^])(FB|∘?[A-Z]?[a-z]+|[A-Z]+|[α-ω]+|[−-]?(?:[0-9]+(?:\.[0-9]+)?|[½∞]))"
+)
 
 
 def subscripts(text: str) -> str:
