@@ -56,6 +56,7 @@ def test_what_scrolls_can_be_reached_and_signatures_hold_no_list():
         ("<b>n_(L−2) n_(L−1)</b>", "<b>n<sub>L−2</sub> n<sub>L−1</sub></b>"),
         ("‖W‖_F², ‖f‖_Lip, K^∞_ii, D_Lφ′", "‖W‖<sub>F</sub>², ‖f‖<sub>Lip</sub>, "
          "K<sup>∞</sup><sub>ii</sub>, D<sub>L</sub>φ′"),
+        ("(−1)^((r−2)/2) x", "(−1)<sup>((r−2)/2)</sup> x"),
         ("d^{-3}, 3.2e+02 to -1e-6", "d<sup>−3</sup>, 3.2·10² to −10⁻⁶"),
         ("min_i a_i &lt; max_(r&gt;1) c_r", "min<sub>i</sub> a<sub>i</sub> &lt; "
          "max<sub>r&gt;1</sub> c<sub>r</sub>"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ntkscope.report.text import minus, powers, subscripts
+from ntkscope.report.text import typeset
 
 _PART = re.compile(
     r'<(code|pre|math|script|style|svg|option)\b.*?</\1>|<dt class="sig.*?</dt>|<[^>]*>|[^<]+',
@@ -25,7 +25,7 @@ def indexed(body: str) -> str:
 
 def _in_text(text: str) -> str:
     parts = _NAME.split(text)
-    return "".join(part if at % 2 else subscripts(minus(powers(part))) for at, part in enumerate(parts))
+    return "".join(part if at % 2 else typeset(part) for at, part in enumerate(parts))
 
 
 def _page(_app: Any, _name: str, _template: str, context: dict[str, Any], doctree: Any) -> None:

@@ -31,8 +31,8 @@ def test_powers_of_ten(typed, shown):
 
 
 def test_a_minus_is_no_hyphen():
-    said = "-0.5 [-1, -2e-3], 2026-11-26, n_{L-2}, 3-5, x^-2, GD-like, --only"
-    shown = "−0.5 [−1, −2e-3], 2026-11-26, n_{L-2}, 3-5, x^−2, GD-like, --only"
+    said = "-0.5 [-1, -2e-3], 2026-11-26, n_{L-2}, 3-5, x^-2, GD-like, --only, 60-∞-1"
+    shown = "−0.5 [−1, −2e-3], 2026-11-26, n_{L-2}, 3-5, x^−2, GD-like, --only, 60-∞-1"
     assert minus(said) == shown
     assert str(html.math_html("-0.5")) == "−0.5"
 

@@ -33,7 +33,7 @@ def law(found: Record) -> tuple[str, ...]:
     x = f"({found['x']})" if any(c in found["x"] for c in "+-*/ ") else found["x"]
     return (
         found["curve"],
-        f"{symbol(found['y'])} = c · {symbol(x)}{power}",
+        f"{symbol(found['y'])} = c · {symbol(x)}{power}".replace(" ", "\N{NO-BREAK SPACE}"),
         estimate(held["constant"]),
         f"{100 * held['scatter']:.2g}%",
         "—" if late is None else estimate(late["constant"]),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-_BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(([^()]*)\))")
+_BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(((?:[^()]|\([^()]*\))*)\))")
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w|\.\d)")
-_MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)")
+_MINUS = re.compile(r"(?<![^\s(\[{=,;:·/<>≤≥≈…→^])-(?=\d)")
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 # a name, a number: the k of F_kF_kᵀ ends where the F begins, the L of D_Lφ′ at the φ
 _BARE = re.compile(
@@ -36,6 +36,11 @@ def powers(text: str) -> str:
         return power if float(mantissa) == 1 else f"{mantissa}·{power}"
 
     return _POWER.sub(raised, text)
+
+
+def typeset(text: str) -> str:
+    """A text in HTML with real indices, powers of ten and minus signs."""
+    return subscripts(minus(powers(text)))
 
 
 def minus(text: str) -> str:
