@@ -53,7 +53,7 @@ def test_what_scrolls_can_be_reached_and_signatures_hold_no_list():
     ("typed", "shown"),
     [
         ("<p>λ_min(K_t) ≥ 1</p>", "<p>λ<sub>min</sub>(K<sub>t</sub>) ≥ 1</p>"),
-        ("<b>n_(L−2) n_(L−1)</b>", "<b>n<sub>L−2</sub> n<sub>L−1</sub></b>"),
+        ("<b>n_(L−2) n_(L-1)</b>", "<b>n<sub>L−2</sub> n<sub>L−1</sub></b>"),
         ("‖W‖_F², ‖f‖_Lip, K^∞_ii, D_Lφ′", "‖W‖<sub>F</sub>², ‖f‖<sub>Lip</sub>, "
          "K<sup>∞</sup><sub>ii</sub>, D<sub>L</sub>φ′"),
         ("(−1)^((r−2)/2) x", "(−1)<sup>((r−2)/2)</sup> x"),

@@ -7,6 +7,7 @@ import re
 _BRACKETED = re.compile(r"([_^])(?:\{([^{}]*)\}|\(((?:[^()]|\([^()]*\))*)\))")
 _POWER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w|\.\d)")
 _MINUS = re.compile(r"(?<![^\s(\[{=,;:·/<>≤≥≈…→^])-(?=\d)")
+_LESS = re.compile(r"-(?=\d)")  # the L-1 of an index
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 # a name, a number: the k of F_kF_kᵀ ends where the F begins, the L of D_Lφ′ at the φ
 _BARE = re.compile(
@@ -22,7 +23,7 @@ def subscripts(text: str) -> str:
         if found[0].startswith("^("):
             body = f"({body})"  # A^(l) is no power
         tag = "sub" if found[1] == "_" else "sup"
-        return f"<{tag}>{body}</{tag}>"
+        return f"<{tag}>{_LESS.sub('−', body)}</{tag}>"
 
     return _BARE.sub(indexed, _BRACKETED.sub(indexed, text))
 
