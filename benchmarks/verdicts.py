@@ -85,7 +85,7 @@ def cell(record: Mapping[str, Any], unmet: dict[str, int]) -> str:
     if outcome == "does not apply":
         names = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
         return (
-            f"does not apply ({', '.join(str(unmet.setdefault(n, len(unmet) + 1)) for n in names)})"
+            f"n/a ({', '.join(str(unmet.setdefault(n, len(unmet) + 1)) for n in names)})"
         )
     claims = record["inequalities"]
     concluding = [c for c in claims if c["kind"] == "conclusion"]
