@@ -84,9 +84,7 @@ def cell(record: Mapping[str, Any], unmet: dict[str, int]) -> str:
     outcome = record["outcome"]
     if outcome == "does not apply":
         names = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
-        return (
-            f"n/a ({', '.join(str(unmet.setdefault(n, len(unmet) + 1)) for n in names)})"
-        )
+        return f"n/a ({', '.join(str(unmet.setdefault(n, len(unmet) + 1)) for n in names)})"
     claims = record["inequalities"]
     concluding = [c for c in claims if c["kind"] == "conclusion"]
     evidence = concluding or [c for c in claims if not c["tautology"]]
