@@ -209,7 +209,7 @@ def verdicts(records: Sequence[Record]) -> str:
         else f"{len(bad)} of {len(records)} statements fail here: {', '.join(bad[:5])}"
         + (", …" if len(bad) > 5 else "")
     )
-    rest = [f"{holding} {'holds' if holding == 1 else 'hold'}"]
+    rest = [f"{holding} {'holds' if holding == 1 else 'hold'}"] if holding or not counts else []
     rest += [f"{n} {_COUNTED.get(w, (w, w))[n > 1]}" for w, n in counts.most_common()]
     return f"{head}; {', '.join(rest)}."
 
