@@ -3,7 +3,7 @@
 ``python -m benchmarks.verdicts nguyen2021`` prints it; ``--write`` puts it between the marks
 ``<!-- verdicts -->`` of ``docs/papers/nguyen2021.md``. Of a conclusion with explicit constants and of
 steps the cells count outcomes, of events they show the rate, and of orders the constant needed (over all
-layers, powers, … the range).
+layers, powers, … the range). Hypotheses that are not met are numbered below the table.
 """
 
 from __future__ import annotations
@@ -79,11 +79,12 @@ def verdicts(paper: str, options: str) -> list[dict[str, Any]]:
     return found
 
 
-def cell(record: Mapping[str, Any]) -> str:
-    """The outcome, and the numbers behind it."""
-    if record["outcome"] == "does not apply":
-        unmet = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
-        return f"does not apply ({'; '.join(unmet)})"
+def cell(record: Mapping[str, Any], unmet: dict[str, int]) -> str:
+    """The outcome and the numbers behind it; ``unmet`` numbers the hypotheses that are not met, in order."""
+    outcome = record["outcome"]
+    if outcome == "does not apply":
+        names = [h["name"] for h in record["hypotheses"] if h["state"] == "not met"]
+        return f"n/a ({', '.join(str(unmet.setdefault(n, len(unmet) + 1)) for n in names)})"
     claims = record["inequalities"]
     concluding = [c for c in claims if c["kind"] == "conclusion"]
     evidence = concluding or [c for c in claims if not c["tautology"]]
@@ -91,21 +92,27 @@ def cell(record: Mapping[str, Any]) -> str:
     failed = [c for c in claims if c["outcome"] == "violated"]
     parts = []
     if failed or concluding or not (record["events"] or orders):
-        parts.append(_counts(c["outcome"] for c in (failed or evidence)))
+        parts.append(_counts((c["outcome"] for c in (failed or evidence)), outcome))
     if record["events"]:
         parts.append(", ".join(dict.fromkeys(map(_rate, record["events"]))))
     parts += [_range(order, [c for c in orders if c["order"] == order]) for order in "ΩΘO"]
-    return f"**{record['outcome']}** " + "; ".join(p for p in parts if p)
+    found = "; ".join(p for p in parts if p)
+    return found if outcome == "needs constant" and found else f"**{outcome}** {found}".rstrip()
 
 
-def _counts(words: Iterable[str]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
+def _counts(words: Iterable[str], outcome: str) -> str:
+    """``6 fails on this draw``; what the outcome says already is first, its count alone."""
+    counts = Counter(words)
+    said = [word for word in counts if outcome in (word, f"{word} as printed")]
+    return ", ".join(
+        [str(counts.pop(word)) for word in said] + [f"{n} {word}" for word, n in counts.items()]
+    )
 
 
 def _rate(event: Mapping[str, Any]) -> str:
-    promised = event["promised"]
-    promise = "–" if promised is None else f"{float(promised):.3g}"
-    return f"{event['successes']}/{event['trials']} ≥ {promise}"
+    """``91/100 ≥ 0.5``, the rate alone where no number is promised."""
+    rate, promised = f"{event['successes']}/{event['trials']}", event["promised"]
+    return rate if promised is None else f"{rate} ≥ {float(promised):.3g}"
 
 
 def _range(order: str, items: list[Mapping[str, Any]]) -> str:
@@ -125,11 +132,14 @@ def table(paper: str) -> str:
     records = {
         name: {r["id"]: r for r in verdicts(paper, options)} for name, options in columns.items()
     }
+    unmet: dict[str, int] = {}
     lines = [f"- {name}: `{options}`" for name, options in columns.items()]
     lines += ["", f"| statement | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for s in statements(paper):
-        cells = [cell(records[name][s.id]).replace("|", "\\|") for name in columns]
+        cells = [cell(records[name][s.id], unmet).replace("|", "\\|") for name in columns]
         lines.append(f"| `{s.number}` | {' | '.join(cells)} |")
+    if unmet:
+        lines += ["", "Not met:", "", *(f"{number}. {name}" for name, number in unmet.items())]
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ extensions = [
     "command_line",
     "docstrings",
     "explorer",
+    "indices",
     "statement_list",
 ]
 suppress_warnings = ["ref.python"]  # an axis T of a shape is no property T

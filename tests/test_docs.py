@@ -47,3 +47,11 @@ def test_every_link_leads_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+@every_page
+def test_no_index_is_read_as_emphasis(page):
+    """An underscore after a bracket or a prime, ``‖D‖_F``, begins italics where another can end them."""
+    reader = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
+    parts = [part for block in reader.parse(page.read_text()) for part in block.children or ()]
+    assert not [part for part in parts if part.type == "em_open" and part.markup == "_"]

@@ -2,6 +2,7 @@
 
 import accessible
 import checked
+import indices
 import pytest
 
 WHOLE = '<h1 id="top">Top</h1><a href="b.html#low">b</a><a href="#top">up</a><img src="x.png">'
@@ -46,3 +47,38 @@ def test_what_scrolls_can_be_reached_and_signatures_hold_no_list():
         '<pre tabindex="0">x</pre><div tabindex="0" class="table-wrapper docutils"></div>'
         '<dl><dt class="sig sig-object">f(<span class="sig-lines"><span class="sig-line">a</span></span>)</dt></dl>'
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("<p>λ_min(K_t) ≥ 1</p>", "<p>λ<sub>min</sub>(K<sub>t</sub>) ≥ 1</p>"),
+        ("<b>n_(L−2) n_(L-1)</b>", "<b>n<sub>L−2</sub> n<sub>L−1</sub></b>"),
+        ("‖W‖_F², ‖f‖_Lip, K^∞_ii, D_Lφ′", "‖W‖<sub>F</sub>², ‖f‖<sub>Lip</sub>, "
+         "K<sup>∞</sup><sub>ii</sub>, D<sub>L</sub>φ′"),
+        ("(−1)^((r−2)/2) x", "(−1)<sup>((r−2)/2)</sup> x"),
+        ("d^{-3}, 3.2e+02 to -1e-6", "d<sup>−3</sup>, 3.2·10² to −10⁻⁶"),
+        ("min_i a_i &lt; max_(r&gt;1) c_r", "min<sub>i</sub> a<sub>i</sub> &lt; "
+         "max<sub>r&gt;1</sub> c<sub>r</sub>"),
+        ('<h2>λ_min<a href="#lambda_min" title="λ_min">#</a></h2>',
+         '<h2>λ<sub>min</sub><a href="#lambda_min" title="λ_min">#</a></h2>'),
+        *((same, same) for same in (
+            "lambda_min and own_theorem.py", "NTKSCOPE_PLUGINS", "<code>λ_min</code>",
+            "<pre>x_i <span>y_j</span></pre>", '<dt class="sig sig-object"><span>n_x</span></dt>',
+            "<math><mi>a_b</mi></math>", "<script>a_b</script>", "<option>λ_min</option>",
+        )),
+    ],
+)  # fmt: skip
+def test_running_text_has_real_indices_and_code_none(typed, shown):
+    assert indices.indexed(typed) == shown
+
+
+def test_the_index_of_names_stays_as_it_is():
+    context = {"body": "<p>n_l</p>", "toc": "λ_min", "next": {"title": "λ_max", "link": "a_b.html"}}
+    indices._page(None, "genindex", "", listing := dict(context), None)
+    assert listing == context
+    indices._page(None, "page", "", context, object())
+    assert context == {
+        "body": "<p>n<sub>l</sub></p>", "toc": "λ<sub>min</sub>",
+        "next": {"title": "λ<sub>max</sub>", "link": "a_b.html"},
+    }  # fmt: skip

@@ -12,9 +12,10 @@ from ntkscope.cli.main import main
 from ntkscope.engines.engine import Engine
 from ntkscope.experiments.figures.gallery import figure, figures
 from ntkscope.experiments.figures.reproduce import render, reproduce
-from ntkscope.experiments.reading.drawing import heat_map, make_axes
+from ntkscope.experiments.reading.drawing import heat_map, make_axes, over_map
 from ntkscope.experiments.reading.table import Table, read_csv
 from ntkscope.experiments.sweep import Sweep
+from ntkscope.report.canvas import inline_svg, shorten_ticks
 from ntkscope.report.html import math_html
 
 TOML = """
@@ -266,6 +267,36 @@ def test_a_zero_loss_has_a_place_in_the_heat_map():
     _, axes = make_axes()
     heat_map(axes[0], Table(("N", "d2", "loss"), records), "N", "d2", "loss", "loss")
     assert axes[0].collections
+    assert not axes[0].get_title("right")
+
+
+def test_a_heat_map_shows_what_was_not_run_and_lines_upon_it_in_a_dark_page():
+    records = tuple({"N": n, "d2": n, "loss": 1.0} for n in (1, 2))
+    figure, axes = make_axes()
+    heat_map(axes[0], Table(("N", "d2", "loss"), records), "N", "d2", "loss", "loss")
+    (line,) = axes[0].plot([1, 2], [1, 2], **over_map())
+    assert axes[0].get_title("right") == "grey: no finished trial"
+    drawing = inline_svg(figure)
+    grey = re.findall(r'style="fill: #8a8f98; fill-opacity: 0.25', drawing)
+    assert len(grey) == 2
+    # the line and what is around it change places in the dark
+    assert line.get_color() == "black"
+    assert "stroke: var(--card)" in drawing
+    assert "stroke: currentColor" in drawing
+
+
+def test_the_ticks_of_a_short_log_axis_are_plain_numbers():
+    def ticks(low, high, **scale):
+        figure, axes = make_axes()
+        axes[0].set_xscale("log", **scale)
+        axes[0].set_xlim(low, high)
+        shorten_ticks(axes[0])
+        figure.canvas.draw()
+        labels = axes[0].get_xticklabels(which="both")
+        return {text.get_text() for text in labels} - {""}
+
+    assert {"60", "100", "200"} <= ticks(50, 400)
+    assert all("$" in label for label in ticks(1e-3, 1e-2) | ticks(2, 64, base=2))
 
 
 def test_help_does_not_import_torch():

@@ -13,7 +13,7 @@ import ntkscope as ntk
 from ntkscope.cli.main import main
 from ntkscope.report import answers, html, numbers, svg, width_page
 from ntkscope.report.chart import Axis, Chart, Series
-from ntkscope.report.text import powers
+from ntkscope.report.text import minus, powers
 
 NASTY = '<img src=x onerror="alert(1)">'
 
@@ -28,6 +28,13 @@ NASTY = '<img src=x onerror="alert(1)">'
 )  # fmt: skip
 def test_powers_of_ten(typed, shown):
     assert powers(typed) == shown
+
+
+def test_a_minus_is_no_hyphen():
+    said = "-0.5 [-1, -2e-3], 2026-11-26, n_{L-2}, 3-5, x^-2, GD-like, --only, 60-∞-1"
+    shown = "−0.5 [−1, −2e-3], 2026-11-26, n_{L-2}, 3-5, x^−2, GD-like, --only, 60-∞-1"
+    assert minus(said) == shown
+    assert str(html.math_html("-0.5")) == "−0.5"
 
 
 def test_numbers_that_differ_are_told_apart_and_bounds_stay_bounds():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ntkscope.report.laws import symbol
-from ntkscope.report.numbers import interval, many, number, span, up
+from ntkscope.report.numbers import counted, interval, many, number, span, up
 
 Record = Mapping[str, Any]
 
@@ -173,7 +173,7 @@ def lipschitz(intervals: Sequence[Record]) -> str:
     last = intervals[-1]
     what = f"The Lipschitz constant of {last_map(last)}"
     if last["exact"]:
-        return f"{what} is {number(last['upper'], 6)}, exact up to rounding: all its {last['pieces']} linear pieces were visited."
+        return f"{what} is {number(last['upper'], 6)}, exact up to rounding, from {counted(last['pieces'], 'linear piece')}."
     ratio = last["upper"] / last["lower"] if last["lower"] > 0 else math.inf
     return f"{what} lies in [{number(last['lower'])}, {number(last['upper'])}]: known to a factor of {number(ratio, 3)}."
 
@@ -209,7 +209,7 @@ def verdicts(records: Sequence[Record]) -> str:
         else f"{len(bad)} of {len(records)} statements fail here: {', '.join(bad[:5])}"
         + (", …" if len(bad) > 5 else "")
     )
-    rest = [f"{holding} {'holds' if holding == 1 else 'hold'}"]
+    rest = [f"{holding} {'holds' if holding == 1 else 'hold'}"] if holding or not counts else []
     rest += [f"{n} {_COUNTED.get(w, (w, w))[n > 1]}" for w, n in counts.most_common()]
     return f"{head}; {', '.join(rest)}."
 
@@ -223,6 +223,7 @@ _COUNTED = {
     "violated as printed": ("fails as the paper prints it", "fail as the paper prints them"),
     "missed as printed": ("is rarer than the paper prints", "are rarer than the paper prints"),
     "identities only": ("meets only identities", "meet only identities"),
+    "below rounding": ("is below rounding", "are below rounding"),
     "open": ("is left open", "are left open"),
     "vacuous": ("says nothing here", "say nothing here"),
     "promised 0": ("is promised with probability 0", "are promised with probability 0"),

@@ -55,8 +55,23 @@ def dress(ax: Any) -> None:
     ax.grid(alpha=0.25, linewidth=0.6)
 
 
+def shorten_ticks(ax: Any) -> None:
+    """On a log axis from 1 to 10⁴: 60, 100, 200, where 6 × 10¹, 10², 2 × 10² run into one another."""
+    with needs("report"):
+        from matplotlib.ticker import LogFormatter
+
+    low, high = ax.get_xlim()
+    if ax.get_xscale() == "log" and ax.xaxis.get_transform().base == 10 and 1 <= low < high <= 1e4:
+        ax.xaxis.set_major_formatter(LogFormatter())
+        ax.xaxis.set_minor_formatter(LogFormatter())
+
+
 def inline_svg(figure: Any) -> str:
-    """The figure as an element of a page, in the page's colours: no ground, black and dark greys as text."""
+    """The figure as an element of a page, in the page's colours.
+
+    It has no ground. Black and dark greys are the page's text, white is its card: what is drawn in the one
+    upon the other keeps its contrast in the dark.
+    """
     with needs("report"):
         import matplotlib as mpl
 
@@ -65,4 +80,5 @@ def inline_svg(figure: Any) -> str:
     with mpl.rc_context({"svg.hashsalt": "ntkscope"}):  # the same figure, the same text
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     whole = file.getvalue()
-    return re.sub(r"#([0-7])([0-9a-f])(?:\1\2){2}\b", "currentColor", whole[whole.index("<svg") :])
+    inked = re.sub(r"#([0-7])([0-9a-f])(?:\1\2){2}\b", "currentColor", whole[whole.index("<svg") :])
+    return inked.replace("#ffffff", "var(--card)")

@@ -16,7 +16,10 @@ _ORDERS = {"Ω": palette.BLUE, "O": palette.ORANGE, "Θ": palette.PURPLE}
 _CURVES = (
     palette.GREY, palette.VERMILION, palette.BLUE, palette.ORANGE, palette.GREEN, palette.PURPLE,
 )  # fmt: skip
-_COLOURS = {"holds": palette.GREEN, "violated": palette.VERMILION}  # of outcomes; others are grey
+_COLOURS = {
+    "holds": palette.GREEN, "violated": palette.VERMILION, "fails on this draw": palette.ORANGE,
+    "open": palette.PURPLE, "vacuous": palette.SKY,
+}  # fmt: skip  # of outcomes; what is below rounding is grey
 
 
 def _positive(x: Any) -> float | None:
@@ -68,7 +71,7 @@ def _by_statement(
         chart.add(
             Series(
                 kind, [m[0] for m in marks], [m[1] for m in marks], "marks",
-                colours.get(kind, palette.GREY), opacity=0.7, hover=hover, legend=bool(marks),
+                colours.get(kind, palette.GREY), opacity=0.85, hover=hover, legend=bool(marks),
             )
         )  # fmt: skip
     return chart

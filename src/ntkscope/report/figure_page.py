@@ -19,7 +19,7 @@ def page(record: Mapping[str, Any], picture: str) -> str:
     laws = [*(v["constant"] for v in found["verdicts"]), *found["constants"]]
     return render_page(
         "figure.html", record["source"], answers.reproduction(record["analysis"]),
-        f"The claim: {record['claim']} ({record['scale']} size)", command=record["command"],
+        f"The claim, at {record['scale']} size: {record['claim']}", command=record["command"],
         r=record, image=picture, panels=len(record["plotted"]), laws=list(map(law, laws)),
         law_header=LAW,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from ntkscope._base.memory import human
 from ntkscope._base.version import __version__
 from ntkscope.report import answers, numbers, plots, svg
 from ntkscope.report.mathml import formula
-from ntkscope.report.text import powers, subscripts
+from ntkscope.report.text import minus, powers, typeset
 
 with needs("report"):
     import jinja2
@@ -22,12 +22,12 @@ Tile = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
 
 def math_html(text: object) -> Markup:
     """``λ_min``, ``(B_{k+1})_i`` and ``1.5e+08`` with real indices; everything else escaped."""
-    return text if isinstance(text, Markup) else Markup(subscripts(powers(str(escape(text)))))
+    return text if isinstance(text, Markup) else Markup(typeset(str(escape(text))))
 
 
 def _raised(say: Callable[..., str]) -> Callable[..., str]:
-    """A number format as pages print it: 1.51·10⁸."""
-    return lambda *values, **options: powers(say(*values, **options))
+    """A number format as pages print it: −1.51·10⁸."""
+    return lambda *values, **options: minus(powers(say(*values, **options)))
 
 
 _FILTERS: dict[str, Callable[..., str]] = {

@@ -17,7 +17,9 @@ LAW = (
     "c, larger half",
     "trend of c",
     "free exponent",
-    "straight line",
+    "a",
+    "b",
+    "R²",
 )
 
 
@@ -27,20 +29,20 @@ def estimate(found: Record) -> str:
 
 
 def law(found: Record) -> tuple[str, ...]:
-    """A row under :data:`LAW`: the constant at a fixed exponent beside the free exponent and a line."""
+    """A row under :data:`LAW`: the constant at a fixed exponent beside the free exponent and a line a + b·x."""
     held, late, free, line = (found[key] for key in ("constant", "late", "free", "line"))
     power = "" if held["exponent"] == 1 else f"^{{{held['exponent']:g}}}"
     x = f"({found['x']})" if any(c in found["x"] for c in "+-*/ ") else found["x"]
     return (
         found["curve"],
-        f"{symbol(found['y'])} = c · {symbol(x)}{power}",
+        f"{symbol(found['y'])} = c · {symbol(x)}{power}".replace(" ", "\N{NO-BREAK SPACE}"),
         estimate(held["constant"]),
-        f"{100 * held['scatter']:.2g}%",
+        f"{number(float(format(100 * held['scatter'], '.2g')))}%",
         "—" if late is None else estimate(late["constant"]),
         found["trend"],
         "—" if free is None else estimate(free["exponent"]),
-        "—" if line is None else f"{estimate(line['intercept'])} + {estimate(line['slope'])} · x, "
-        f"R² = {line['explained']:.4f}",
+        *(("—",) * 3 if line is None else
+          (estimate(line["intercept"]), estimate(line["slope"]), f"{line['explained']:.4f}")),
     )  # fmt: skip
 
 

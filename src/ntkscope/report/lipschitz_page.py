@@ -7,7 +7,7 @@ from typing import Any
 
 from ntkscope.report import answers
 from ntkscope.report.chart import Axis, Chart, Series
-from ntkscope.report.numbers import number
+from ntkscope.report.numbers import counted, number
 from ntkscope.report.palette import BLUE, ORANGE
 from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
@@ -47,8 +47,8 @@ def page(record: Record, network: str) -> str:
     names = sorted({name for one in found for name in one["uppers"]})
     rows = [
         [
-            answers.last_map(one), number(one["lower"], 6), number(one["upper"], 6),
-            f"{one['pieces']} linear pieces visited" if one["exact"] else "no",
+            answers.last_map(one).replace(" ", "\N{NO-BREAK SPACE}"), number(one["lower"], 6), number(one["upper"], 6),
+            f"{counted(one['pieces'], 'linear piece')} visited" if one["exact"] else "no",
             *(number(one["uppers"].get(name), 6) for name in names), number(one["scaling"]),
         ]
         for one in found

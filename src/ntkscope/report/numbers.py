@@ -12,6 +12,16 @@ def count(value: float | int | str) -> str:
     return "∞" if float(value) == math.inf else f"{int(value):,}"
 
 
+def counted(n: int, thing: str) -> str:
+    """``1 piece``, ``2,000 pieces``."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """Begun with a capital; a symbol stays as it is."""
+    return text[:1].upper() + text[1:] + "." if text[:1].isascii() else f"{text}."
+
+
 def number(value: Any, digits: int = 4) -> str:
     """A number as people read it: 4 significant digits, ∞ and — for none."""
     if value is None:

@@ -15,7 +15,7 @@ from html import escape
 from ntkscope.report.axes import Scale, scale, thin
 from ntkscope.report.chart import Chart, Coordinate, Series
 from ntkscope.report.palette import BLACK
-from ntkscope.report.text import powers, subscripts
+from ntkscope.report.text import minus, powers, typeset
 
 STYLE = """\
 svg.chart { width: 100%; height: auto; display: block; overflow: visible; color: var(--ink, #1b1f24); }
@@ -51,7 +51,11 @@ _MARKERS = {
 def draw(chart: Chart, label: str) -> str:
     """The figure as a fragment of a page, with its numbers beside it for who wants them."""
     legend = _legend(chart)
-    top = 8 + _LINE * len(legend) + (_ABOVE if any(name for _, name in chart.rules) else 0)
+    top = (
+        (14 if legend else 8)
+        + _LINE * len(legend)
+        + (_ABOVE if any(name for _, name in chart.rules) else 0)
+    )
     labels = _names(chart.y.categories) or ["10⁻¹⁰⁰"]
     left = 26 + min(_ROOM, _LETTER * max(map(len, labels))) + (18 if chart.y.title else 0)
     bottom = chart.height - (50 if chart.x.title else 28)
@@ -122,7 +126,7 @@ def _left_out(chart: Chart) -> str:
 def _text(text: str) -> str:
     """Escaped, with real indices."""
     shifts = {"sub": 4, "sup": -5}
-    plain = subscripts(powers(escape(text, quote=False)))
+    plain = typeset(escape(text, quote=False))
 
     def shifted(found: re.Match[str]) -> str:
         d = shifts[found[1]]
@@ -227,7 +231,7 @@ def _hover(series: Series, index: int) -> str:
     else:
         said = ": ".join(v if isinstance(v, str) else f"{v:.6g}" for v in _at(series, index))
     name = f"{series.name}\n" if series.name else ""
-    return f"<title>{escape(powers(name + said), quote=False)}</title>"
+    return f"<title>{escape(minus(powers(name + said)), quote=False)}</title>"
 
 
 def _at(series: Series, index: int) -> tuple[Coordinate, Coordinate]:

@@ -34,7 +34,7 @@ def page(record: Record) -> str:
     if record["fits"]:
         text = (
             "The constant c of y = c·x^e at the claimed exponent e (1 where none is claimed), the exponent left free, "
-            "and a straight line; in brackets 95% intervals. “consistent”: the claimed exponent lies in them."
+            "and the straight line y = a + b·x; in brackets 95% intervals. “consistent”: the claimed exponent lies in them."
         )
         laws = [law(f["constant"]) for f in record["fits"] if f["constant"]]
         sections.append(Section("Fits", (*map(answers.fit, record["fits"]), text), "", LAW, laws))

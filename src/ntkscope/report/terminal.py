@@ -10,6 +10,7 @@ from ntkscope._base.memory import human
 from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
     count,
+    counted,
     enclosed,
     enclosure,
     interval,
@@ -238,7 +239,7 @@ def intervals(found: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("from", overflow="fold")
     table.add_column("upper bounds tried", overflow="fold")
     for row in found:
-        how = f"exact: {row['pieces']} linear pieces" if row["exact"] else (
+        how = f"exact: {counted(row['pieces'], 'linear piece')}" if row["exact"] else (
             f"{row['lower_method']}; {row['upper_method']}"
         )  # fmt: skip
         bounds = [f"{name} {number(value, 6)}" for name, value in sorted(row["uppers"].items())]

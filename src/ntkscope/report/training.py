@@ -32,7 +32,7 @@ def losses(record: Record) -> Chart:
     chart.add(Series("observed", x, [record["loss"][i] for i in keep], color=BLACK, width=3.0))
     if record["predicted_loss"] is not None:
         predicted = [record["predicted_loss"][i] for i in keep]
-        chart.add(Series("linearised at θ₀", x, predicted, color=ORANGE, dash=DASHED))
+        chart.add(Series("linearised at θ_0", x, predicted, color=ORANGE, dash=DASHED))
     for rate, color in zip(record["rates"], (BLUE, GREEN), strict=False):
         if math.isfinite(rate["constant"]) and 0 < rate["contraction"] <= 1:
             start = record["loss"][0]
@@ -96,8 +96,8 @@ def movement(record: Record) -> Chart:
     drift = [p["drift"] for p in probes]
     chart.add(Series("‖K_t − K_0‖/‖K_0‖ (Frobenius)", x, drift, color=GREEN))
     for key, allowed, label, color in (
-        ("distance", condition["radius"], "‖θ_t − θ₀‖/R", BLUE),
-        ("jacobian_change", condition["allowed"], "‖J_t − J₀‖/(α²/2β), condition 21", VERMILION),
+        ("distance", condition["radius"], "‖θ_t − θ_0‖/R", BLUE),
+        ("jacobian_change", condition["allowed"], "‖J_t − J_0‖/(α²/2β), condition 21", VERMILION),
     ):
         if allowed and math.isfinite(allowed):
             chart.add(Series(label, x, [p[key] / allowed for p in probes], color=color))
@@ -125,7 +125,7 @@ def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
         Section(
             "Observed and predicted loss",
             (
-                "Dashed: the network linearised at θ₀, mode i shrinking by (1 − ηλᵢ) a step. Dotted: "
+                "Dashed: the network linearised at θ_0, mode i shrinking by (1 − ηλ_i) a step. Dotted: "
                 "one geometric rate with the largest constant that every observed step allows."
                 if predicted
                 else "This optimizer has no linearised law; the observed loss stands alone.",
@@ -134,7 +134,7 @@ def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
         ),
         Section(
             "Mode by mode",
-            ("The residual in the eigenvectors of K₀: points observed, dashes predicted.",),
+            ("The residual in the eigenvectors of K_0: points observed, dashes predicted.",),
             draw(modes(record), "residual of single modes over steps"),
         ),
         Section(
@@ -146,11 +146,11 @@ def training_page(record: Record, title: str, subtitle: str, rows: Any) -> str:
             "How far kernel, weights and Jacobian move",
             (
                 "Three shares of what theory allows. ‖K_t − K_0‖/‖K_0‖: the drift of the kernel, 0 for a "
-                "linear model. ‖θ_t − θ₀‖/R: the distance from the start, R = 4‖F_0 − Y‖/α being the "
+                "linear model. ‖θ_t − θ_0‖/R: the distance from the start, R = 4‖F_0 − Y‖/α being the "
                 "radius of the ball in which Bombari et al. 2022 keep the parameters. "
-                "‖J_t − J₀‖/(α²/2β): the change of the Jacobian, α²/2β being what their condition 21 "
+                "‖J_t − J_0‖/(α²/2β): the change of the Jacobian, α²/2β being what their condition 21 "
                 "allows. α is the smallest σ_min(J_t), β the largest ‖J_t‖ met.",
-                "The condition is asked of every point of a ball around θ₀ and is measured here on the "
+                "The condition is asked of every point of a ball around θ_0 and is measured here on the "
                 "points visited: a share above 1 refutes it, one below 1 does not prove it.",
             ),
             draw(movement(record), "movement over steps"),
@@ -203,7 +203,7 @@ def _fitted(question: Record) -> Section:
     return Section(
         f"Can {question['n_samples']} real labels be fitted?",
         (
-            "Where λ_min at one θ₀ is certainly positive, the network of twice the hidden widths fits any "
+            "Where λ_min at one θ_0 is certainly positive, the network of twice the hidden widths fits any "
             "real labels (Nguyen et al. 2021, Corollary 4.2). Where it is not, nothing is proved.",
         ),
         rows=[
@@ -245,7 +245,7 @@ def memorization_page(record: Record, question: Record, title: str, subtitle: st
             "The construction",
             (
                 f"ε = {record['epsilon']:.3g}, {record['rounds']} corrections, "
-                f"{record['seconds']:.1f} s. {record['reason']}.",
+                f"{record['seconds']:.2g} s: {record['reason']}.",
             ),
             draw(chart, "error after each correction"),
         ),

@@ -10,7 +10,7 @@ from typing import Any
 from ntkscope.report import answers
 from ntkscope.report.chart import DASHED, DOTTED, Axis, Chart, Series
 from ntkscope.report.html import Tile
-from ntkscope.report.numbers import number
+from ntkscope.report.numbers import number, sentence
 from ntkscope.report.palette import BLACK, BLUE, ORANGE, VERMILION
 from ntkscope.report.study import Section, study
 from ntkscope.report.svg import draw
@@ -33,7 +33,7 @@ def width_page(record: Record, title: str, subtitle: str) -> str:
         (f"{record['quantity']} of the limiting kernel", number(record["limit"])),
         ("asked for", number(record["threshold"])),
     ]
-    guess, notes = record["predicted"]["prediction"], [f"{record['reason']}."]
+    guess, notes = record["predicted"]["prediction"], [sentence(record["reason"])]
     if guess is None:
         notes.append(f"No prediction from N, d and the norms: {record['predicted']['refused']}.")
     else:
@@ -84,7 +84,7 @@ def curve(record: Record, shown: Sequence[Record]) -> Chart:
             share = [1 - law["loss"] * n ** -law["exponent"] for n in x]
             kept = [(n, s * limit) for n, s, limit in zip(x, share, limits, strict=True) if s > 0]
             chart.add(
-                Series("fitted: limit · (1 − c·width^(−a))", [n for n, _ in kept],
+                Series("fitted: limit · (1 − c·width^{−a})", [n for n, _ in kept],
                        [y for _, y in kept], color=BLUE)
             )  # fmt: skip
         chart.add(Series("limiting kernel", x, limits, color=ORANGE, dash=DASHED))

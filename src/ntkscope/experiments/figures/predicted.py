@@ -63,7 +63,7 @@ def draw_predicted(
         extent = "in part" if drawn else "here"
         ax.annotate(
             f"no prediction {extent}: {_short(refused)}", (0.0, -0.17),
-            xycoords="axes fraction", fontsize=6, color="#57606a", va="top", wrap=True,
+            xycoords="axes fraction", fontsize=7, color="#4d4d4d", va="top", wrap=True,
         )  # fmt: skip
     ax.legend(frameon=False, fontsize="small")
 

@@ -22,7 +22,7 @@ from ntkscope.experiments.reading.table import Table
 from ntkscope.experiments.running.watch import SweepProgress
 from ntkscope.experiments.summary import settings_of
 from ntkscope.experiments.sweep import Sweep
-from ntkscope.report.canvas import inline_svg, new_row
+from ntkscope.report.canvas import inline_svg, new_row, shorten_ticks
 from ntkscope.report.card import Card
 from ntkscope.report.figure_page import page
 from ntkscope.report.files import results, write_all
@@ -182,6 +182,8 @@ def _pictures(
     with style.drawing():
         canvas, axes = drawing.make_axes(found.panels, style=style)
         found.draw(table, axes)
+        for ax in axes:
+            shorten_ticks(ax)
         plotted = drawing.plotted(axes)  # with the labels as they are said, not as they are set
         style.typeset(canvas)
         with tempfile.TemporaryDirectory() as scratch:

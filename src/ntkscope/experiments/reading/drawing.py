@@ -13,6 +13,7 @@ from ntkscope._base.files import save_figure
 from ntkscope.experiments.reading.fits import Groups
 from ntkscope.experiments.reading.table import Table
 from ntkscope.report.canvas import make_axes as make_axes
+from ntkscope.report.palette import GREY
 from ntkscope.report.palette import PALETTE as COLOURS
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "curves",
     "heat_map",
     "make_axes",
+    "over_map",
     "overlaid",
     "plotted",
     "save",
@@ -114,7 +116,7 @@ def overlaid(
 
 
 def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> None:
-    """The mean of log10 ``value`` over x and y."""
+    """The mean of log10 ``value`` over x and y; a cell without a trial is grey."""
     xs, ys = table.distinct(x), table.distinct(y)
     cells = np.full((len(ys), len(xs)), np.nan)
     errors, trials = cells.copy(), np.zeros(cells.shape, dtype=int)
@@ -128,6 +130,9 @@ def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> N
             if len(logs) > 1:
                 errors[at] = float(logs.std(ddof=1)) / len(logs) ** 0.5
     mesh = ax.pcolormesh(_edges(xs), _edges(ys), cells, cmap="viridis", shading="flat")
+    if not trials.all():
+        mesh.set_cmap(mesh.cmap.with_extremes(bad=(GREY, 0.25)))
+        ax.set_title("grey: no finished trial", fontsize="small", loc="right")
     _SOURCES[mesh] = {
         "label": title, "x": list(xs), "y": list(ys), "mean_log10": _plain(cells),
         "standard_error": _plain(errors), "trials": trials.tolist(),
@@ -136,6 +141,13 @@ def heat_map(ax: Any, table: Table, x: str, y: str, value: str, title: str) -> N
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.figure.colorbar(mesh, ax=ax, label=title)
+
+
+def over_map() -> dict[str, Any]:
+    """The look of a line that has to be seen on every colour of a map: black within white."""
+    from matplotlib.patheffects import withStroke
+
+    return {"color": "black", "path_effects": [withStroke(linewidth=2.8, foreground="white")]}
 
 
 def plotted(axes: Sequence[Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ntkscope.experiments.figures.figure import Analysis, Figure, Scale
-from ntkscope.experiments.reading.drawing import heat_map
+from ntkscope.experiments.reading.drawing import heat_map, over_map
 from ntkscope.experiments.reading.exponents import scaling_verdict
 from ntkscope.experiments.reading.table import Table
 
@@ -67,9 +67,7 @@ def transition(table: Table, threshold: float = THRESHOLD) -> dict[int, float]:
 
 
 def _draw(table: Table, axes: list[Any]) -> None:
-    from matplotlib.patheffects import withStroke
-
-    ax, outline = axes[0], [withStroke(linewidth=2.2, foreground="#57606a")]
+    ax = axes[0]
     heat_map(ax, table, "N", "d2", "final_loss", r"$\log_{10}$ loss")
     for threshold, look in zip(THRESHOLDS, (":", "--", "-."), strict=True):
         found = transition(table, threshold)
@@ -78,20 +76,11 @@ def _draw(table: Table, axes: list[Any]) -> None:
         ns = np.array(sorted(found))
         slope = _through_origin(found)
         if threshold == THRESHOLD:
-            ax.plot(ns, [found[n] for n in ns], "w.", markersize=6, path_effects=outline)
-        ax.plot(
-            ns,
-            slope * ns,
-            f"w{look}",
-            linewidth=1.2,
-            path_effects=outline,
-            label=f"loss {threshold:g}: $d^2 = {slope:.3g}\\,N$",
-        )
+            ax.plot(ns, [found[n] for n in ns], ".", markersize=6, **over_map())
+        label = f"loss {threshold:g}: $d^2 = {slope:.3g}\\,N$"
+        ax.plot(ns, slope * ns, look, linewidth=1.2, label=label, **over_map())
     if ax.get_legend_handles_labels()[0]:
-        legend = ax.legend(
-            fontsize="small", loc="upper left", facecolor="#57606a", labelcolor="white"
-        )
-        legend.set_zorder(5)
+        ax.legend(loc="upper left").set_zorder(5)
     ax.set_xlabel("number of samples N")
     ax.set_ylabel("$d^2$")
 
