@@ -168,3 +168,24 @@ def test_error_free_transformations_are_exact(seed):
     assert bool((sum(p.to(torch.float64) for p in parts) == a.reshape(4, 5)).all())
     total = float(sum((p * q for p, q in zip(x, y, strict=True)), start=0 * x[0]))
     assert exact_dot(a, b) == pytest.approx(total, rel=2**-51)
+
+
+def test_rows_of_a_wide_matrix_are_read_together():
+    n, reads = 100_000, []
+
+    def rows(i, j):
+        reads.append(j - i)
+        return torch.zeros(1, n, dtype=torch.float64).expand(j - i, n)
+
+    made = accurate_product(rows, n, torch.ones(n, 1, dtype=torch.float64), n_rows=300)
+    assert reads == [128, 128, 44]
+    assert torch.equal(made.high, torch.zeros(300, 1, dtype=torch.float64))
+
+
+def test_a_factorisation_is_done_when_it_ends():
+    told = []
+    panels = Panels.empty(200)
+    panels.fill(lambda i, i2, j, j2: torch.eye(200, dtype=torch.float64)[i:i2, j:j2], Stage("f", None))  # fmt: skip
+    assert panels.factor(Stage("Cholesky", lambda p: told.append(p.done)))
+    assert told[-1] == 1.0
+    assert told == sorted(told)
