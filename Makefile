@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+JOBS ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 # a process a core, each with one thread. glibc gives large blocks back to the system at once, and
 # the suite spent a third of its time on taking them again: let it keep them
 TESTING := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000
