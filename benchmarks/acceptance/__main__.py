@@ -6,7 +6,7 @@ beside the others' results. Expected on two cores that do 60·10⁹ float64 oper
 schedule   plan beside clock, N = 6000, 8000 and 12,000, this process and two: 3 minutes
 workers    N = 20,000: stored, λ_min on two local processes with one killed half-way, then dense and from disk: 15 minutes
 streamed   N = 100,000: 5 minutes
-factors    N = 50,000 from factors 64-512-512-1: 35 minutes
+factors    N = 50,000 from factors 64-512-512-1: 50 minutes
 """
 
 from __future__ import annotations

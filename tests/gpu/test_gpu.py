@@ -84,18 +84,14 @@ def test_a_sampled_network(name):
 LIMITS = {
     "relu": ([5, INF, INF, 1], "relu"), "erf": ([5, INF, INF, 1], "erf"),
     "gelu": ([5, INF, INF, 1], "gelu"), "sin": ([5, INF, 1], "sin"),
-    "tanh": ([5, INF, 1], "tanh"), "half infinite": ([5, 30, INF, 1], "relu"),
+    "tanh": ([5, INF, 1], "tanh"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_limiting_kernel(name):
     widths, activation = LIMITS[name]
-    try:
-        net = ntk.Network(widths, activation, **NTK)
-        ntk.limiting_kernel(net, samples(3))
-    except ValueError:
-        net = ntk.Network([w if w == INF or i in (0, len(widths) - 1) else INF for i, w in enumerate(widths)], activation, **NTK)  # fmt: skip
+    net = ntk.Network(widths, activation, **NTK)
     agree(*here_and_there(lambda X: ntk.limiting_kernel(net, X), samples()))
     agree(*here_and_there(lambda X: ntk.limiting_kernel(net, X, X[:9]), samples()))
 
@@ -116,8 +112,8 @@ def test_the_limit_of_a_module_is_computed_on_the_cpu():
     assert torch.equal(far.dense(), near.dense())
 
 
-# torch's hardswish takes 1/6 in float32 on a GPU
-LOOSER = {"MobileNet block": 1e-7}
+# torch's hardswish takes 1/6 in float32 on a GPU, which moves this kernel by 2.4e-10 of its entries
+LOOSER = {"MobileNet block": 1e-9}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -138,8 +134,10 @@ def test_a_module(name):
     agree(full, ntk.empirical_ntk(model, there, reduce="full"), close)
 
 
-def test_a_module_in_float32_within_what_float32_allows():
-    build, draw, _ = TWINS["ViT block"]
+@pytest.mark.parametrize("name", ["ViT block", "ResNet block with GroupNorm", "ConvNeXt block"])
+def test_a_module_in_float32_within_what_float32_allows(name):
+    """TF32, which a GPU's convolutions take by default, is off by 5e-4."""
+    build, draw, _ = TWINS[name]
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model, X = build().eval(), draw(5)
@@ -209,9 +207,11 @@ def test_the_ends_and_the_condition():
 
 def test_density_singular_values_order_and_solves():
     here, there = pair_of_kernels()
-    for exact in (True, False):
-        near, far = (ntk.spectral_density(K, exact=exact).to_dict() for K in (here, there))
-        assert far.keys() == near.keys()
+    near, far = (ntk.spectral_density(K, exact=True) for K in (here, there))
+    assert far.nodes.flatten().tolist() == pytest.approx(near.nodes.flatten().tolist(), abs=near.error + far.error)  # fmt: skip
+    near, far = (ntk.spectral_density(K, exact=False) for K in (here, there))
+    means = [float((d.nodes * d.weights).sum() / len(d.nodes)) for d in (near, far)]
+    assert means[1] == pytest.approx(means[0], rel=1e-8)  # one seed, so one set of probes
     F = torch.randn(80, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     meet(ntk.smallest_singular_value(F), ntk.smallest_singular_value(F.to(DEVICE)))
     M = there.dense()
@@ -281,9 +281,9 @@ def test_regression_its_influence_and_what_is_left_out():
     a, b = (r.predict(new.numpy(), return_std=True) for r in (near, far))
     assert b[0] == pytest.approx(a[0], rel=1e-7)
     assert b[1] == pytest.approx(a[1], rel=1e-6)
-    K = ntk.empirical_ntk(moved(ntk.Network([5, 64, 1]).sample(0)), moved(X))
-    posterior = ntk.KernelPosterior(K, y, 1e-3)
-    assert torch.isfinite(torch.as_tensor(ntk.leave_one_out(posterior).predictions)).all()
+    kernels = here_and_there(ntk.empirical_ntk, ntk.Network([5, 64, 1]).sample(0), X)
+    near, far = (ntk.leave_one_out(ntk.KernelPosterior(K, y, 1e-3)).predictions for K in kernels)
+    assert far.flatten().tolist() == pytest.approx(near.flatten().tolist(), rel=1e-7)
 
 
 def test_comparing_kernels():
@@ -392,3 +392,5 @@ def test_a_command(tmp_path, capsys, name):
     if "--json" in COMMANDS[name]:
         near, far = (json.loads(a) for a in answers)
         assert far.keys() == near.keys()
+        for a, b in zip(*(answer.get("smallest", []) for answer in (near, far)), strict=True):
+            assert b["value"] == pytest.approx(a["value"], rel=1e-9)

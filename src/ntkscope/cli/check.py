@@ -69,20 +69,14 @@ def run(
     **given: Any,
 ) -> None:
     """Run statements of the papers on a network and data: hypotheses, inequalities, constants."""
-    from ntkscope.statements.registry import find, statements
+    from ntkscope.statements.registry import statements
 
     options.try_out(out)
     load_plugins(plugin)
     if listing:
         _list(statements(paper), json)
         return
-    chosen = [find(id).id for id in ids or ()]
-    if not chosen:
-        if not everything and paper is None:
-            raise ValueError("say which statements: ids, --paper NAME or --all (--list shows them)")
-        chosen = [s.id for s in statements(paper)]
-    elif everything:
-        raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
+    chosen = _chosen(ids or (), everything, paper)
     if sweep:
         from ntkscope.cli.check_sweep import check_over_sweep
 
@@ -98,6 +92,18 @@ def run(
         what = list(ids or ()) or [f"--paper {paper}" if paper else "--all"]
         write_page(verdicts, out, about, again([*what, *plugins], budget))
     _show(verdicts, out, json, latex)
+
+
+def _chosen(ids: Sequence[str], everything: bool, paper: str | None) -> list[str]:
+    """The ids of the statements that are asked for. Raises ValueError where it is none, or both ids and all."""
+    from ntkscope.statements.registry import find, statements
+
+    chosen = [find(id).id for id in ids]
+    if chosen and everything:
+        raise ValueError(f"--all runs every statement; leave out {', '.join(chosen)}, or --all")
+    if not (chosen or everything or paper is not None):
+        raise ValueError("say which statements: ids, --paper NAME or --all (--list shows them)")
+    return chosen or [s.id for s in statements(paper)]
 
 
 app.command(

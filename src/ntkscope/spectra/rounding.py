@@ -114,7 +114,7 @@ class Accurate:
 def _parts(
     rows: Callable[[int, int], Tensor], m: int, step: int
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """(i, j, K[i:j, :]) of ``step`` rows each, read more at a time: to form a row alone costs as much as 32."""
+    """(i, j, K[i:j, :]) of ``step`` rows each, read more at a time: a row that is formed alone reads all factors."""
     for start in range(0, m, max(step, _READ)):
         panel = rows(start, min(start + max(step, _READ), m))
         for i in range(0, len(panel), step):

@@ -173,6 +173,7 @@ class Panels:
         b, done = self.width, 0.0
         # multiplications of each panel: with the finished ones, and with its own top
         shares = [p.numel() * (j + p.shape[1]) for j, p in self]
+        total = sum(shares)
         for index, panel in enumerate(self._panels):
             w = panel.shape[1]
             for before, left in enumerate(self._panels[:index]):
@@ -189,7 +190,7 @@ class Panels:
                 rows = panel[i : i + _CHUNK]
                 rows.copy_(torch.linalg.solve_triangular(top.T, rows, upper=True, left=False))
             done += shares[index]
-            stage(done / sum(shares))
+            stage(done / total)
         self.factored = True
         return True
 
