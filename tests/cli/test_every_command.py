@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+import typer
 from rich.cells import cell_len
 
 from campaign import commands
@@ -128,3 +129,16 @@ def test_completion_knows_what_is_registered():
     assert {f.id for f in figures()} == set(completion.figures(""))
     assert completion.activations("") == list(activations())
     assert completion.initializations("") == list(initializations())
+
+
+def test_an_option_with_its_name_as_metavar_says_its_name():
+    """typer 0.27 takes such a metavar for the name: ``--DEVICE``."""
+    seen = set()
+    for module in {module for group in GROUPS.values() for module, _ in group.values()}:
+        for command in importlib.import_module(module).app.registered_commands:
+            for name, given in typer.utils.get_params_from_function(command.callback).items():
+                option = given.default
+                if isinstance(option, typer.models.OptionInfo) and option.metavar == name.upper():
+                    seen.add(name)
+                    assert option.param_decls, f"{module}: give {name} its name"
+    assert seen == {"device", "paper", "style"}

@@ -39,6 +39,7 @@ def run(
     paper: Annotated[
         str | None,
         typer.Option(
+            "--paper",
             help="Only the statements of one paper, what ids begin with.",
             metavar="PAPER",
             autocompletion=completion.papers,

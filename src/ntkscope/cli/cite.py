@@ -21,7 +21,9 @@ def run(
     ] = None,
     paper: Annotated[
         list[str] | None,
-        typer.Option(help="This paper alone, without ntkscope. Repeatable.", metavar="PAPER"),
+        typer.Option(
+            "--paper", help="This paper alone, without ntkscope. Repeatable.", metavar="PAPER"
+        ),
     ] = None,
     plugin: Plugins = None,
     json: options.Json = False,

@@ -41,7 +41,10 @@ class LimitOptions(options.DataOptions):
     ] = "measured"
     parameterization: options.ParameterizationOption = "standard"
     device: Annotated[
-        str, typer.Option(help="Where λ_min is computed: cpu, cuda, cuda:1.", metavar="DEVICE")
+        str,
+        typer.Option(
+            "--device", help="Where λ_min is computed: cpu, cuda, cuda:1.", metavar="DEVICE"
+        ),
     ] = "cpu"
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False
     out: Annotated[

@@ -123,7 +123,7 @@ Dtype = Annotated[
 Device = Annotated[
     str,
     option(
-        "Where numbers are crunched: cpu, cuda, cuda:1.", metavar="DEVICE",
+        "Where numbers are crunched: cpu, cuda, cuda:1.", "--device", metavar="DEVICE",
         autocompletion=completion.of("cpu", "cuda"),
     ),
 ]  # fmt: skip
@@ -136,7 +136,7 @@ Style = Annotated[
     str,
     option(
         "Of the picture: screen, or a paper's column: paper (3.25 in), paper:double (6.75 in).",
-        panel=OUTPUT, metavar="STYLE",
+        "--style", panel=OUTPUT, metavar="STYLE",
         autocompletion=completion.of("screen", "paper", "paper:double"),
     ),
 ]  # fmt: skip

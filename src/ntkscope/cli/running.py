@@ -38,6 +38,7 @@ Device = Annotated[
     str,
     option(
         "Where each worker computes: cpu, cuda (local workers take the GPUs in turn), cuda:1.",
+        "--device",
         panel=PLACE,
         metavar="DEVICE",
         autocompletion=completion.of("cpu", "cuda"),

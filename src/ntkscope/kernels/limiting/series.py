@@ -119,7 +119,8 @@ class Expansion:
     def _terms(self, rho: float) -> list[int]:
         """The r that count: parity leaves half of them, and what is dropped is 1% of the error."""
         order, measured = self._order(rho)
-        weights = measured.sizes[: order + 1] * rho ** torch.arange(order + 1, dtype=torch.float64)
+        powers = torch.arange(order + 1, dtype=torch.float64, device=measured.sizes.device)
+        weights = measured.sizes[: order + 1] * rho**powers
         kept = torch.nonzero(weights > 0.01 * self.accuracy / (order + 1))[:, 0].tolist()
         return kept or [0]
 

@@ -68,7 +68,9 @@ def parameters_of(model: nn.Module, variances: Variances) -> dict[str, Parameter
 
 
 def _mean_square(tensor: Tensor) -> float:
-    return float(tensor.detach().to(torch.float64).square().mean()) if tensor.numel() else 0.0
+    return (
+        float(tensor.detach().to("cpu", torch.float64).square().mean()) if tensor.numel() else 0.0
+    )
 
 
 def _nominal(model: nn.Module) -> dict[str, float]:
