@@ -116,12 +116,12 @@ def test_every_command_says_it_in_a_line(tmp_path, capsys, command, name):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_function_of_ones_own_chooses_its_device(tmp_path, monkeypatch):
+def test_a_function_of_ones_own_takes_no_device(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "as_device", lambda name: name)
     sweep = Sweep({"name": "own", "seeds": 1, "measure": "math:sqrt", "grid": {}})
-    sweep.run(tmp_path, Engine(workers=0, device="cuda"))
-    (row,) = sweep.table(tmp_path).records
-    assert "chooses its own device; leave device='cuda' out" in row["error"]
+    with pytest.raises(ValueError, match="math:sqrt takes no device, and got cuda; leave it out"):
+        sweep.run(tmp_path / "own", Engine(workers=0, device="cuda"))
+    assert not (tmp_path / "own").exists()
 
 
 # -- without a GPU: shapes on a device that holds no numbers --------------------------------------

@@ -367,7 +367,7 @@ COMMANDS = {
     "limit": "limit --data gaussian:N=12,d=4 --model {}/net.py:build --json",
     "train": "train --data gaussian:N=20,d=4 --targets random --widths 4,16,1 --steps 10 --out {}/t --json",
     "memorize": "memorize --data gaussian:N=10,d=4 --targets random --widths 4,32,1 --out {}/m --json",
-    "reproduce": "reproduce federated --only clients==1 --out {}/r --workers 0",
+    "reproduce": "reproduce bombari2022-figure-1 --only N==200 --out {}/r --workers 0",
 }
 
 

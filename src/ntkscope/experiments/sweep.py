@@ -94,8 +94,9 @@ class Sweep(Shown):
         the folder holds another sweep.
         """
         self._check()
+        engine = engine or Engine()
+        registry.check_device(self.trials, engine.device)
         with Store.open(Path(folder)) as store:
-            engine = engine or Engine()
             self._describe(store, engine.device)
             watch = Watch(self.trials, store, retry_failed, progress)
             waiting = interleave([t for t in self.trials if t.key not in watch.ended])

@@ -15,14 +15,21 @@ class CallMeasure(Measure):
     def check(self, settings: TrialSettings) -> None:
         _function(settings)
 
+    def check_device(self, settings: TrialSettings, device: str) -> None:
+        if device != "cpu":
+            raise ValueError(
+                f"the function {settings['target']} takes no device, and got {device}; leave it out"
+            )
+
     def nbytes(self, settings: TrialSettings) -> float:
         return float(settings.get("nbytes", 0))
 
-    def run(self, settings: TrialSettings, seeds: Sequence[int], device: str) -> list[Result]:
-        if device != "cpu":
-            raise ValueError(
-                f"{settings['target']} chooses its own device; leave device={device!r} out"
-            )
+    def run(
+        self,
+        settings: TrialSettings,
+        seeds: Sequence[int],
+        device: str,  # noqa: ARG002
+    ) -> list[Result]:
         function = _function(settings)
         return [as_result(function(seed, **settings["arguments"])) for seed in seeds]
 

@@ -24,6 +24,9 @@ class Measure(ABC):
     def check(self, settings: TrialSettings) -> None:
         """Raise ValueError or TypeError for settings that cannot run, before anything runs."""
 
+    def check_device(self, settings: TrialSettings, device: str) -> None:  # noqa: B027
+        """Raise ValueError for a device that it cannot compute on, before anything runs."""
+
     @abstractmethod
     def nbytes(self, settings: TrialSettings) -> float:
         """Peak memory of a block, in bytes."""

@@ -36,13 +36,25 @@ def _made(name: object) -> Measure:
 
 def check(trials: Iterable[Trial]) -> None:
     """Raise ValueError or TypeError for a trial that its measure cannot take, naming its point."""
-    seen: set[str] = set()
+    for trial in _distinct(trials):
+        settings = trial.plain
+        with at_point(dict(trial.coordinates)):
+            measure_of(settings).check(settings)
+
+
+def check_device(trials: Iterable[Trial], device: str) -> None:
+    """Raise ValueError where a trial's measure cannot compute on ``device``."""
+    for trial in _distinct(trials):
+        settings = trial.plain
+        measure_of(settings).check_device(settings, device)
+
+
+def _distinct(trials: Iterable[Trial]) -> Iterable[Trial]:
+    """One trial of each settings."""
+    first: dict[str, Trial] = {}
     for trial in trials:
-        if trial.settings not in seen:
-            seen.add(trial.settings)
-            settings = trial.plain
-            with at_point(dict(trial.coordinates)):
-                measure_of(settings).check(settings)
+        first.setdefault(trial.settings, trial)
+    return first.values()
 
 
 @functools.cache
