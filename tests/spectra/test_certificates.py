@@ -8,12 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ntkscope.spectra import rounding
 from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof.certify import Shifted, cholesky_bound, factor_error, rayleigh
 from ntkscope.spectra.rounding import (
     accurate_product,
+    block_side,
     exact_dot,
     slices,
+    symmetric_product,
     two_product,
     two_sum,
 )
@@ -170,16 +173,63 @@ def test_error_free_transformations_are_exact(seed):
     assert exact_dot(a, b) == pytest.approx(total, rel=2**-51)
 
 
-def test_rows_of_a_wide_matrix_are_read_together():
-    n, reads = 100_000, []
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 30), side=st.integers(1, 12), span=st.integers(0, 40))  # fmt: skip
+def test_symmetric_products_are_within_their_error(seed, n, side, span):
+    """Each block of the lower triangle is read once, the product is that of the mirrored matrix."""
+    rng = np.random.default_rng(seed)
+    A = torch.from_numpy(rng.normal(size=(n, n)) * 10.0 ** rng.uniform(-span, 0, size=(n, n)))
+    V = torch.from_numpy(rng.normal(size=(n, 2)) * 10.0 ** rng.uniform(-span, 0, size=(n, 1)))
+    seen = torch.zeros(n, n, dtype=torch.int64)
 
-    def rows(i, j):
-        reads.append(j - i)
-        return torch.zeros(1, n, dtype=torch.float64).expand(j - i, n)
+    def block(i, i2, j, j2):
+        seen[i:i2, j:j2] += 1
+        return A[i:i2, j:j2]
 
-    made = accurate_product(rows, n, torch.ones(n, 1, dtype=torch.float64), n_rows=300)
-    assert reads == [128, 128, 44]
-    assert torch.equal(made.high, torch.zeros(300, 1, dtype=torch.float64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounding, "_SLICED", 4)
+        made = symmetric_product(block, n, V, side)
+    assert int(seen.max()) == 1
+    K = torch.where(seen == 1, A, A.T)  # a block on the diagonal is read whole
+    assert bool(((seen + seen.T) >= 1).all())
+    rows, columns = exact(K), exact(V.T)
+    high, low = exact(made.high), exact(made.low)
+    for c in range(2):
+        wrong = 0
+        for i in range(n):
+            true = sum(a * b for a, b in zip(rows[i], columns[c], strict=True))
+            wrong += (true - high[i][c] - low[i][c]) ** 2
+        assert wrong <= exact(made.error[c].reshape(1, 1))[0][0] ** 2
+
+
+def test_a_symmetric_product_has_twice_the_digits():
+    """Of a vector that the matrix nearly annihilates, as every lowest eigenvector."""
+    n = 300
+    K = prescribed(np.geomspace(1e-9, 1, n))
+    v = torch.linalg.eigh(K)[1][:, :1]
+    made = symmetric_product(lambda i, i2, j, j2: K[i:i2, j:j2], n, v, 64)
+    column = exact(v.T)[0]
+    true = [float(sum(a * b for a, b in zip(row, column, strict=True))) for row in exact(K)]
+    wrong = torch.tensor(true, dtype=torch.float64) - made.high[:, 0]
+    assert bool((wrong.abs() <= 2.0**-52 * made.high[:, 0].abs() + 2.0**-80).all())
+    assert float(made.error[0]) <= 2.0**-70
+
+
+def test_blocks_of_zeros_add_no_error():
+    K = 1e-9 * torch.eye(40, dtype=torch.float64)
+    v = torch.ones(40, 1, dtype=torch.float64)
+    for made in (
+        symmetric_product(lambda i, i2, j, j2: K[i:i2, j:j2], 40, v, 4),
+        accurate_product(lambda i, j: (1e-9 * K)[i:j], 40, 0 * v),
+    ):
+        assert float(made.error[0]) <= 1e-9 * 2.0**-80
+
+
+def test_the_blocks_of_a_pass_hold_whole_tiles():
+    cpu = torch.device("cpu")
+    assert block_side(1, cpu) == 960
+    for grain in (7, 64, 480, 961, 5000):
+        assert block_side(grain, cpu) % grain == 0
 
 
 def test_a_factorisation_is_done_when_it_ends():

@@ -23,7 +23,15 @@ from ntkscope.spectra.proof.certify import (
     lehmann,
     rayleigh,
 )
-from ntkscope.spectra.rounding import accurate_product, down_to, gamma, slice_bits, up, up_to
+from ntkscope.spectra.rounding import (
+    accurate_product,
+    down_to,
+    gamma,
+    slice_bits,
+    symmetric_product,
+    up,
+    up_to,
+)
 from ntkscope.spectra.solvers.dense import Engine
 from ntkscope.spectra.storage.panels import Panels, shortfall
 from ntkscope.spectra.storage.source import as_source
@@ -288,6 +296,17 @@ def test_accurate_products_count_their_terms(n):
     assert abs(Fraction(loop) - sum(fractions(V[1:]))) <= Fraction(float(made.error[0]))
     entry = textbook.gamma(n + 4) * n * Fraction(3, 2) * Fraction(2.0 ** (-2 * slice_bits(n)))
     assert Fraction(float(made.error[0])) >= entry
+
+
+@pytest.mark.parametrize("side", [1, 30, 200])
+def test_symmetric_products_count_their_blocks(side):
+    """The same for each block of a row, with the block's terms in place of n."""
+    n = 200
+    made = symmetric_product(lambda i, i2, j, j2: torch.ones(i2 - i, j2 - j, dtype=torch.float64),
+                             n, torch.ones(n, 1, dtype=torch.float64), side)  # fmt: skip
+    share = textbook.gamma(side + 4) * side * Fraction(3, 2) * Fraction(2.0 ** (-2 * slice_bits(side)))  # fmt: skip
+    blocks = -(-n // side)
+    assert Fraction(float(made.error[0])) ** 2 >= n * (blocks * share) ** 2
 
 
 def test_slices_are_summed_without_rounding():

@@ -289,7 +289,7 @@ def _seconds(n: int, inner: int, method: Method, certify: bool) -> float:
     solving = _SOLVES * 8 * n * n / _BANDWIDTH
     if method is Method.DENSE:
         return cholesky + solving + forming
-    formed = (factorings + 3) * forming
+    formed = (factorings + 1) * forming  # the one is of the accurate quotient
     if method is Method.DISK:
         bands = n / panel_width(n) / 3
         moved = 4 * n * n * (factorings * bands + 2 * _SOLVES)

@@ -9,7 +9,7 @@ is why it holds wherever float64 does.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,9 @@ U = 2.0**-53
 TINY = 2.0**-1000
 """More than any underflow below adds."""
 
-_READ = 128  # rows of K that are formed together, at least
 _SLICE = 1 << 16  # entries of a row block that is split at once: its slices stay in the cache
+_SIDE = 960  # rows and columns of a block of a symmetric matrix
+_SLICED = 128  # rows of a block that are split at once
 
 
 def up(x: float) -> float:
@@ -77,9 +78,9 @@ def exact_dot(x: Tensor, *parts: Tensor) -> float:
 
 
 def power_of_two_above(x: Tensor) -> Tensor:
-    """The least power of two ≥ x, and 1 where x = 0."""
+    """A power of two ≥ x, at most 2x, and ``TINY`` where x = 0."""
     _, exponent = torch.frexp(x)
-    return torch.where(x > 0, torch.ldexp(torch.ones_like(x), exponent), torch.ones_like(x))
+    return torch.where(x > 0, torch.ldexp(torch.ones_like(x), exponent), TINY)
 
 
 def slice_bits(n: int) -> int:
@@ -87,10 +88,12 @@ def slice_bits(n: int) -> int:
     return (53 - math.ceil(math.log2(max(n, 2)))) // 2
 
 
-def slices(A: Tensor, bits: int, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def slices(
+    A: Tensor, bits: int, dim: int | tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A = A1 + A2 + A3 exactly, and the scales: A1, A2 of ``bits`` bits each below the scale.
 
-    The scale is a power of two ≥ max |A| along ``dim``; |A − A1| ≤ scale·2^(−bits−1) and
+    The scale is a power of two ≥ max |A| along ``dim``, one or more of them; |A − A1| ≤ scale·2^(−bits−1) and
     |A3| ≤ scale·2^(−2 bits−1).
     """
     scale = power_of_two_above(A.abs().amax(dim=dim, keepdim=True))
@@ -111,17 +114,6 @@ class Accurate:
     error: Tensor
 
 
-def _parts(
-    rows: Callable[[int, int], Tensor], m: int, step: int
-) -> Iterator[tuple[int, int, Tensor]]:
-    """(i, j, K[i:j, :]) of ``step`` rows each, read more at a time: a row that is formed alone reads all factors."""
-    for start in range(0, m, max(step, _READ)):
-        panel = rows(start, min(start + max(step, _READ), m))
-        for i in range(0, len(panel), step):
-            part = panel[i : i + step]
-            yield start + i, start + i + len(part), part
-
-
 def accurate_product(
     rows: Callable[[int, int], Tensor], n: int, V: Tensor, *, n_rows: int | None = None
 ) -> Accurate:
@@ -131,22 +123,80 @@ def accurate_product(
 
     The error of each entry is at most γ_{n+4} · n · 1.5 · 2^(−2 bits) · max_j |K_ij| · max |V|.
     """
-    bits = slice_bits(n)
-    v1, v2, v3, v_scale = slices(V, bits, 0)
-    v23 = v2 + v3
     m = n if n_rows is None else n_rows
-    high, low = V.new_empty(m, V.shape[1]), V.new_empty(m, V.shape[1])
-    scales = torch.empty(m, dtype=V.dtype, device=V.device)
+    total = _Total(V, m, n)
     step = max(1, math.prod(sides((1, _SLICE), V.device)) // n)
-    for i, j, part in _parts(rows, m, step):
-        a1, a2, a3, scale = slices(part, bits, 1)
-        exact = a1 @ v1
-        middle = a1 @ v2 + a2 @ v1  # both on one grid, together below 2⁵³ steps of it
-        rest = a1 @ v3 + a2 @ v23 + a3 @ V
-        high[i:j], error = two_sum(exact, middle)
-        low[i:j] = error + rest
-        scales[i:j] = scale[:, 0]
-    factor = up(gamma(n + 4) * n * 1.5 * 2.0 ** (-2 * bits))
-    norm = float(torch.linalg.vector_norm(scales)) * (1 + m * U)
-    bound = norm * factor * v_scale[0] + 4 * U * torch.linalg.vector_norm(low, dim=0) + TINY
-    return Accurate(high, low, bound * (1 + 2.0**-40))
+    for i in range(0, m, step):
+        j = min(i + step, m)
+        *parts, scale = slices(rows(i, j), total.bits, 1)
+        total.add(slice(i, j), parts, scale[:, 0], slice(0, n))
+    return total.accurate()
+
+
+def block_side(grain: int, device: torch.device) -> int:
+    """The side of a block that :func:`symmetric_product` reads: a multiple of ``grain`` near 960, on a GPU 7680."""
+    side = sides((_SIDE, 1), device)[0]
+    return max(grain, side // grain * grain)
+
+
+def symmetric_product(
+    block: Callable[[int, int, int, int], Tensor], n: int, V: Tensor, side: int
+) -> Accurate:
+    """K V with about twice the digits, K symmetric, given by ``block(i, i2, j, j2)`` → K[i:i2, j:j2].
+
+    Blocks of ``side`` on and below the diagonal are read, each once. The parts of a block are on one grid,
+    so that its leading products are exact; they are added with the error of each addition.
+
+    The error of an entry is at most γ_{side+4} · side · 1.5 · 2^(−2 bits) · max |V| · Σ s, s ≥ max |K| of
+    each of the blocks in its row, and the rounding of what is added to its low part.
+    """
+    total = _Total(V, n, min(side, n))
+    step = sides((_SLICED, 1), V.device)[0]
+    for i in range(0, n, side):
+        for j in range(0, i + 1, side):
+            made, cols = block(i, min(i + side, n), j, min(j + side, n)), slice(j, min(j + side, n))
+            for r in range(0, len(made), step):
+                *parts, scale = slices(made[r : r + step], total.bits, (0, 1))
+                rows = slice(i + r, i + r + len(parts[0]))
+                total.add(rows, parts, scale[0], cols)
+                if j < i:
+                    total.add(cols, [part.T for part in parts], scale[0], rows)
+    return total.accurate()
+
+
+class _Total:
+    """K V, to which blocks of K of at most ``inner`` columns are added; held by rows, one for each column of V."""
+
+    def __init__(self, V: Tensor, m: int, inner: int) -> None:
+        self._inner, self.bits = inner, slice_bits(inner)
+        *parts, scale = slices(V, self.bits, 0)
+        v1, v2, v3 = (part.T for part in parts)
+        # what the first, second and third slice of K are multiplied with
+        self._factors = (torch.cat([v1, v2, v3]), torch.cat([v1, v2 + v3]), V.T.contiguous())
+        self._scale, self._k = scale[0], V.shape[1]
+        self._high, self._low, self._size = V.new_zeros(3, self._k, m)
+        self._scales, self._adds = V.new_zeros(m), V.new_zeros(m)
+
+    def add(self, rows: slice, parts: Sequence[Tensor], scale: Tensor, cols: slice) -> None:
+        """Add K[rows, cols] V[cols], K[rows, cols] the sum of its slices ``parts`` below ``scale``."""
+        first, second, third = (
+            factor[:, cols] @ part.T for factor, part in zip(self._factors, parts, strict=True)
+        )
+        exact, middle, rest = first.split(self._k)
+        middle = middle + second[: self._k]  # both on one grid, together below 2⁵³ steps of it
+        rest = (rest + second[self._k :]).add_(third)
+        made, error = two_sum(exact, middle)
+        self._high[:, rows], lost = two_sum(self._high[:, rows], made)
+        self._low[:, rows] += (error + lost).add_(rest)
+        self._size[:, rows] += (error.abs() + lost.abs()).add_(rest.abs())
+        self._scales[rows] += scale
+        self._adds[rows] += 1
+
+    def accurate(self) -> Accurate:
+        """The sum. The low part of an entry is the sum of three terms for each block of its row."""
+        factor = up(gamma(self._inner + 4) * self._inner * 1.5 * 2.0 ** (-2 * self.bits))
+        norm = float(torch.linalg.vector_norm(self._scales)) * (1 + len(self._scales) * U)
+        small = gamma(int(self._adds.max()) + 3) * torch.linalg.vector_norm(self._size, dim=1)
+        bound = norm * factor * self._scale + small + TINY
+        high, low = two_sum(self._high, self._low)
+        return Accurate(high.T, low.T, bound * (1 + 2.0**-40))

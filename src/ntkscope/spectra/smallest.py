@@ -97,9 +97,8 @@ def _run(
     source, panels, restore = workspace(source, steps)
     try:
         solver = dense.Engine(source, panels, progress, afterwards=source.device.type != "cpu")
-        ends = (
-            solver.quick(1) if certify and steps.method in (Method.DENSE, Method.IN_PLACE) else None
-        )
+        in_memory = steps.method in (Method.DENSE, Method.IN_PLACE, Method.PACKED)
+        ends = solver.quick(1) if certify and in_memory else None
         return ends if ends is not None else solver.enclose(solver.pairs(1), 1, certify=certify)
     finally:
         if restore is not None:

@@ -15,7 +15,7 @@ from ntkscope._base.inputs import as_data
 from ntkscope._base.memory import available
 from ntkscope.report.result import Result
 from ntkscope.spectra.progress import Callback, Stage
-from ntkscope.spectra.rounding import U, accurate_product, down_to, two_product, two_sum, up, up_to
+from ntkscope.spectra.rounding import U, down_to, symmetric_product, two_product, two_sum, up, up_to
 from ntkscope.spectra.solvers.pivoted import Preconditioner, pivoted_preconditioner
 from ntkscope.spectra.storage.source import Source, as_source
 
@@ -251,7 +251,7 @@ class _Solver:
         if self.source.operator:
             R = self.Y - self.source.matmul(X) - self.ridge * X
             return R, torch.linalg.vector_norm(R, dim=0)
-        made = accurate_product(self.source.rows, n, X)
+        made = symmetric_product(self.source.block, n, X, self.source.side)
         product, lost = two_product(X, torch.full_like(X, self.ridge))
         first, lost_1 = two_sum(self.Y, -made.high)
         second, lost_2 = two_sum(first, -product)

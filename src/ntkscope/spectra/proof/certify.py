@@ -28,12 +28,12 @@ from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import (
     TINY,
     U,
-    accurate_product,
     down_to,
     exact_dot,
     gamma,
     slice_bits,
     slices,
+    symmetric_product,
     two_product,
     two_sum,
     up,
@@ -68,7 +68,7 @@ def rayleigh(source: Source, X: Tensor, sign: float = 1.0) -> Rayleigh | None:
     None if the columns are too far from orthonormal for a bound.
     """
     n, k = X.shape
-    made = accurate_product(lambda i, j: sign * source.rows(i, j), n, X)
+    made = symmetric_product(source.block, n, sign * X, source.side)
     gram = _matrix(k, lambda i, j: exact_dot(X[:, i], X[:, j]))
     inner = _matrix(k, lambda i, j: exact_dot(X[:, i], made.high[:, j], made.low[:, j]))
     skew = up(float(np.linalg.norm(gram - np.eye(k))) + 4 * k * U)

@@ -22,7 +22,7 @@ from ntkscope.spectra.storage.source import Source
 _BLOCK = 8
 _KEEP = 6  # Ritz vectors: those that may be deflated, and behind them a gap
 _MOST = 4  # vectors deflated at most
-_COLUMNS = 320
+_COLUMNS = 600
 _RATIO = 0.1  # of the residual to the gap behind it
 _ABOVE_NOISE = 100.0  # times what float32 does to an eigenvalue
 _UNIT_32 = 2.0**-24
@@ -76,12 +76,16 @@ def single_start(
     if lost_in_noise or not ritz.converged:
         return None
     X = torch.linalg.qr(ritz.vectors.to(torch.float64))[0]
-    values, X, R = _rayleigh_ritz(X, source.matmul(X))
+    values, X, Y = _rayleigh_ritz(X, source.matmul(X))
+    R = Y - X * values
     # float32 leaves a little of the largest eigenvalues' vectors, which one correction takes out
     scale = torch.linalg.vector_norm(R, dim=0).clamp_min(1e-300)
-    both = torch.linalg.qr(torch.cat([X, low.solve(R / scale).to(torch.float64)], dim=1))[0]
-    values, X, R = _rayleigh_ritz(both, source.matmul(both), X.shape[1])
-    residuals = torch.linalg.vector_norm(R, dim=0).tolist()
+    new = low.solve(R / scale).to(torch.float64)
+    for _ in range(2):
+        new = torch.linalg.qr(new - X @ (X.T @ new))[0]
+    both, products = torch.cat([X, new], dim=1), torch.cat([Y, source.matmul(new)], dim=1)
+    values, X, Y = _rayleigh_ritz(both, products, _KEEP)
+    residuals = torch.linalg.vector_norm(Y - X * values, dim=0).tolist()
     # what is left of those weighs more in the residuals than in what the deflation needs
     size = _gapped(values.tolist(), residuals, k, 8 * slack, 1.0)
     if size is None:
@@ -103,12 +107,11 @@ def _gapped(
 
 
 def _rayleigh_ritz(X: Tensor, Y: Tensor, keep: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Ritz values, vectors and residuals of orthonormal columns X with Y = K X."""
+    """Ritz values, vectors X and their products Y = K X, of orthonormal columns X."""
     H = X.T @ Y
     values, turn = torch.linalg.eigh((H + H.T) / 2)
     values, turn = values[:keep], turn[:, :keep]
-    X, Y = X @ turn, Y @ turn
-    return values, X, Y - X * values
+    return values, X @ turn, Y @ turn
 
 
 def finished(
@@ -147,6 +150,6 @@ def finished(
     if not ritz.converged:
         return None
     Q = torch.linalg.qr(apply(ritz.vectors))[0]
-    values, Q, R = _rayleigh_ritz(Q, source.matmul(Q))
-    residuals = torch.linalg.vector_norm(R, dim=0).tolist()
+    values, Q, Y = _rayleigh_ritz(Q, source.matmul(Q))
+    residuals = torch.linalg.vector_norm(Y - Q * values, dim=0).tolist()
     return values.tolist(), Q, residuals, ritz.products + 2 * m

@@ -21,13 +21,15 @@ from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.rounding import U, up
 from ntkscope.spectra.storage.blas import narrow_product, transposed_product
 
-_WIDTH = 512  # columns of a panel
+_WIDTH = (
+    480  # columns of a panel; products are slower where the rows of one are a power of two apart
+)
 _WIDTH_GPU = 2048  # whose square fills a GPU
 _CHUNK = 2048  # rows that a triangular solve copies at once
 
 
 def panel_width(n: int, device: torch.device | str = "cpu") -> int:
-    """Columns of a panel: about an eighth of a small matrix, 512 of a large one, 2048 on a GPU."""
+    """Columns of a panel: about an eighth of a small matrix, 480 of a large one, 2048 on a GPU."""
     most = _WIDTH if torch.device(device).type == "cpu" else _WIDTH_GPU
     return min(most, max(64, -(-n // 8)))
 

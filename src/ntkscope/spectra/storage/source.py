@@ -13,7 +13,7 @@ from torch import Tensor
 from ntkscope.kernels.given import OperatorKernel, as_kernel
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
-from ntkscope.spectra.rounding import U
+from ntkscope.spectra.rounding import U, block_side
 from ntkscope.spectra.storage.blas import narrow_product
 from ntkscope.spectra.storage.panels import Panels
 
@@ -73,6 +73,11 @@ class Source:
     @property
     def device(self) -> torch.device:
         return self.kernel.device
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the blocks of a pass that reads each entry of a triangle once."""
+        return block_side(self._grain, self.device)
 
     def formed(self) -> Source:
         """The same with the matrix formed once, so that every read gives the same numbers."""
