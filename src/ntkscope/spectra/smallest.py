@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ntkscope.engines.engine import Engine
 from ntkscope.spectra.eigenvalue import Eigenvalue, Status
@@ -64,7 +65,7 @@ def smallest_eigenvalue(
     require_scale(source)
     place = Place(engine, folder)
     steps = plan_for(source, certify, in_place, method, memory, place)
-    if source.matrix is not None and source.error == 0 and not bool(source.matrix.any()):
+    if source.matrix is not None and source.error == 0 and _is_zero(source.matrix):
         return _of_zero(source, time.perf_counter() - begin)
     exact_zero = source.semidefinite and source.max_rank is not None and source.n > source.max_rank
     ends = _run(source, steps, place, certify and not exact_zero, tolerance, progress)
@@ -127,6 +128,10 @@ def require_scale(source: Source) -> None:
             f"the diagonal of K reaches {largest:.3g}, where products overflow or underflow; "
             "multiply K by a power of two that brings it near 1, and divide the result by it"
         )
+
+
+def _is_zero(matrix: Tensor) -> bool:
+    return not bool(matrix.diagonal().any()) and not bool(matrix.any())
 
 
 def _of_zero(source: Source, seconds: float) -> Eigenvalue:

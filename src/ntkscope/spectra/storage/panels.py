@@ -25,7 +25,8 @@ _WIDTH = (
     480  # columns of a panel; products are slower where the rows of one are a power of two apart
 )
 _WIDTH_GPU = 2048  # whose square fills a GPU
-_CHUNK = 2048  # rows that a triangular solve copies at once
+_CHUNK = 2048  # rows that are formed at once
+_SOLVED = 1024  # rows that a triangular solve copies at once
 
 
 def panel_width(n: int, device: torch.device | str = "cpu") -> int:
@@ -188,8 +189,8 @@ class Panels:
             if int(info) != 0 or not bool((pivots.isfinite() & (pivots > least)).all()):
                 return False
             panel[:w] = top
-            for i in range(w, panel.shape[0], _CHUNK):
-                rows = panel[i : i + _CHUNK]
+            for i in range(w, panel.shape[0], _SOLVED):
+                rows = panel[i : i + _SOLVED]
                 rows.copy_(torch.linalg.solve_triangular(top.T, rows, upper=True, left=False))
             done += shares[index]
             stage(done / total)
