@@ -104,7 +104,7 @@ def _interval(found: ntk.Eigenvalue) -> dict[str, Any]:
 
 def _rates(at_once: int, **more: float) -> Rates:
     measured_rates.cache_clear()
-    return replace(measured_rates(tempfile.gettempdir(), 1024, at_once), entry=1.4e-8, **more)
+    return replace(measured_rates(tempfile.gettempdir(), 960, at_once), entry=1.4e-8, **more)
 
 
 def schedule(*sizes: int) -> None:

@@ -235,7 +235,11 @@ def test_the_plan_counts_workers_flops_and_bytes(tmp_path):
 @pytest.mark.parametrize("n", [1, 64, 300, 5000, 8192, 40_000, 10**6])
 def test_tiles_are_counted_as_they_lie_on_the_disk(n, tmp_path):
     b = tile_width(n)
-    assert 64 <= b <= 4096
+    assert 60 <= b <= 3840
+    for grain in (1, 64, 960, 1024):
+        width = tile_width(n, grain)
+        assert width % grain == 0 or 2 * width <= grain
+        assert b / 2 <= width <= 2 * b
     assert Tiles.nbytes(n) >= 4 * n * n
     if n == 300:
         factored(kernel(n), tmp_path, width=b)

@@ -21,7 +21,7 @@ class KernelOptions(options.Problem):
     checkpoint: options.Weighting = None
     dtype: options.Dtype = "float64"
     device: options.Device = "cpu"
-    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", metavar="N")] = 1024
+    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", metavar="N")] = 960
     out: Annotated[str, options.out("The folder, such as k.zarr.")]
 
 

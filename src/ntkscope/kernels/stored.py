@@ -28,7 +28,7 @@ from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
 
 _FORMAT = "ntkscope-kernel-2"
-_TILE = 1024  # rows and columns of a chunk
+_TILE = 960  # rows and columns of a chunk
 _PROBE = 8  # rows and columns of a tile that tells one kernel from another, beside its diagonal
 
 

@@ -35,6 +35,7 @@ class Source:
     semidefinite: whether K_covered is known to have no negative eigenvalue.
     max_rank: a bound on the rank of K_covered, where one is known.
     operator: whether K is known by products only.
+    grain: rows that are read at once, however few are asked for.
     repeatable: whether ``error`` holds for every read. A kernel without an error bound stands for the
         numbers of one read.
 
@@ -51,7 +52,7 @@ class Source:
         self._unit = torch.finfo(kernel.dtype).eps / 2
         self._matrix: Tensor | None = None
         self._panel: tuple[int, Tensor] | None = None
-        self._grain = kernel.grain
+        self.grain = kernel.grain
         self.kernel = kernel
         if isinstance(kernel, MatrixKernel):
             skew = kernel.asymmetry
@@ -77,7 +78,7 @@ class Source:
     @property
     def side(self) -> int:
         """Rows and columns of the blocks of a pass that reads each entry of a triangle once."""
-        return block_side(self._grain, self.device)
+        return block_side(self.grain, self.device)
 
     def formed(self) -> Source:
         """The same with the matrix formed once, so that every read gives the same numbers."""
@@ -94,9 +95,9 @@ class Source:
 
     def rows(self, i: int, i2: int) -> Tensor:
         """K[i:i2, :] in float64, for a pass from the top down that reads each entry once."""
-        first = i // self._grain * self._grain
-        stop = min(first + self._grain, self.n)
-        if self._matrix is not None or self._grain == 1:
+        first = i // self.grain * self.grain
+        stop = min(first + self.grain, self.n)
+        if self._matrix is not None or self.grain == 1:
             return self.block(i, i2, 0, self.n)
         if i2 > stop:
             return torch.cat([self.rows(i, stop), self.rows(stop, i2)])

@@ -14,7 +14,7 @@ from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 
 _DISK_BANDWIDTH = 4e8
 _STORED_ENTRY = 1.4e-8  # seconds behind an entry of a stored kernel: read, checked, put in place
-_MEASURED = 1024  # columns of the tiles that are measured; wider ones are as fast
+_MEASURED = 960  # columns of the tiles that are measured; wider ones are as fast
 _START = 3.0  # seconds until workers answer
 _THREAD_OVERHEAD = 2e-4
 _ACCURATE = 16  # operations an entry of a product with twice the digits

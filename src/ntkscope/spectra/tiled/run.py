@@ -22,7 +22,7 @@ from ntkscope.spectra.progress import Callback
 from ntkscope.spectra.solvers import dense
 from ntkscope.spectra.solvers.dense import Ends, Pairs
 from ntkscope.spectra.storage.source import Source
-from ntkscope.spectra.tiled.tiles import Tiles
+from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 
 _ABOUT, _PAIRS = "run.json", "pairs.npz"
 _PARTIAL = ("run.part", "partial-pairs.npz")  # of a run that was killed while it wrote them
@@ -48,7 +48,9 @@ def lowest_by_tiles(
     """
     threads = torch.get_num_threads()
     with _place(folder, source) as root, pool(engine, source.n, threads) as workers:
-        tiles = Tiles(source.n, root, workers, width, engine.device)
+        tiles = Tiles(
+            source.n, root, workers, width or tile_width(source.n, source.grain), engine.device
+        )
         elsewhere = source.device.type != "cpu" or engine.device != "cpu"
         steps = dense.Engine(source, tiles, callback, afterwards=elsewhere, small=0)
         pairs = _kept(root / _PAIRS)

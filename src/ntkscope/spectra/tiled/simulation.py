@@ -106,7 +106,7 @@ def _flop_seconds(step: Step, b: int, rates: Rates) -> float:
 
 
 @cache
-def measured_rates(folder: str, width: int = 1024, at_once: int = 1) -> Rates:
+def measured_rates(folder: str, width: int = 960, at_once: int = 1) -> Rates:
     """The rates of one of ``at_once`` workers of this machine, its tiles in ``folder``.
 
     All measure at the same time because they share the memory; a single worker alone would be faster.

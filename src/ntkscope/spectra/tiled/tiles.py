@@ -34,14 +34,19 @@ _HELD = 0.4  # of the free memory, for the tiles that solves read
 _AHEAD = 1  # steps in flight beyond one a worker, which hide the way there and back
 
 
-def tile_width(n: int) -> int:
-    """Rows and columns of a tile: 64 to 1024 so that there are eight in a row, then 2048 and 4096."""
+def tile_width(n: int, grain: int = 1) -> int:
+    """Rows and columns of a tile: 60 to 960 so that there are eight in a row, then 1920 and 3840.
+
+    Products are slower where rows are a power of two apart. A multiple of ``grain``, the rows that
+    are read at once, where one is near.
+    """
     if n >= 32768:
-        return 2048 if n < 262144 else 4096
-    width = 64
-    while width < 1024 and 8 * width < n:
-        width *= 2
-    return width
+        width = 1920 if n < 262144 else 3840
+    else:
+        width = 60
+        while width < 960 and 8 * width < n:
+            width *= 2
+    return max(1, round(width / grain)) * grain if 2 * width > grain else width
 
 
 class Tiles:
