@@ -26,6 +26,7 @@ from ntkscope.spectra.progress import Stage
 from ntkscope.spectra.proof.certify import Shifted
 from ntkscope.spectra.storage.source import as_source
 from ntkscope.spectra.tiled.simulation import measured_rates, simulate
+from ntkscope.spectra.tiled.tasks import products
 from ntkscope.spectra.tiled.tiles import Tiles, tile_width
 
 THREADS = 2
@@ -52,12 +53,13 @@ def _by_tiles(kept: ntk.StoredKernel, workers: int) -> dict[str, Any]:
     """The factorisation alone; the processes are there before the clock starts."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        pool(ntk.Engine(workers=workers), len(kept)) as ready,
+        pool(ntk.Engine(workers=workers), len(kept), torch.get_num_threads()) as ready,
     ):
         tiles = Tiles(len(kept), Path(folder), ready)
         shifted = Shifted(as_source(kept), 0.0)
-        if workers:
-            ready.submit("start", torch.get_num_threads)
+        for worker in range(workers):  # each loads what the steps need
+            ready.submit(worker, products, folder, (), torch.zeros(1, 1), False)
+        for _ in range(workers):
             ready.next()
         name = f"tiles, {workers} processes" if workers else "tiles, this process"
         return _timed(name, lambda: tiles.decompose(shifted, lambda s: Stage(s, None)))

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from threading import Condition
 
 import pytest
 import torch
@@ -245,7 +246,9 @@ def test_a_cluster_that_is_gone_is_said(monkeypatch):
 
     made = object.__new__(pool.OnCluster)
     made._client, made._given = Gone(), {}
-    made._completed = type("None", (), {"has_ready": lambda _: False})()
+    made._completed = type(
+        "None", (), {"has_ready": lambda _: False, "thread_condition": Condition()}
+    )()
     with pytest.raises(ConnectionError, match="no worker for"):
         made.next()
 

@@ -160,14 +160,12 @@ class OnCluster:
 
     def _await(self) -> None:
         """Until a task has ended; a cluster without workers says nothing by itself."""
-        pause, looked, alive = 0.0005, time.monotonic(), time.monotonic()
+        alive, ready = time.monotonic(), self._completed.thread_condition
         while not self._completed.has_ready():
-            time.sleep(pause)
-            pause = min(1.5 * pause, 0.02)
+            with ready:
+                if not self._completed.has_ready():
+                    ready.wait(_LOOK_SECONDS)
             now = time.monotonic()
-            if now - looked < _LOOK_SECONDS:
-                continue
-            looked = now
             if self._client.status == "running" and self._client.nthreads():
                 alive = now
             elif now - alive > _PATIENCE_SECONDS:

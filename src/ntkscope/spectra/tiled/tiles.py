@@ -31,7 +31,7 @@ from ntkscope.spectra.tiled.tasks import JOB, Job, advance, job_bytes, products,
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELD = 0.4  # of the free memory, for the tiles that solves read
-_AHEAD = 1  # steps in flight beyond one a worker, which hide the way there and back
+_AHEAD = 2  # steps in flight for each worker: the second hides the way there and back
 
 
 def tile_width(n: int, grain: int = 1) -> int:
@@ -160,7 +160,7 @@ class Tiles:
         stage(schedule.share)
         while not schedule.ended:
             slots = self._pool.slots
-            while schedule.running < slots + (_AHEAD if self._pool.remote else 0):
+            while schedule.running < slots * (_AHEAD if self._pool.remote else 1):
                 step = schedule.next(ahead=slots > 1 and schedule.running < slots)
                 if step is None:
                     break
