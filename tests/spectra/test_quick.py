@@ -92,6 +92,18 @@ def test_in_place_gives_the_same_and_restores_the_matrix():
     assert max(found.lower, plain.lower) <= min(found.upper, plain.upper)
 
 
+def test_a_kernel_of_factors_starts_in_float32_too():
+    model = ntk.Network([8, 40, 40, 1]).sample(seed=0)
+    K = ntk.empirical_ntk(model, ntk.data.gaussian(N, 8, seed=1))
+    found, plain = ntk.smallest_eigenvalue(K, method="packed"), ntk.smallest_eigenvalue(K.dense())
+    assert "float32" in found.method
+    assert found.certificate == "C"
+    error = K.forming_error()  # of each read of the kernel
+    assert found.upper - found.lower <= 4 * error + 1e-10 * found.value
+    assert max(found.lower, plain.lower - error) <= min(found.upper, plain.upper + error)
+    assert "float32" not in ntk.smallest_eigenvalue(K, method="packed", certify=False).method
+
+
 def test_single_panels_live_in_the_memory_of_the_others():
     K = prescribed(np.geomspace(0.01, 1, N))
     for source, panels in (
