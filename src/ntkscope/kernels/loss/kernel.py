@@ -13,9 +13,9 @@ from ntkscope._base import memory
 from ntkscope.kernels.index import Index, place
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.losses import AtOutputs
+from ntkscope.kernels.module.holding.magnitudes import largest_ratio
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import mirror
-from ntkscope.kernels.module.holding.weight_block import largest_ratio
 
 _ENTRIES = 1 << 16  # of the kernel of all pairs, read at a time for samples' own blocks
 

@@ -8,6 +8,7 @@ one, and that the lower triangle may be left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,10 +16,15 @@ from torch import Tensor
 from ntkscope.kernels.module.holding.triangle import add_upper
 from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
 
+# told of samples, rows of the parameter, and the samples' gradients of those rows
+Seen = Callable[[slice, slice, Tensor], None]
+
 _CACHED = 1 << 20  # numbers that a contraction writes before it multiplies them
 
 
-def add_outer_products(out: Tensor, left: Pairs, right: Pairs, budget: float, upper: bool) -> None:
+def add_outer_products(
+    out: Tensor, left: Pairs, right: Pairs, budget: float, upper: bool, seen: Seen | None = None
+) -> None:
     """Through the gradients, summed over the outputs: some rows (output, unit) at a time.
 
     They are written into the same few MB again and again: fresh memory costs more than the
@@ -34,6 +40,8 @@ def add_outer_products(out: Tensor, left: Pairs, right: Pairs, budget: float, up
             part = slice(start, min(start + width, units))
             for i in range(0, n, step):
                 own = _outer(own_side, slice(i, i + step), part, pads[0])
+                if seen is not None:
+                    seen(slice(i, i + len(own)), part, own)
                 for j in range(i if upper else 0, m, step):
                     block = out[i : i + step, j : j + step]
                     if upper and j == i:

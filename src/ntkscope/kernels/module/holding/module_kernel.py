@@ -11,11 +11,13 @@ from ntkscope._base import memory
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
+from ntkscope.kernels.module.holding.magnitudes import RoundedByMagnitudes, largest_ratio
 from ntkscope.kernels.module.holding.triangle import mirror
-from ntkscope.kernels.module.holding.weight_block import WeightBlock, largest_ratio
+from ntkscope.kernels.module.holding.weight_block import WeightBlock
 
-Part = HadamardKernel | WeightBlock | GeneralKernel
+Part = HadamardKernel | WeightBlock | FormedBlock | GeneralKernel
 
 
 class ModuleKernel(Kernel):
@@ -23,9 +25,9 @@ class ModuleKernel(Kernel):
 
     ``terms`` are in the model's order: a :class:`Term` where the layer is dense (or its gradient
     small), a :class:`WeightBlock` for convolutions, layers on sequences, embeddings and shared
-    matrices, a :class:`GeneralKernel` for a parameter without a structured form. They are computed
-    in ``parts``: all Gram terms at once, block by block, and all general parameters in common
-    passes. :meth:`dense` keeps what the general ones add up to, and the blocks where they take less
+    matrices, or a :class:`FormedBlock` of the same, and a :class:`GeneralKernel` for a parameter
+    without a structured form. They are computed in ``parts``: all Gram terms at once, block by
+    block, and all general parameters in common passes. :meth:`dense` keeps what the general ones add up to, and the blocks where they take less
     than one 64th of the memory. ``limit``: bytes that the matrix and its making may take, where the
     caller gave a number.
     """
@@ -81,7 +83,7 @@ class ModuleKernel(Kernel):
         """Bytes that the terms hold, shared ones counted once."""
         held: dict[int, Tensor] = {}
         for part in self.parts:
-            if isinstance(part, WeightBlock):
+            if isinstance(part, (WeightBlock, FormedBlock)):
                 held |= {id(t): t for t in part.tensors}
             elif isinstance(part, HadamardKernel):
                 factors = [f for t in part.terms for f in t.factors]
@@ -103,7 +105,7 @@ class ModuleKernel(Kernel):
         terms = [self.terms[i] for i in places]
         gram = [term for term in terms if isinstance(term, Term)]
         parts: list[Part] = [HadamardKernel(gram)] if gram else []
-        parts += [term for term in terms if isinstance(term, WeightBlock)]
+        parts += [term for term in terms if isinstance(term, (WeightBlock, FormedBlock))]
         general = {term.name for term in terms if isinstance(term, GeneralKernel)}
         for part in self.parts:
             if isinstance(part, GeneralKernel):
@@ -145,6 +147,8 @@ class ModuleKernel(Kernel):
         for index, part in enumerate(self.parts):
             if isinstance(part, WeightBlock):
                 part.add_dense(out, keep)
+            elif isinstance(part, FormedBlock):
+                out += part.matrix
             elif index == 0:
                 part.dense(out)
             else:
@@ -175,7 +179,7 @@ class ModuleKernel(Kernel):
         """The parts' own errors, and those of adding them.
 
         An entry of a block is a sum of products of sums over positions, which may cancel: the
-        bound is taken with norms (:meth:`WeightBlock.magnitudes`).
+        bound is taken with norms (:class:`RoundedByMagnitudes`).
         """
         self._require_symmetric("forming error")
         own = sum(part.forming_error() for part in self.parts)
@@ -199,7 +203,7 @@ def as_part(term: Kernel) -> Part:
     """A single term as a part of its own."""
     if isinstance(term, Term):
         return HadamardKernel([term])
-    assert isinstance(term, (WeightBlock, GeneralKernel))
+    assert isinstance(term, (WeightBlock, FormedBlock, GeneralKernel))
     return term
 
 
@@ -212,12 +216,12 @@ def sum_of(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _gamma(part: Part) -> float:
-    return part.rounding() if isinstance(part, WeightBlock) else part.entry_error()
+    return part.rounding() if isinstance(part, RoundedByMagnitudes) else part.entry_error()
 
 
 def _magnitudes(part: Part) -> Tensor:
     """What :func:`_gamma` multiplies in an entry's error, row by row: at least the diagonal."""
-    return part.magnitudes() if isinstance(part, WeightBlock) else part.diagonal()
+    return part.magnitudes() if isinstance(part, RoundedByMagnitudes) else part.diagonal()
 
 
 def _side(part: Part, which: int) -> Part:

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.index import Index, count, place
-from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.compress import LEFT_OUT
-from ntkscope.kernels.module.holding.contract import add_outer_products, add_position_pairs
+from ntkscope.kernels.module.holding.contract import (
+    Seen,
+    add_outer_products,
+    add_position_pairs,
+)
 from ntkscope.kernels.module.holding.conversions import converted
+from ntkscope.kernels.module.holding.magnitudes import RoundedByMagnitudes
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.holding.use import Side, Use
@@ -29,7 +33,7 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WeightBlock(Kernel):
+class WeightBlock(RoundedByMagnitudes):
     """Σ_c ⟨∂f_c(x_i)/∂W, ∂f_c(x_j)/∂W⟩ for one parameter W of shape ``parameter``.
 
     It holds the inputs and output gradients of the layers that share W (a convolution, a linear
@@ -175,15 +179,16 @@ class WeightBlock(Kernel):
         if self.symmetric:
             mirror(out)
 
-    def add_dense(self, out: Tensor, keep: bool = False) -> None:
+    def add_dense(self, out: Tensor, keep: bool = False, seen: Seen | None = None) -> None:
         """Add the block to ``out``, of a symmetric one at least the upper triangle.
 
-        ``keep`` holds on to it for the next time.
+        ``keep`` holds on to it for the next time. ``seen`` is shown the gradients of the rows as they are
+        formed, where :attr:`shows`.
         """
         if "dense" not in self.held:
             N, M = self.samples
             made = torch.zeros_like(out) if keep else out
-            self._add(made, slice(0, N), slice(0, M), upper=self.symmetric)
+            self._add(made, slice(0, N), slice(0, M), self.symmetric, seen)
             if not keep:
                 return
             if self.symmetric:
@@ -192,29 +197,50 @@ class WeightBlock(Kernel):
         out += self.held["dense"]
 
     def _add(
-        self, out: Tensor, left: slice | Tensor, right: slice | Tensor, upper: bool = False
+        self,
+        out: Tensor,
+        left: slice | Tensor,
+        right: slice | Tensor,
+        upper: bool = False,
+        seen: Seen | None = None,
     ) -> None:
         rows = [u.samples(0, left) for u in self.uses]
         cols = rows if upper else [u.samples(1, right) for u in self.uses]
         operation = self.uses[0].operation
         pairs = self.way(len(rows[0][1]), len(cols[0][1])) is Way.PAIRS
         if not pairs and (len(self.uses) > 1 or self.full or not operation.is_outer):
-            self._add_gradients(out, rows, cols, upper)
+            self._add_gradients(out, rows, cols, upper, seen)
             return
         ours = _pairs(operation, rows[0])
         theirs = ours if upper else _pairs(operation, cols[0])
         if pairs:
             add_position_pairs(out, operation, ours, theirs, self.full, self.budget, upper)
         else:
-            add_outer_products(out, ours, theirs, self.budget, upper)
+            add_outer_products(out, ours, theirs, self.budget, upper, seen)
 
-    def _add_gradients(self, out: Tensor, rows: list[Side], cols: list[Side], upper: bool) -> None:
+    @property
+    def shows(self) -> bool:
+        """Whether forming it makes every gradient, its rows those of the parameter or of its transpose."""
+        outer = len(self.uses) == 1 and self.uses[0].operation.is_outer
+        own = not outer or self.uses[0].operation.by_vectors
+        return own and self.n_outputs == 1 and self.way(*self.samples) is Way.GRADIENTS
+
+    def _add_gradients(
+        self,
+        out: Tensor,
+        rows: list[Side],
+        cols: list[Side],
+        upper: bool,
+        seen: Seen | None = None,
+    ) -> None:
         """Through per-sample gradients, a slice of the parameter and some samples at a time."""
         n, m, lead = len(rows[0][1]), len(cols[0][1]), self.lead
         step, parts = self._slices(n + (0 if upper else m))
         for part in parts:
             for i in range(0, n, step):
                 left = self._gradients(rows, slice(i, i + step), part)
+                if seen is not None:
+                    seen(slice(i, i + len(left)), part, left)
                 for j in range(i if upper else 0, m, step):
                     same = upper and j == i
                     right = left if same else self._gradients(cols, slice(j, j + step), part)
@@ -302,29 +328,6 @@ class WeightBlock(Kernel):
             squares = totals.square()
             self.held["magnitudes"] = squares.flatten() if self.full else squares.sum(dim=1)
         return self.held["magnitudes"]
-
-    def rounding(self) -> float:
-        """γ with |fl(K_ij) − K_ij| ≤ γ √(M_i M_j), M the :meth:`magnitudes`."""
-        gamma = (self.inner + 1) * torch.finfo(self.dtype).eps / 2
-        return gamma / (1 - gamma)
-
-    def forming_error(self) -> float:
-        """γ Σ_i M_i: where positions cancel, far below entry_error · tr K."""
-        self._require_symmetric("forming error")
-        return self.rounding() * float(self.magnitudes().sum(dtype=torch.float64)) * (1 + 1e-6)
-
-    def entry_error(self) -> float:
-        worst = 1.0
-        for which in (0,) if self.symmetric else (0, 1):
-            block = self.side(which)
-            worst = max(worst, largest_ratio(block.magnitudes(), block.diagonal()))
-        return self.rounding() * worst * (1 + 1e-6)
-
-
-def largest_ratio(above: Tensor, below: Tensor) -> float:
-    """max_i above_i / below_i with 0/0 = 0; infinite where only ``below`` is 0."""
-    ratios = torch.where(above > 0, above / below, 0.0)
-    return float(ratios.max())
 
 
 def _pairs(operation: Operation, side: Side) -> Pairs:

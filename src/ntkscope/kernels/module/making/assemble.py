@@ -12,19 +12,23 @@ from torch import Tensor
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.compress import fewer_outputs
+from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.holding.general import General
 from ntkscope.kernels.module.holding.general_kernel import GeneralKernel
 from ntkscope.kernels.module.holding.module_kernel import ModuleKernel, Part
-from ntkscope.kernels.module.holding.use import Use, together
+from ntkscope.kernels.module.holding.use import Use, at_used_positions, together
 from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.collect import collect
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.making.walk import walk
 from ntkscope.kernels.module.reading.layers.layer import Operation, Ready
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.prepared import Options
+
+Block = WeightBlock | FormedBlock
 
 _GENERAL_BUDGET = 2e9  # bytes of per-sample gradients at a time
 
@@ -35,7 +39,7 @@ class Recipe:
 
     full: keep the pairs of outputs apart. chunk: samples in one pass. budget: bytes a contraction
     may take beyond its result. limit: bytes in all. loop: why vmap cannot take the parameters that
-    need it, or empty.
+    need it, or empty. walked: the terms are formed as the model is passed, see :func:`walk`.
     """
 
     subject: Subject
@@ -47,6 +51,7 @@ class Recipe:
     budget: float
     limit: float
     loop: str
+    walked: bool = False
 
     @property
     def lead(self) -> int:
@@ -92,6 +97,15 @@ class Recipe:
     def _pass(self, inputs: Inputs) -> Passed:
         if not self.survey.structured:
             return Passed(len(inputs[0]), len(self.outputs))
+        if self.walked:
+            return walk(
+                self.subject,
+                self.survey,
+                inputs,
+                self.outputs,
+                self.budget,
+                self.options.self_check,
+            )
         return collect(
             self.subject, self.survey, inputs, self.outputs, self.chunk, self.options.self_check
         )
@@ -121,7 +135,7 @@ class Recipe:
         if len(gram) == len(order) and not self.strict:
             return HadamardKernel(gram, **common)
         parts: list[Part] = [HadamardKernel(gram)] if gram else []
-        parts += [t for t in terms.values() if isinstance(t, WeightBlock)]
+        parts += [t for t in terms.values() if not isinstance(t, Term)]
         general = [name for name in order if name not in terms]
         if general:
             parts.append(GeneralKernel(self.source(rows, cols), general, self.chunk))
@@ -137,7 +151,7 @@ class Recipe:
             self.options.chunk_size,
         )  # fmt: skip
 
-    def structured_terms(self, passed: Passed) -> dict[str, Term | WeightBlock]:
+    def structured_terms(self, passed: Passed) -> dict[str, Term | Block]:
         """The structured terms of a symmetric kernel, of whatever ``passed`` holds."""
         return _Assembly(self, passed, passed).terms(self.used)
 
@@ -153,12 +167,15 @@ class _Assembly:
     right: Passed
     factors: dict[tuple[Any, ...], Factor] = field(default_factory=dict)
 
-    def terms(self, names: Sequence[str]) -> dict[str, Term | WeightBlock]:
+    def terms(self, names: Sequence[str]) -> dict[str, Term | Block]:
         """Those of ``names`` that are structured."""
         survey = self.recipe.survey
-        return {n: self._term(n, survey.uses(n)) for n in names if n in survey.structured}
+        return {
+            n: self.left.formed.get(n) or self._term(n, survey.uses(n))
+            for n in names if n in survey.structured
+        }  # fmt: skip
 
-    def _term(self, name: str, sites: Sequence[Site]) -> Term | WeightBlock:
+    def _term(self, name: str, sites: Sequence[Site]) -> Term | Block:
         if len(sites) == 1:
             (site,) = sites
             operation = site.operations[name]
@@ -174,6 +191,7 @@ class _Assembly:
         uses = together([self._use(site, name) for site in sites])
         if len(uses) < len(sites):
             self._hold_once(sites, uses[0])
+        uses = tuple(at_used_positions(use) for use in uses)
         shape = self.recipe.survey.shape(name)
         rotated = 0
         if len(uses) == 1 and uses[0].operation.is_outer and not self.recipe.full:

@@ -49,7 +49,8 @@ def collect(
         with subject.autograd() as (leaves, run):
             part = take(inputs, rows)
             watched = {name: leaves[name] for name in survey.structured}
-            trace = record(lambda: run(part), watched, survey.clone, survey.fixed)  # noqa: B023  # called at once
+            passed_on = lambda: run(part)  # noqa: B023, E731  # called at once
+            trace = record(passed_on, watched, survey.clone, survey.fixed, values=False)
             _keep_rows(passed, survey, trace, outputs, rows, checked)
             if checked:
                 require_sums(passed, survey, leaves, trace.output, outputs, rows)
@@ -69,8 +70,8 @@ def _keep_rows(
     """Keep what the terms need of a chunk; the graph too, to go backward ``again``."""
     n = rows.stop - rows.start
     passed.near_kinks += trace.near_kinks
-    calls = _matching(trace.calls, survey, n)
-    _require_finite(trace.output, "outputs", survey.sites)
+    calls = matching(trace.calls, survey, n)
+    require_finite(trace.output, "outputs", survey.sites)
     if passed.outputs is None:
         passed.outputs = trace.output.new_empty(
             passed.n, trace.output.shape[1], requires_grad=False
@@ -81,17 +82,17 @@ def _keep_rows(
         for s, c in zip(survey.sites, calls, strict=True)
     ]
     for site, x in zip(survey.sites, inputs, strict=True):
-        if x is not None and _keeps(survey, site):
-            _require_finite(x, "inputs", (site,))
-            _into(passed.x, site.index, passed.n, x)[rows] = x
-    operations = [_bound(survey, s, x) for s, x in zip(survey.sites, inputs, strict=True)]
+        if x is not None and keeps(survey, site):
+            require_finite(x, "inputs", (site,))
+            into(passed.x, site.index, passed.n, x)[rows] = x
+    operations = [bound(survey, s, x) for s, x in zip(survey.sites, inputs, strict=True)]
     signals = _Signals(trace, survey.sites, calls, again)
     step = _outputs_at_a_time(survey, operations, n)
     for start in range(0, len(outputs), step):
         places = range(start, min(start + step, len(outputs)))
         found = [signals.of(outputs[place], place == len(outputs) - 1) for place in places]
         for site, x, made, *each in zip(survey.sites, inputs, operations, *found, strict=True):
-            _keep(passed, survey, site, made, x, each, rows, places)
+            keep(passed, survey, site, made, x, each, rows, places)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _Signals:
             # None where the model does not use the layer's result
             whole = made.new_zeros(call.out.shape) if gradient is None else gradient
             arranged.append(site.arrange_g(whole, len(made)))
-            _require_finite(arranged[-1], "gradients", (site,))
+            require_finite(arranged[-1], "gradients", (site,))
         return arranged
 
 
@@ -127,7 +128,7 @@ def _outputs_at_a_time(survey: Survey, operations: Sequence[Made], n: int) -> in
     return max(1, min(together, _OF_A_LAYER // max(made_of, default=1)))
 
 
-def _matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
+def matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
     """The calls of the structured sites; other calls vanish with their general parameters.
 
     Raises OtherWayError for the parameters whose calls are others.
@@ -156,11 +157,11 @@ def _matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
     return found
 
 
-def _keeps(survey: Survey, site: Site) -> bool:
+def keeps(survey: Survey, site: Site) -> bool:
     return any(not is_small(site, op, survey.size(name)) for name, op in site.operations.items())
 
 
-def _bound(survey: Survey, site: Site, x: Tensor | None) -> Made:
+def bound(survey: Survey, site: Site, x: Tensor | None) -> Made:
     """The operations whose gradients are held as they are."""
     found = {
         name: op for name, op in site.operations.items()
@@ -169,7 +170,7 @@ def _bound(survey: Survey, site: Site, x: Tensor | None) -> Made:
     return found if x is None else {name: op.bound(x) for name, op in found.items()}
 
 
-def _keep(
+def keep(
     passed: Passed,
     survey: Survey,
     site: Site,
@@ -182,8 +183,8 @@ def _keep(
     """``signals``: of the outputs at ``places``, whose gradients are made together."""
     here = rows, slice(places.start, places.stop)
     g: Tensor | None = None
-    if _keeps(survey, site) and not site.is_output:
-        held = _into(passed.g, site.index, passed.n, signals[0], passed.n_outputs)
+    if keeps(survey, site) and not site.is_output:
+        held = into(passed.g, site.index, passed.n, signals[0], passed.n_outputs)
         for place, signal in zip(places, signals, strict=True):
             held[rows, place] = signal
         g = held[here]
@@ -197,7 +198,7 @@ def _keep(
         passed.ready[site.index, name][here] = operation.gradient(unused, g, slice(None))
 
 
-def _into(
+def into(
     held: dict[int, Tensor], key: int, n: int, like: Tensor, n_outputs: int | None = None
 ) -> Tensor:
     if key not in held:
@@ -211,7 +212,7 @@ def _into(
     return held[key]
 
 
-def _require_finite(values: Tensor, what: str, sites: Sequence[Site]) -> None:
+def require_finite(values: Tensor, what: str, sites: Sequence[Site]) -> None:
     if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
         return  # a finite sum has finite summands, and takes one reading
     if not bool(torch.isfinite(values).all()):

@@ -22,8 +22,15 @@ from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
 
-_BESIDE = 16  # samples in a batch of others
+_BESIDE = 32  # samples in a batch of others
 _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
+
+
+def weights(rows: slice, n: int, outputs: Sequence[int], like: Tensor) -> Tensor:
+    """r of the samples ``rows`` of n, (·, C)."""
+    count = len(range(n)[rows])
+    generator = torch.Generator().manual_seed(rows.start)
+    return torch.randn(count, len(outputs), generator=generator, dtype=torch.float64).to(like)
 
 
 def require_sums(
@@ -33,16 +40,16 @@ def require_sums(
     output: Tensor,
     outputs: Sequence[int],
     rows: slice,
+    totals: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Go backward from ``output`` (n, C) once more and compare every parameter's sum.
 
-    ``rows``: the samples behind it. A sum may differ by half of its digits, or by eps^¾ of the whole
-    gradient. Frees the graph.
+    ``rows``: the samples behind it. ``totals``: the sums of parameters of which nothing is held. A sum
+    may differ by half of its digits, or by eps^¾ of the whole gradient. Frees the graph.
 
     Raises OtherWayError naming the parameters.
     """
-    generator = torch.Generator().manual_seed(rows.start)
-    r = torch.randn(len(output), len(outputs), generator=generator, dtype=torch.float64).to(output)
+    r = weights(rows, passed.n, outputs, output)
     names = [*survey.structured, *survey.unused]
     found: Sequence[Tensor | None] = [None] * len(names)
     if output.requires_grad:
@@ -50,10 +57,11 @@ def require_sums(
             output[:, list(outputs)], [leaves[name] for name in names], r, allow_unused=True
         )
     expected = dict(zip(names, found, strict=True))
-    made: dict[str, Tensor] = {}
+    known = totals or {}
+    made = dict(known)
     for site in survey.sites:
         signal = _Signal(passed, site, r, outputs, rows, output.shape[1])
-        for name in site.operations:
+        for name in site.operations.keys() - known.keys():
             part = signal.weighted(name, survey.shape(name))
             made[name] = made[name] + part if name in made else part
     norms: dict[str, tuple[float, float]] = {}
@@ -81,17 +89,26 @@ def require_sums(
         )
 
 
+def batches_of_others(n: int) -> list[slice]:
+    """The n samples in batches of samples that did not lie beside one another."""
+    groups = min(n, max(2, -(-n // _BESIDE)))
+    return [slice(start, n, groups) for start in range(groups)]
+
+
 def require_own_gradients(
-    passed: Passed, subject: Subject, survey: Survey, inputs: Inputs, outputs: Sequence[int]
+    passed: Passed,
+    subject: Subject,
+    survey: Survey,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    totals: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> None:
     """The same in batches of other samples beside one another, and their outputs.
 
     For passes that read values: what a branch does to one sample may follow from the others.
     Raises OtherWayError, or ValueError where outputs differ.
     """
-    groups = min(passed.n, max(2, -(-passed.n // _BESIDE)))
-    for start in range(groups):
-        rows = slice(start, passed.n, groups)
+    for place, rows in enumerate(batches_of_others(passed.n)):
         with subject.autograd() as (leaves, run):
             output = run(take(inputs, rows))
             before = passed.outputs
@@ -99,7 +116,8 @@ def require_own_gradients(
             together, again = (dict(enumerate(t)) for t in (before[rows], output.detach()))
             floor = survey.rounding + half_of_digits(before)
             require_own_outputs(subject, together, again, floor)
-            require_sums(passed, survey, leaves, output, outputs, rows)
+            known = totals and totals[place]
+            require_sums(passed, survey, leaves, output, outputs, rows, known or None)
 
 
 class _Signal:
@@ -121,13 +139,8 @@ class _Signal:
         if is_small(site, operation, size):
             held = self._passed.ready[site.index, name][self._rows]
             return self._r.flatten() @ held.flatten(0, 1)
-        x, g = self._passed.x[site.index][self._rows], self._sum()
-        step = _samples_at_a_time(site, operation, shape)
-        total = g.new_zeros(size)
-        for i in range(0, len(x), step):  # the samples as positions of one
-            a, b = x[i : i + step].flatten(0, 1)[None], g[i : i + step].flatten(0, 1)[None, None]
-            total += operation.gradient(a, b, slice(None)).flatten()
-        return total
+        x = self._passed.x[site.index][self._rows]
+        return added_up(operation, x, self._sum(), samples_at_a_time(operation, site.g_size, shape))
 
     def _sum(self) -> Tensor:
         if self._held is None:
@@ -145,5 +158,16 @@ class _Signal:
         return self._held
 
 
-def _samples_at_a_time(site: Site, operation: Operation, shape: tuple[int, ...]) -> int:
-    return max(1, _SCRATCH // max(1, operation.scratch(site.g_size, shape)))
+def added_up(operation: Operation, x: Tensor, g: Tensor, step: int) -> Tensor:
+    """The gradients of a heavy operation summed over the samples of x and g, (n, …) both."""
+    total: Tensor | None = None
+    for i in range(0, len(x), step):  # the samples as positions of one
+        a, b = x[i : i + step].flatten(0, 1)[None], g[i : i + step].flatten(0, 1)[None, None]
+        part = operation.gradient(a, b, slice(None)).flatten()
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def samples_at_a_time(operation: Operation, g_size: int, shape: tuple[int, ...]) -> int:
+    return max(1, _SCRATCH // max(1, operation.scratch(g_size, shape)))

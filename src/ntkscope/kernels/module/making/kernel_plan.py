@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ntkscope._base.memory import human
+from ntkscope.kernels.hadamard import Term
 from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
@@ -38,8 +39,9 @@ class KernelPlan(Tabular, Result):
     ----------
     rows: one for each parameter.
     n_samples, n_outputs: N and C.
-    factors: bytes held for all samples.
+    factors: bytes held for all samples; with ``formed``, of the graph of their pass, an estimate.
     held: whether they fit; otherwise they are made panel by panel.
+    formed: whether the large layers are contracted on the way back through that pass, and dropped.
     dense: bytes of the kernel.
     seconds: passes and contractions of ``dense()`` at this machine's measured rates; those of the general
         way are taken from the gradients of a few samples.
@@ -50,6 +52,7 @@ class KernelPlan(Tabular, Result):
     n_outputs: int
     factors: float
     held: bool
+    formed: bool
     dense: float
     seconds: float
 
@@ -67,8 +70,11 @@ class KernelPlan(Tabular, Result):
             for r in self.rows
         ]
         kept = "held" if self.held else "too large: made again panel by panel"
+        what = f"factors {human(self.factors)} ({kept})"
+        if self.formed:
+            what = f"about {human(self.factors)} of one pass (a layer is contracted, then dropped)"
         total = (
-            f"N = {self.n_samples}, {self.n_outputs} outputs; factors {human(self.factors)} ({kept}), "
+            f"N = {self.n_samples}, {self.n_outputs} outputs; {what}, "
             f"kernel {human(self.dense)}, about {self.seconds:.2g} s"
         )
         heads = ("parameter", "shape", "way", "flops")
@@ -101,8 +107,10 @@ def plan_kernel(
     made = PreparedModule(model, X, options)
     recipe, N = made.recipe(reduce), len(made.rows[0])
     rows, C = _rows(recipe, N), len(recipe.outputs)
+    apart = reduce in ("full", "diagonal")
+    formed = made.forms(C, apart)
     return KernelPlan(
-        rows, N, C, made.held(C), made.fits(C, reduce in ("full", "diagonal")),
+        rows, N, C, made.graph if formed else made.held(C), made.fits(C, apart), formed,
         float((N * recipe.lead) ** 2 * recipe.subject.dtype.itemsize),
         sum(row.flops for row in rows) / _rate(recipe) + _passes(recipe, made.rows, N),
     )  # fmt: skip
@@ -117,7 +125,8 @@ def _rows(recipe: Recipe, N: int) -> list[PlanRow]:
         shape = tuple(parameter.shape)
         if name in terms:
             term = terms[name]
-            if isinstance(term, WeightBlock):
+            if not isinstance(term, Term):
+                assert isinstance(term, WeightBlock)  # nothing was passed
                 rows.append(PlanRow(name, shape, f"structured, {term.way(N, N)}", term.flops()))
             else:
                 size = term.factors[0].rows.shape[0]

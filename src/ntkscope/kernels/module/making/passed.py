@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.survey import Survey
@@ -17,6 +18,7 @@ class Passed:
 
     x: inputs by site, (N, …). g: gradients of the outputs by site, (N, C, …).
     ready: gradients with respect to a small parameter, (N, C, P), by site and name.
+    formed: the terms that were made on the way, of which nothing is kept.
     outputs: of the model, all of them, (N, ·); None where no pass was made.
     """
 
@@ -27,6 +29,7 @@ class Passed:
     x: dict[int, Tensor] = field(default_factory=dict)
     g: dict[int, Tensor] = field(default_factory=dict)
     ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    formed: dict[str, FormedBlock] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:

@@ -17,6 +17,7 @@ from ntkscope.kernels.module.making.assemble import Recipe
 from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed, numbers_held, scratch_held
 from ntkscope.kernels.module.making.selfcheck import check_against_autograd
+from ntkscope.kernels.module.making.walk import LEAST, walked
 from ntkscope.kernels.module.reading.inputs import as_inputs
 from ntkscope.kernels.module.reading.interface import Interface
 from ntkscope.kernels.module.reading.models import make_subject
@@ -51,6 +52,7 @@ class PreparedModule(Prepared):
     @with_gradients
     def __init__(self, model: Any, X: Any, options: Options, X2: Any = None) -> None:
         self.options = options
+        self._walked: dict[tuple[int, ...], tuple[Recipe, Passes]] = {}
         self._tried: dict[tuple[tuple[str, ...], tuple[int, ...]], str] = {}
         given = options.max_memory
         self._limit = float(memory.available() if given is None else given)
@@ -142,9 +144,38 @@ class PreparedModule(Prepared):
         """Of all outputs' sum, from which each output's is taken too."""
         return self.recipe("trace").made(self.rows, self.cols)
 
+    @property
+    def graph(self) -> float:
+        """Bytes that one pass of all samples keeps to go backward, an estimate."""
+        numbers = len(self.rows[0]) * self.survey.numbers_per_pass
+        return float(numbers * self.subject.dtype.itemsize)
+
+    def forms(self, n_outputs: int, apart: bool) -> bool:
+        """Whether the large layers' terms are formed on the way back through one pass of all samples.
+
+        float64 alone: of a float32 model, solvers form the kernel from held factors in float64.
+        """
+        if apart or self.cols is not None or self.subject.dtype != torch.float64:
+            return False
+        N, names, held = len(self.rows[0]), walked(self.survey), self.held(n_outputs)
+        taken = self.graph + 8.0 * len(names) * N**2
+        fits = 3 * taken <= self._limit / 2 and self.options.chunk_size is None
+        return bool(names) and held >= LEAST and taken <= held and fits
+
+    def _walk(self, outputs: tuple[int, ...]) -> tuple[Recipe, Passes]:
+        if outputs not in self._walked:
+            everything = len(outputs) == self.n_outputs
+            recipe = self.recipe("trace" if everything else outputs[0])
+            self._walked[outputs] = replace(recipe, walked=True).made(self.rows, None)
+        return self._walked[outputs]
+
     @with_gradients
     def _together(self, outputs: tuple[int, ...], full: bool, checked: bool = True) -> Kernel:
         everything = len(outputs) == self.n_outputs
+        if "_summed" not in self.__dict__ and self.forms(len(outputs), full):
+            recipe, passes = self._walk(outputs)
+            kernel = recipe.assembled(*passes, self.rows, None)
+            return self._checked(kernel, recipe, passes, checked)
         if not self.fits(len(outputs), full):
             recipe = self.recipe("full" if full else "trace" if everything else outputs[0])
             return self._checked(LazyKernel(recipe, self.rows, self.cols), recipe, None, checked)

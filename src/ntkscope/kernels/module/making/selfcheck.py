@@ -72,10 +72,11 @@ class _Checked:
         self._outputs = None if passed is None else passed.outputs
         self._alone: dict[int, tuple[Tensor, Gradients]] = {}
         self._start, self._chosen = 0, [0]
+        self._size = len(inputs[0]) if recipe.walked else recipe.chunk  # of a pass
 
     def choose(self, count: int, generator: torch.Generator) -> list[int]:
         """Samples of one chunk, different ones as far as it has them."""
-        n, chunk = len(self._inputs[0]), self._recipe.chunk
+        n, chunk = len(self._inputs[0]), self._size
         self._start = int(torch.randint(n, (1,), generator=generator)) // chunk * chunk
         size = min(chunk, n - self._start)
         order = (self._start + torch.randperm(size, generator=generator)).tolist()
@@ -84,7 +85,7 @@ class _Checked:
 
     @property
     def _chunk(self) -> Inputs:
-        return take(self._inputs, slice(self._start, self._start + self._recipe.chunk))
+        return take(self._inputs, slice(self._start, self._start + self._size))
 
     def alone(self, i: int) -> tuple[Tensor, Gradients]:
         """Outputs and gradients."""
@@ -116,7 +117,7 @@ class _Checked:
 
     def require_own_outputs(self) -> None:
         # the survey's batch is small: a dependence may begin with the size of the kernel's own
-        if min(self._recipe.chunk, len(self._inputs[0])) == 1:
+        if min(self._size, len(self._inputs[0])) == 1:
             return
         together = {i: self._together(i) for i in self._chosen}
         alone = {i: self.alone(i)[0] for i in self._chosen}

@@ -44,6 +44,7 @@ def record(
     fixed: Fixed | None = frozenset(),
     *,
     closely: bool = False,
+    values: bool = True,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
@@ -52,8 +53,9 @@ def record(
     parameters alone. Where it is None, the trace says what each call made.
     closely: notice readings of values below torch's functions too, which slows the pass, and raise
     ValueError where it normalises over the batch. All ``parameters`` are to be watched then.
+    values: keep what the calls made; without, its shapes alone, and the pass holds no more than its graph.
     """
-    watcher = _Watcher(parameters, clone, fixed, closely)
+    watcher = _Watcher(parameters, clone, fixed, closely, values)
     below = reads.ValueReads()
     with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
@@ -70,8 +72,10 @@ class _Watcher(TorchFunctionMode):
         clone: frozenset[int],
         fixed: Fixed | None,
         closely: bool,
+        values: bool,
     ) -> None:
         super().__init__()
+        self._values = values
         self._leaves = parameters
         self._comparing = fixed is None
         sources = {
@@ -227,9 +231,10 @@ class _Watcher(TorchFunctionMode):
             return
         if x is not None and len(trace.calls) in self._clone:
             x = x.clone()
+        made = out if self._values else out.new_empty(1).expand(out.shape)
         trace.calls.append(
             Call(
-                None if x is None else x.detach(), 0 if x is None else x._version, out,
+                None if x is None else x.detach(), 0 if x is None else x._version, made,
                 get_gradient_edge(out), operations, resolve_name(func) or "",
             )
         )  # fmt: skip

@@ -39,7 +39,7 @@ class Call:
     """One layer at work: inputs x, outputs (by their place in the graph), operation by parameter.
 
     ``out`` shares storage with what the model goes on to compute, so its values are only good for
-    comparing two passes; ``edge`` stays right when the output is changed in place.
+    comparing two passes, and are left out where they are not asked for; ``edge`` stays right when the output is changed in place.
     """
 
     x: Tensor | None
