@@ -112,12 +112,60 @@ def test_terms_and_their_errors_are_those_of_held_factors(name, everything, monk
             assert torch.equal(near.tile(slice(1, 3), slice(0, 2)), near.matrix[1:3, :2])
             assert bool((near.magnitudes() * (1 + 1e-12) >= near.diagonal()).all())
         if isinstance(near, FormedBlock) and comparable(far):
-            assert near.inner >= far.inner // 2
+            assert far.inner // 2 < near.inner <= far.inner
             largest = float(far.magnitudes().max())
             assert float((near.magnitudes() - far.magnitudes()).abs().max()) <= 1e-9 * largest
     assert not everything or any(isinstance(term, FormedBlock) for term in formed.terms)
     v = torch.linspace(-1, 1, len(X[0]), dtype=torch.float64)
     assert float((formed @ v - held @ v).abs().max()) <= 5000 * EPS * float(held.diagonal().sum())
+
+
+class Twice(nn.Module):
+    """One matrix at two places, with a bias of its own at each."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(4, 4))
+        self.a, self.b = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = torch.tanh(nn.functional.linear(x, self.W, self.a))
+        return self.head(torch.tanh(nn.functional.linear(y, self.W, self.b)))
+
+
+class Unheard(nn.Module):
+    """A layer at work whose result nobody takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.unheard, self.head = nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        y = torch.tanh(self.first(x))
+        self.unheard(y)
+        return self.head(y)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_bias_of_its_own_beside_a_matrix_used_twice(everything, monkeypatch):
+    exact_when_walked(Twice, everything, monkeypatch)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_layer_whose_result_is_not_used(everything, monkeypatch):
+    exact_when_walked(Unheard, everything, monkeypatch)
+
+
+def exact_when_walked(build, everything, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = build().double()
+    force(monkeypatch, everything)
+    X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    K = ntk.empirical_ntk(model, X)
+    exact = module_ntk.kernel(module_ntk.jacobian(model, X))
+    assert float((K.dense() - exact).abs().max()) <= 5000 * EPS * float(exact.abs().max())
 
 
 def comparable(term):

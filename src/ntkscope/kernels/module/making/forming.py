@@ -133,7 +133,8 @@ class Forming:
         self._sizes += self._norms.square() if self._vectors else block.magnitudes()
         size = math.prod(self._shape)
         more = 2 * size * (len(self._sites) - 1) if self._vectors else 0  # a sum's own parts
-        self._length = block.inner + (self._n_outputs - 1) * size + more
+        whole = block.inner + (self._n_outputs - 1) * size + more
+        self._length = max(self._length, whole)  # an output may reach fewer positions than another
 
     def _adding_up(self, uses: Sequence[Use], r: Tensor) -> Seen | None:
         """What adds the gradients that a contraction forms to the totals."""

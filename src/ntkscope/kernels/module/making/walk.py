@@ -37,16 +37,15 @@ from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.module.reading.trace import Trace
 
 _SHARE = 4  # of the budget: a contraction's scratch beside the graph
-LEAST = (
-    64e6  # bytes of factors below which they are held: tiles and products of a part are then free
-)
+# bytes of factors below which they are held: tiles, and products of a part, are then free
+LEAST = 64e6
 
 
 def walked(survey: Survey) -> tuple[str, ...]:
     """The parameters that a walk forms: matrices at many positions, and what is used several times.
 
-    None at all where a layer makes patches of its inputs, which a walk would make again for every output, and
-    whose signals may be turned into fewer.
+    None of them where a large layer makes patches of its inputs: a walk would make those again for every
+    output, and the layer's signals, held, may be turned into fewer.
     """
     names = set()
     for name in survey.structured:
@@ -147,23 +146,23 @@ class _Walk:
             )
             for name in names
         }
+        edges = enumerate(call.edge for call in self._calls)
+        self._edges = {k: edge for k, edge in edges if edge is not None}
+        nodes = {edge.node for edge in self._edges.values()}
+        self._last = _without_others_behind(trace.output.grad_fn, nodes)
         self._place, self._seen = 0, set[int]()
 
     def back(self, place: int, again: bool) -> None:
         """Walk the graph for the output at ``place``, and keep it to go back ``again``."""
         self._place, self._seen = place, set()
-        if self._output.requires_grad and self._calls:
-            nodes = [None if call.edge is None else call.edge.node for call in self._calls]
-            last = _without_others_behind(self._output.grad_fn, {n for n in nodes if n is not None})
+        if self._output.requires_grad and self._edges:
             hooks, ends = [], []
-            for k, (call, node) in enumerate(zip(self._calls, nodes, strict=True)):
-                if call.edge is None or node is None:
-                    continue
-                if node in last:
-                    ends.append((k, call.edge))
+            for k, edge in self._edges.items():
+                if edge.node in self._last:
+                    ends.append((k, edge))
                 else:
-                    number = call.edge.output_nr
-                    hooks.append(node.register_prehook(partial(self._passes, k, number)))
+                    passes = partial(self._passes, k, edge.output_nr)
+                    hooks.append(edge.node.register_prehook(passes))
             try:
                 found = torch.autograd.grad(
                     self._output[:, self._outputs[place]].sum(), [edge for _, edge in ends],
@@ -191,18 +190,9 @@ class _Walk:
         require_finite(g, "gradients", (site,))
         own = self._kept.get(site.index)
         if own is not None:
-            places = range(self._place, self._place + 1)
-            operations = self._bound[site.index]
-            keep(
-                self.passed,
-                self._rest,
-                own,
-                operations,
-                self._x[site.index],
-                [g],
-                slice(0, self._n),
-                places,
-            )
+            rows, places = slice(0, self._n), range(self._place, self._place + 1)
+            made, x = self._bound[site.index], self._x[site.index]
+            keep(self.passed, self._rest, own, made, x, [g], rows, places)
         for name in site.operations.keys() & self._terms.keys():
             self._terms[name].add(self._place, site, g)
 
@@ -220,7 +210,7 @@ class _Walk:
 def _without_others_behind(root: Any, nodes: set[Any]) -> set[Any]:
     """Those of ``nodes`` behind which no other one lies: the engine passes all others on its way to them."""
     leads: dict[Any, bool] = {}
-    stack = [(root, False)]
+    stack = [] if root is None else [(root, False)]
     while stack:
         node, done = stack.pop()
         after = [child for child, _ in node.next_functions if child is not None]
