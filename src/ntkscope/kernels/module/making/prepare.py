@@ -153,13 +153,16 @@ class PreparedModule(Prepared):
     def forms(self, n_outputs: int, apart: bool) -> bool:
         """Whether the large layers' terms are formed on the way back through one pass of all samples.
 
-        float64 alone: of a float32 model, solvers form the kernel from held factors in float64.
+        On a CPU, where that has been measured. float64 alone: of a float32 model, solvers form the kernel
+        from held factors in float64.
         """
-        if apart or self.cols is not None or self.subject.dtype != torch.float64:
+        subject = self.subject
+        if apart or self.cols is not None or subject.device.type != "cpu":
             return False
         N, names, held = len(self.rows[0]), walked(self.survey), self.held(n_outputs)
         taken = self.graph + 8.0 * len(names) * N**2
         fits = 3 * taken <= self._limit / 2 and self.options.chunk_size is None
+        fits = fits and subject.dtype == torch.float64
         return bool(names) and held >= LEAST and taken <= held and fits
 
     def _walk(self, outputs: tuple[int, ...]) -> tuple[Recipe, Passes]:
