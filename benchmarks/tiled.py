@@ -85,7 +85,7 @@ def _by_dask(store: Path, n: int) -> dict[str, Any]:
                 wait(L)
 
             row = _timed("dask.array.linalg.cholesky, 2 processes", run)
-        clusters._close_local(cluster)
+        cluster.end()
     return row
 
 
