@@ -22,8 +22,8 @@ from ntkscope.spectra.storage.source import LentSource, Source, as_source
 from ntkscope.spectra.tiled.place import Place
 from ntkscope.spectra.tiled.run import lowest_by_tiles
 
-# a packed matrix of more rows starts in float64: what float32 leaves grows like √N, gaps shrink, and to find out is
-# a third of the work that it would save
+# a packed matrix of more rows starts in float64: what float32 leaves grows like √N, gaps shrink, and to find out takes
+# a factorisation and its solves
 _SINGLE = 16384
 
 

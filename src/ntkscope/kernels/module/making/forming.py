@@ -95,8 +95,7 @@ class Forming:
         whole = self._whole
         if self._vectors:
             assert whole is not None
-            rows = self._shape[0] if self._shape else 1
-            return [Use(Ready(rows), (whole, whole), (whole, whole))]
+            return [self._ready(whole)]
         if self._places:
             assert whole is not None
             operation = self._sites[0].operations[self._name]
@@ -110,9 +109,11 @@ class Forming:
                 uses.append(Use(operation, (x, x), (g, g)))
             else:
                 made = operation.gradient(g if x is None else x, g, slice(None))
-                rows = self._shape[0] if self._shape else 1
-                uses.append(Use(Ready(rows), (made, made), (made, made)))
+                uses.append(self._ready(made))
         return uses
+
+    def _ready(self, made: Tensor) -> Use:
+        return Use(Ready(self._shape[0] if self._shape else 1), (made, made), (made, made))
 
     def _contract(self, place: int) -> None:
         uses = self._uses()

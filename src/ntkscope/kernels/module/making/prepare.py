@@ -156,13 +156,12 @@ class PreparedModule(Prepared):
         On a CPU, where that has been measured. float64 alone: of a float32 model, solvers form the kernel
         from held factors in float64.
         """
-        subject = self.subject
-        if apart or self.cols is not None or subject.device.type != "cpu":
+        place = self.subject.device.type, self.subject.dtype
+        if apart or self.cols is not None or place != ("cpu", torch.float64):
             return False
         N, names, held = len(self.rows[0]), walked(self.survey), self.held(n_outputs)
         taken = self.graph + 8.0 * len(names) * N**2
         fits = 3 * taken <= self._limit / 2 and self.options.chunk_size is None
-        fits = fits and subject.dtype == torch.float64
         return bool(names) and held >= LEAST and taken <= held and fits
 
     def _walk(self, outputs: tuple[int, ...]) -> tuple[Recipe, Passes]:
