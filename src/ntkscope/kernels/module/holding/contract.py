@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ntkscope.kernels.module.holding.triangle import add_upper
-from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
+from ntkscope.kernels.module.reading.layers.layer import Pairs
 
 # told of samples, rows of the parameter, and the samples' gradients of those rows
 Seen = Callable[[slice, slice, Tensor], None]
@@ -80,13 +80,7 @@ def _outer(side: tuple[Tensor, Tensor], index: slice, units: slice, pad: Tensor)
 
 
 def add_position_pairs(
-    out: Tensor,
-    operation: Operation,
-    left: Pairs,
-    right: Pairs,
-    full: bool,
-    budget: float,
-    upper: bool,
+    out: Tensor, left: Pairs, right: Pairs, full: bool, budget: float, upper: bool
 ) -> None:
     """Pair by pair of positions: Σ_{t,s} (a_it·b_js)(g_it·h_js); ``full`` keeps outputs apart."""
     for a, g, b, h in zip(*left, *right, strict=True):
@@ -96,19 +90,17 @@ def add_position_pairs(
             rows = slice(i, i + step)
             for j in range(i if upper else 0, len(b), step):
                 cols = slice(j, j + step)
-                part = _tile(operation, (a[rows], g[rows]), (b[cols], h[cols]), full)
+                part = _tile((a[rows], g[rows]), (b[cols], h[cols]), full)
                 r, c = part.shape
                 out[i * lead : i * lead + r, j * lead : j * lead + c] += part
 
 
-def _tile(
-    operation: Operation, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], full: bool
-) -> Tensor:
+def _tile(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], full: bool) -> Tensor:
     (a, g), (b, h) = left, right
     n, T, p = a.shape
     m, S, _ = b.shape
     C, D, q = g.shape[1], h.shape[1], g.shape[3]
-    inputs = operation.agreement(a.reshape(n * T, p), b.reshape(m * S, p), g.dtype)
+    inputs = a.reshape(n * T, p) @ b.reshape(m * S, p).T
     if full:
         signals = g.reshape(n * C * T, q) @ h.reshape(m * D * S, q).T
         both = signals.view(n, C, T, m, D, S) * inputs.view(n, 1, T, m, 1, S)

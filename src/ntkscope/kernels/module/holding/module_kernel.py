@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.threads import each
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
@@ -144,9 +145,11 @@ class ModuleKernel(Kernel):
         room = memory.available() if self._limit is None else self._limit
         keep = len(blocks) * self.nbytes_dense <= room / 64
         out.zero_()
+        if keep:  # the longest first, so that no thread begins it when the others end
+            each(WeightBlock.whole, sorted(blocks, key=lambda block: -block.flops()), self.device)
         for index, part in enumerate(self.parts):
             if isinstance(part, WeightBlock):
-                part.add_dense(out, keep)
+                part.add_dense(out)
             elif isinstance(part, FormedBlock):
                 out += part.matrix
             elif index == 0:

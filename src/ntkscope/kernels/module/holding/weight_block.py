@@ -18,10 +18,12 @@ from ntkscope.kernels.module.holding.contract import (
     add_position_pairs,
 )
 from ntkscope.kernels.module.holding.conversions import converted
+from ntkscope.kernels.module.holding.equal_rows import add_equal_rows
 from ntkscope.kernels.module.holding.magnitudes import RoundedByMagnitudes
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.holding.use import Side, Use
+from ntkscope.kernels.module.reading.layers.embedding import Lookup
 from ntkscope.kernels.module.reading.layers.layer import Operation, Pairs
 
 
@@ -29,7 +31,7 @@ class Way(StrEnum):
     """How a block is contracted, whichever takes fewer flops."""
 
     GRADIENTS = "gradients"  # per-sample gradients, a slice of the parameter at a time
-    PAIRS = "pairs"  # pair by pair of positions
+    PAIRS = "pairs"  # pair by pair of positions, of a table's those that read the same row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +43,7 @@ class WeightBlock(RoundedByMagnitudes):
     apart: (N·C, M·C), the output index fastest. ``budget`` is what a contraction may take in bytes
     beyond its result. ``rotated``: outputs that the signals had before they were summed up, 0 for
     untouched ones. ``held`` keeps what was computed once: the diagonal, the magnitudes, and the
-    whole block where :meth:`add_dense` was told to.
+    block where the :meth:`whole` was asked for.
     """
 
     name: str = field()
@@ -179,22 +181,26 @@ class WeightBlock(RoundedByMagnitudes):
         if self.symmetric:
             mirror(out)
 
-    def add_dense(self, out: Tensor, keep: bool = False, seen: Seen | None = None) -> None:
-        """Add the block to ``out``, of a symmetric one at least the upper triangle.
-
-        ``keep`` holds on to it for the next time. ``seen`` is shown the gradients of the rows as they are
-        formed, where :attr:`shows`.
-        """
+    def whole(self) -> Tensor:
+        """The block, which is held from now on."""
         if "dense" not in self.held:
-            N, M = self.samples
-            made = torch.zeros_like(out) if keep else out
-            self._add(made, slice(0, N), slice(0, M), self.symmetric, seen)
-            if not keep:
-                return
+            made = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+            self.add_dense(made)
             if self.symmetric:
                 mirror(made)
             self.held["dense"] = made
-        out += self.held["dense"]
+        return self.held["dense"]
+
+    def add_dense(self, out: Tensor, seen: Seen | None = None) -> None:
+        """Add the block to ``out``, of a symmetric one at least the upper triangle.
+
+        ``seen`` is shown the gradients of the rows as they are formed, where :attr:`shows`.
+        """
+        if "dense" in self.held:
+            out += self.held["dense"]
+        else:
+            N, M = self.samples
+            self._add(out, slice(0, N), slice(0, M), self.symmetric, seen)
 
     def _add(
         self,
@@ -211,10 +217,13 @@ class WeightBlock(RoundedByMagnitudes):
         if not pairs and (len(self.uses) > 1 or self.full or not operation.is_outer):
             self._add_gradients(out, rows, cols, upper, seen)
             return
+        if pairs and isinstance(operation, Lookup):
+            add_equal_rows(out, rows[0], cols[0], operation.padding, self.full, self.budget)
+            return
         ours = _pairs(operation, rows[0])
         theirs = ours if upper else _pairs(operation, cols[0])
         if pairs:
-            add_position_pairs(out, operation, ours, theirs, self.full, self.budget, upper)
+            add_position_pairs(out, ours, theirs, self.full, self.budget, upper)
         else:
             add_outer_products(out, ours, theirs, self.budget, upper, seen)
 

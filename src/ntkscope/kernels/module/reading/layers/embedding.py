@@ -14,9 +14,11 @@ from ntkscope.kernels.module.reading.layers.layer import (
     Pairs,
     Read,
     Watched,
-    pair_flops,
     reads,
 )
+
+# flops' time of adding a number at a place of its own, and of writing one to fresh memory
+_ADDING, _WRITING = 300.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,19 @@ class Lookup(Operation):
     def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         return [x[..., None]], [self._masked(x, g)]
 
-    def agreement(self, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-        return (a == b.T).to(dtype)
-
     def pair_flops(self, x: Tensor, g: Tensor) -> float:
-        del x
-        _, C, T, q = g.shape
-        return pair_flops(T, 1, C * q)
+        """Of the positions that read the same row; of samples that are not there yet, as if rows were alike."""
+        (n, T), C, q = x.shape, g.shape[1], g.shape[3]
+        equal = T * T / self.rows
+        if x.device.type != "meta":
+            counts = torch.bincount(x.flatten().long(), minlength=self.rows)
+            if self.padding is not None:
+                counts[self.padding] = 0
+            equal = float(counts.double().square().sum()) / n**2
+        return equal * (2.0 * C * q + _ADDING)
+
+    def forming_flops(self, g: Tensor, size: int) -> float:
+        return 2.0 * g[0].numel() + _WRITING * len(g[0]) * size
 
     def _masked(self, x: Tensor, g: Tensor) -> Tensor:
         return g if self.padding is None else g * (x != self.padding)[:, None, :, None]

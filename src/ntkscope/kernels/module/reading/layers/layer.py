@@ -96,11 +96,6 @@ class Operation(ABC):
         del x, g
         return None
 
-    def agreement(self, a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-        """The inner products of the rows of two flattened factors a: (r, p) and b: (s, p)."""
-        del dtype
-        return a @ b.T
-
     def pair_flops(self, x: Tensor, g: Tensor) -> float:
         """Flops for one pair of samples through :meth:`pairs`; infinite where there are none."""
         del x, g
