@@ -7,10 +7,12 @@ g_ctu = w_cu s_tu: after the rotation one output is left of all C, and the contr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-_GLANCED, _PROBED = 4, 32  # samples that may rule a rotation out; those from which it is taken
+PROBED = 4, 32  # samples that may rule a rotation out; those from which it is taken
 LEFT_OUT = 16  # C u times this: the share of a signal's squares that may go, sums being rounded too
 _MOST = 64  # outputs: the rotations cost C² a number
 _LEAST_SAVED = 2  # times fewer outputs
@@ -23,14 +25,14 @@ def fewer_outputs(g: tuple[Tensor, Tensor], unit_axis: int) -> tuple[Tensor, Ten
     more than a few C u be left out, so that no entry of the kernel moves by more than rounding.
     """
     rows, cols = g
-    C = rows.shape[1]
-    if not _LEAST_SAVED <= C <= _MOST or rows.device.type == "meta":
+    if rows.device.type == "meta":
         return g
-    for few in (_GLANCED, _PROBED):
-        chosen = torch.linspace(0, len(rows) - 1, min(few, len(rows)), device=rows.device).long()
-        rotation = _rotation(rows[chosen], unit_axis)
-        if rotation.shape[2] * _LEAST_SAVED > C:
+    rotation: Tensor | None = None
+    for few in PROBED:
+        rotation = rotation_of(rows[probe(len(rows), few)].movedim(unit_axis, -1))
+        if rotation is None:
             return g
+    assert rotation is not None
     turned = _turned(rows, rotation, unit_axis)
     if turned is None:
         return g
@@ -38,23 +40,54 @@ def fewer_outputs(g: tuple[Tensor, Tensor], unit_axis: int) -> tuple[Tensor, Ten
     return g if other is None else (turned, other)
 
 
-def _rotation(g: Tensor, unit_axis: int) -> Tensor:
-    """(q, C, R): the eigenvectors of every unit's Σ_{n,t} g_c g_c′, the R that some unit needs."""
-    by_unit = g.movedim((unit_axis, 1), (0, 1)).flatten(2)
+def probe(n: int, few: int) -> Tensor:
+    """So many of n samples."""
+    return torch.linspace(0, n - 1, min(few, n)).long()
+
+
+def rotation_of(g: Tensor) -> Tensor | None:
+    """(q, C, R) from signals (n, C, …, q): the eigenvectors of every unit's Σ_{n,t} g_c g_c′, the R that some
+    unit needs; None where they are not few."""
+    C = g.shape[1]
+    if not _LEAST_SAVED <= C <= _MOST:
+        return None
+    by_unit = g.movedim((-1, 1), (0, 1)).flatten(2)
     values, vectors = torch.linalg.eigh(by_unit @ by_unit.mT)
-    C = len(values[0])
     needed = int((values > C * torch.finfo(g.dtype).eps * values[:, -1:]).sum(dim=1).max())
-    return vectors[:, :, C - max(1, needed) :]
+    return vectors[:, :, C - max(1, needed) :] if needed * _LEAST_SAVED <= C else None
 
 
 def _turned(g: Tensor, rotation: Tensor, unit_axis: int) -> Tensor | None:
     """(n, R, …): the outputs of every unit rotated; None where something is left out."""
     last = g.movedim(unit_axis, -1)
-    n, C, R = len(g), g.shape[1], rotation.shape[2]
-    turned = last.new_zeros(n, *last.shape[2:-1], R, last.shape[-1]).movedim(-2, 1)
-    for c in range(C):
-        for r in range(R):
-            turned[:, r].addcmul_(last[:, c], rotation[:, c, r])
-    whole, kept = (t.square().sum(dim=1) for t in (last, turned))
-    slack = LEFT_OUT * C * torch.finfo(g.dtype).eps / 2
-    return turned.movedim(-1, unit_axis) if bool((whole - kept <= slack * whole).all()) else None
+    turning = Turning(rotation, last[:, 0].shape)
+    for c in range(g.shape[1]):
+        turning.add(c, last[:, c])
+    return None if turning.turned is None else turning.turned.movedim(-1, unit_axis)
+
+
+class Turning:
+    """Signals of ``shape`` (n, …, q) rotated as they come, an output at a time."""
+
+    def __init__(self, rotation: Tensor, shape: Sequence[int]) -> None:
+        self._rotation = rotation  # (q, C, R)
+        made = rotation.new_zeros(*shape[:-1], rotation.shape[2], shape[-1])
+        self._made, self._whole = made.movedim(-2, 1), rotation.new_zeros(shape)
+
+    def add(self, output: int, g: Tensor) -> None:
+        for r in range(self._rotation.shape[2]):
+            self._made[:, r].addcmul_(g, self._rotation[:, output, r])
+        self._whole.addcmul_(g, g)
+
+    def join(self, other: Turning) -> None:
+        """Add what the ``other`` was given."""
+        self._made += other._made
+        self._whole += other._whole
+
+    @property
+    def turned(self) -> Tensor | None:
+        """(n, R, …, q), once every output is there; None where more than rounding is left out."""
+        kept, C = self._made.square().sum(dim=1), self._rotation.shape[1]
+        slack = LEFT_OUT * C * torch.finfo(kept.dtype).eps / 2
+        within = bool((self._whole - kept <= slack * self._whole).all())
+        return self._made if within else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntkscope._base import threads
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.invariant import require_own_gradients, require_sums
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
@@ -22,6 +23,7 @@ from ntkscope.kernels.module.reading.trace import Call, Trace
 Made = dict[str, Operation]
 
 _SIGNALS = 2**23  # numbers of several outputs' signals at a time
+_TURNS = 2  # of each thread at least: one that a busy core holds up takes fewer
 _OF_A_LAYER = (
     2**21
 )  # of them in one tensor: larger ones are fresh memory each time, which costs more
@@ -51,9 +53,10 @@ def collect(
             watched = {name: leaves[name] for name in survey.structured}
             passed_on = lambda: run(part)  # noqa: B023, E731  # called at once
             trace = record(passed_on, watched, survey.clone, survey.fixed, values=False)
-            _keep_rows(passed, survey, trace, outputs, rows, checked)
+            _keep_rows(passed, survey, trace, outputs, rows)
             if checked:
                 require_sums(passed, survey, leaves, trace.output, outputs, rows)
+            del trace  # with its graph, before the next one
     if survey.reads:
         require_own_gradients(passed, subject, survey, inputs, outputs)
     return passed
@@ -65,9 +68,8 @@ def _keep_rows(
     trace: Trace,
     outputs: Sequence[int],
     rows: slice,
-    again: bool,
 ) -> None:
-    """Keep what the terms need of a chunk; the graph too, to go backward ``again``."""
+    """Keep what the terms need of a chunk; the graph too, to go backward again."""
     n = rows.stop - rows.start
     passed.near_kinks += trace.near_kinks
     calls = matching(trace.calls, survey, n)
@@ -86,13 +88,19 @@ def _keep_rows(
             require_finite(x, "inputs", (site,))
             into(passed.x, site.index, passed.n, x)[rows] = x
     operations = [bound(survey, s, x) for s, x in zip(survey.sites, inputs, strict=True)]
-    signals = _Signals(trace, survey.sites, calls, again)
+    signals = _Signals(trace, survey.sites, calls)
     step = _outputs_at_a_time(survey, operations, n)
-    for start in range(0, len(outputs), step):
-        places = range(start, min(start + step, len(outputs)))
-        found = [signals.of(outputs[place], place == len(outputs) - 1) for place in places]
+
+    def go_back(places: range) -> None:
+        found = [signals.of(outputs[place]) for place in places]
         for site, x, made, *each in zip(survey.sites, inputs, operations, *found, strict=True):
             keep(passed, survey, site, made, x, each, rows, places)
+
+    C, device = len(outputs), trace.output.device
+    at_once = threads.workers(C, device)
+    if at_once > 1:
+        step = min(step, -(-C // (_TURNS * at_once)))
+    threads.each(go_back, [range(i, min(i + step, C)) for i in range(0, C, step)], device)
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,14 @@ class _Signals:
     trace: Trace
     sites: Sequence[Site]
     calls: Sequence[Call]
-    again: bool  # the graph is kept after the last one
 
-    def of(self, output: int, last: bool) -> list[Tensor]:
+    def of(self, output: int) -> list[Tensor]:
         """Of the samples' sum of one output, as the sites' operations take them."""
         made, edges = self.trace.output, [call.edge for call in self.calls if call.edge is not None]
         gradients: Sequence[Tensor | None] = [None] * len(edges)
         if made.requires_grad:
             gradients = torch.autograd.grad(
-                made[:, output].sum(), edges, retain_graph=self.again or not last, allow_unused=True
+                made[:, output].sum(), edges, retain_graph=True, allow_unused=True
             )
         arranged = []
         for site, call, gradient in zip(self.sites, self.calls, gradients, strict=True):
@@ -192,8 +199,8 @@ def keep(
         if g is None:
             g = torch.stack(list(signals), dim=1) if len(signals) > 1 else signals[0][:, None]
         if (site.index, name) not in passed.ready:
-            size = survey.size(name)
-            passed.ready[site.index, name] = g.new_empty(passed.n, passed.n_outputs, size)
+            made = g.new_empty(passed.n, passed.n_outputs, survey.size(name))
+            passed.ready.setdefault((site.index, name), made)  # threads may come at once
         unused = g if x is None else x  # operations without x ignore it
         passed.ready[site.index, name][here] = operation.gradient(unused, g, slice(None))
 
@@ -203,12 +210,13 @@ def into(
 ) -> Tensor:
     if key not in held:
         if n_outputs is None:
-            held[key] = like.new_empty(n, *like.shape[1:])
+            made = like.new_empty(n, *like.shape[1:])
         elif like.ndim == 3:  # positions outermost: then (output, unit) is one axis of a matrix
             T, q = like.shape[1:]
-            held[key] = like.new_empty(n, T, n_outputs, q).transpose(1, 2)
+            made = like.new_empty(n, T, n_outputs, q).transpose(1, 2)
         else:
-            held[key] = like.new_empty(n, n_outputs, *like.shape[1:])
+            made = like.new_empty(n, n_outputs, *like.shape[1:])
+        held.setdefault(key, made)  # threads may come at once
     return held[key]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,11 +31,35 @@ class Sums:
     r: Tensor
 
 
-class Forming:
+class Growing(ABC):
+    """A term as it grows."""
+
+    @abstractmethod
+    def beside(self) -> Self:
+        """One with nothing added yet, for a thread of its own."""
+
+    @abstractmethod
+    def join(self, other: Self) -> None:
+        """Add what the ``other`` was given."""
+
+    @abstractmethod
+    def add(self, place: int, site: Site, g: Tensor) -> None:
+        """The signals (n, …) of the layer at ``site``, of the output at ``place``."""
+
+    @property
+    @abstractmethod
+    def totals(self) -> Sequence[Tensor]:
+        """(groups, P): Σ_nc r_nc ∂f_nc/∂p."""
+
+    @abstractmethod
+    def formed(self) -> FormedBlock | None:
+        """The term, once every output has been added; None where it cannot be made so."""
+
+
+class Forming(Growing):
     """Takes the signals of a parameter's layers, contracts an output's when the last has come, and drops them.
 
     inputs: x by site. n_outputs: C. budget: bytes of a contraction beside its result.
-    totals: (groups, P), Σ_nc r_nc ∂f_nc/∂p.
     """
 
     def __init__(
@@ -50,7 +77,7 @@ class Forming:
         self._x = {site.index: inputs[site.index] for site in sites}
         n = sums.r.shape[1]
         self._matrix, self._sizes = sums.r.new_zeros(n, n), sums.r.new_zeros(n)
-        self.totals = sums.r.new_zeros(len(sums.groups), math.prod(shape))
+        self._totals = sums.r.new_zeros(len(sums.groups), math.prod(shape))
         operations = [site.operations[name] for site in sites]
         self._vectors = not any(operation.heavy for operation in operations)
         self._places: dict[int, slice] = {}  # of a layer's positions among those of all its steps
@@ -64,6 +91,20 @@ class Forming:
         self._length = 0
         self._begin()
 
+    def beside(self) -> Self:
+        other = copy(self)
+        other._matrix, other._sizes = torch.zeros_like(self._matrix), torch.zeros_like(self._sizes)
+        other._totals = torch.zeros_like(self._totals)
+        other._length = 0
+        other._begin()
+        return other
+
+    def join(self, other: Self) -> None:
+        self._matrix += other._matrix
+        self._sizes += other._sizes
+        self._totals += other._totals
+        self._length = max(self._length, other._length)
+
     def _begin(self) -> None:
         self._left = len(self._sites)
         self._whole: Tensor | None = None  # of all layers: a sum, or the steps' signals
@@ -71,7 +112,6 @@ class Forming:
         self._signals: dict[int, Tensor] = {}
 
     def add(self, place: int, site: Site, g: Tensor) -> None:
-        """The signals (n, …) of the layer at ``site``, of the output at ``place``."""
         if self._vectors:
             self._add_gradient(site, g[:, None])
         elif self._places:
@@ -139,9 +179,9 @@ class Forming:
 
     def _adding_up(self, uses: Sequence[Use], r: Tensor) -> Seen | None:
         """What adds the gradients that a contraction forms to the totals."""
-        if not len(self.totals):
+        if not len(self._totals):
             return None
-        whole = self.totals.view(len(self.totals), self._shape[0] if self._shape else 1, -1)
+        whole = self._totals.view(len(self._totals), self._shape[0] if self._shape else 1, -1)
         operation = uses[0].operation
         if len(uses) == 1 and isinstance(operation, Dense) and operation.transposed:
             whole = whole.mT
@@ -154,7 +194,7 @@ class Forming:
     def _add_up(self, use: Use, r: Tensor) -> None:
         """The same from a layer's x and g."""
         (x, _), (g, _) = use.x, use.g
-        for rows, by, total in zip(self._sums.groups, r, self.totals, strict=True):
+        for rows, by, total in zip(self._sums.groups, r, self._totals, strict=True):
             if isinstance(use.operation, Ready):
                 total += by[rows] @ g[rows, 0]
             else:
@@ -162,7 +202,10 @@ class Forming:
                 weighted = g[rows, 0] * by[rows].view(-1, *[1] * (g.ndim - 2))
                 total += added_up(use.operation, x[rows], weighted, step)
 
+    @property
+    def totals(self) -> Sequence[Tensor]:
+        return list(self._totals)
+
     def formed(self) -> FormedBlock:
-        """The term, once every output has been added."""
         mirror(self._matrix)
         return FormedBlock(self._name, self._matrix, self._sizes, self._length)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
+from ntkscope._base.threads import workers
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.module.holding.per_sample import batching_fails
 from ntkscope.kernels.module.making.assemble import Recipe
@@ -160,7 +161,8 @@ class PreparedModule(Prepared):
         if apart or self.cols is not None or place != ("cpu", torch.float64):
             return False
         N, names, held = len(self.rows[0]), walked(self.survey), self.held(n_outputs)
-        taken = self.graph + 8.0 * len(names) * N**2
+        copies = workers(n_outputs, self.subject.device)
+        taken = self.graph + 8.0 * copies * len(names) * N**2
         fits = 3 * taken <= self._limit / 2 and self.options.chunk_size is None
         return bool(names) and held >= LEAST and taken <= held and fits
 

@@ -6,13 +6,15 @@ What is held is the graph of one pass and a matrix for each parameter, where the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import local
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ntkscope._base import threads
 from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.making.collect import (
     bound,
@@ -22,7 +24,7 @@ from ntkscope.kernels.module.making.collect import (
     matching,
     require_finite,
 )
-from ntkscope.kernels.module.making.forming import Forming, Sums
+from ntkscope.kernels.module.making.forming import Forming, Growing, Sums
 from ntkscope.kernels.module.making.invariant import (
     batches_of_others,
     require_own_gradients,
@@ -30,6 +32,7 @@ from ntkscope.kernels.module.making.invariant import (
     weights,
 )
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
+from ntkscope.kernels.module.making.turning import Turned, rotations
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
@@ -72,28 +75,43 @@ def walk(
     outputs: Sequence[int],
     budget: float,
     checked: bool = True,
+    turns: bool = True,
 ) -> Passed:
     """Pass all samples at once, and go back through the graph for every output.
 
+    turns: signals that carry few outputs on some samples are turned, unless others carry more.
     Checked and raising as :func:`collect` does.
     """
-    n = len(inputs[0])
+    n, names = len(inputs[0]), walked(survey)
+    turned: dict[str, Tensor] = {}
+    if turns and not survey.reads:
+        turned = rotations(subject, survey, inputs, outputs, names)
     checked = checked and not survey.reads  # which is checked in batches of others
     groups = batches_of_others(n) if survey.reads else [slice(0, n, 1)] if checked else []
     with subject.autograd() as (leaves, run):
         watched = {name: leaves[name] for name in survey.structured}
         trace = record(lambda: run(inputs), watched, survey.clone, survey.fixed, values=False)
-        way = _Walk(survey, trace, outputs, n, groups, budget)
-        for place in range(len(outputs)):
-            way.back(place, checked or place < len(outputs) - 1)
-        passed = way.passed
-        if checked:
+        way = _Walk(survey, trace, outputs, names, turned, n, groups, budget)
+        way.back(checked)
+        passed, formed = way.passed, way.formed()
+        if checked and formed is not None:
             (rows,), (totals,) = groups, way.totals
             require_sums(passed, survey, leaves, trace.output, outputs, rows, totals)
-    passed.formed = way.formed()
+    if formed is None:
+        del way, trace, passed  # before another pass of all samples
+        return walk(subject, survey, inputs, outputs, budget, checked, turns=False)
+    passed.formed = formed
     if survey.reads:
         require_own_gradients(passed, subject, survey, inputs, outputs, way.totals)
     return passed
+
+
+class _Own(local):
+    """A thread's: its terms, the place of the output that it goes back from, the calls whose gradients came."""
+
+    terms: dict[str, Growing]
+    place: int
+    seen: set[int]
 
 
 class _Walk:
@@ -104,6 +122,8 @@ class _Walk:
         survey: Survey,
         trace: Trace,
         outputs: Sequence[int],
+        names: Sequence[str],
+        turned: Mapping[str, Tensor],
         n: int,
         groups: Sequence[slice],
         budget: float,
@@ -117,7 +137,6 @@ class _Walk:
             for site, call in zip(survey.sites, self._calls, strict=True)
         }
         self.passed = Passed(n, len(outputs), trace.near_kinks, trace.output.detach())
-        names = walked(survey)
         self._rest = survey.with_general(names, "formed on the way back")
         self._kept = {site.index: site for site in self._rest.sites}
         self._bound = {}
@@ -134,47 +153,66 @@ class _Walk:
         for own, rows in zip(r, groups, strict=True):
             own[rows] = weights(rows, n, outputs, trace.output)
         sums = Sums(groups, r)
-        self._terms = {
-            name: Forming(
-                name,
-                survey.uses(name),
-                survey.shape(name),
-                self._x,
-                len(outputs),
-                sums,
-                budget / _SHARE,
-            )
-            for name in names
-        }
+        terms: dict[str, Growing] = {}
+        for name in names:
+            sites, shape, most = survey.uses(name), survey.shape(name), budget / _SHARE
+            x = self._x[sites[0].index]
+            if name in turned and x is not None:
+                terms[name] = Turned(name, sites[0], shape, x, turned[name], sums, most)
+            else:
+                terms[name] = Forming(name, sites, shape, self._x, len(outputs), sums, most)
+        self._terms = [terms]  # of each thread
         edges = enumerate(call.edge for call in self._calls)
         self._edges = {k: edge for k, edge in edges if edge is not None}
         nodes = {edge.node for edge in self._edges.values()}
         self._last = _without_others_behind(trace.output.grad_fn, nodes)
-        self._place, self._seen = 0, set[int]()
+        self._own = _Own()
 
-    def back(self, place: int, again: bool) -> None:
-        """Walk the graph for the output at ``place``, and keep it to go back ``again``."""
-        self._place, self._seen = place, set()
+    def back(self, again: bool) -> None:
+        """Walk the graph for every output, and keep it to go back ``again``.
+
+        Each thread has its share of the outputs and terms of its own, so that sums do not depend on when it runs.
+        """
+        C = len(self._outputs)
+        shares = threads.workers(C, self._output.device)
+        first = self._terms[0]
+        beside = range(1, shares)
+        self._terms += [{name: term.beside() for name, term in first.items()} for _ in beside]
+        hooks = [
+            edge.node.register_prehook(partial(self._passes, k, edge.output_nr))
+            for k, edge in self._edges.items()
+            if edge.node not in self._last
+        ]
+        try:
+            threads.each(
+                lambda share: self._share(share, shares, again), range(shares), self._output.device
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name, term in first.items():
+            for other in self._terms[1:]:
+                term.join(other[name])
+        del self._terms[1:]
+
+    def _share(self, share: int, shares: int, again: bool) -> None:
+        places = range(share, len(self._outputs), shares)
+        self._own.terms = self._terms[share]
+        for place in places:
+            self._back(place, again or shares > 1 or place != places[-1])
+
+    def _back(self, place: int, again: bool) -> None:
+        self._own.place, self._own.seen = place, set()
         if self._output.requires_grad and self._edges:
-            hooks, ends = [], []
-            for k, edge in self._edges.items():
-                if edge.node in self._last:
-                    ends.append((k, edge))
-                else:
-                    passes = partial(self._passes, k, edge.output_nr)
-                    hooks.append(edge.node.register_prehook(passes))
-            try:
-                found = torch.autograd.grad(
-                    self._output[:, self._outputs[place]].sum(), [edge for _, edge in ends],
-                    retain_graph=again, allow_unused=True,
-                )  # fmt: skip
-            finally:
-                for hook in hooks:
-                    hook.remove()
+            ends = [(k, edge) for k, edge in self._edges.items() if edge.node in self._last]
+            found = torch.autograd.grad(
+                self._output[:, self._outputs[place]].sum(), [edge for _, edge in ends],
+                retain_graph=again, allow_unused=True,
+            )  # fmt: skip
             for (k, _), gradient in zip(ends, found, strict=True):
                 self._arrives(k, gradient)
         for k in range(len(self._calls)):
-            if k not in self._seen:  # the model does not use the layer's result
+            if k not in self._own.seen:  # the model does not use the layer's result
                 self._arrives(k, None)
 
     def _passes(self, k: int, number: int, gradients: Sequence[Tensor | None]) -> None:
@@ -183,28 +221,34 @@ class _Walk:
     @torch.no_grad()
     def _arrives(self, k: int, gradient: Tensor | None) -> None:
         """The gradient with respect to the output of call ``k``."""
-        self._seen.add(k)
+        self._own.seen.add(k)
         site, call = self._survey.sites[k], self._calls[k]
         whole = self._output.new_zeros(call.out.shape) if gradient is None else gradient
         g = site.arrange_g(whole, self._n)
         require_finite(g, "gradients", (site,))
         own = self._kept.get(site.index)
         if own is not None:
-            rows, places = slice(0, self._n), range(self._place, self._place + 1)
+            rows, places = slice(0, self._n), range(self._own.place, self._own.place + 1)
             made, x = self._bound[site.index], self._x[site.index]
             keep(self.passed, self._rest, own, made, x, [g], rows, places)
-        for name in site.operations.keys() & self._terms.keys():
-            self._terms[name].add(self._place, site, g)
+        for name in site.operations.keys() & self._own.terms.keys():
+            self._own.terms[name].add(self._own.place, site, g)
 
     @property
     def totals(self) -> list[dict[str, Tensor]]:
         """For each of the groups the sums of :func:`require_sums`."""
         every = range(len(self._groups))
-        return [{name: term.totals[k] for name, term in self._terms.items()} for k in every]
+        return [{name: term.totals[k] for name, term in self._terms[0].items()} for k in every]
 
-    def formed(self) -> dict[str, FormedBlock]:
-        """The terms, once every output has been gone back from."""
-        return {name: term.formed() for name, term in self._terms.items()}
+    def formed(self) -> dict[str, FormedBlock] | None:
+        """The terms, once every output has been gone back from; None where signals would not turn."""
+        found: dict[str, FormedBlock] = {}
+        for name, term in self._terms[0].items():
+            made = term.formed()
+            if made is None:
+                return None
+            found[name] = made
+        return found
 
 
 def _without_others_behind(root: Any, nodes: set[Any]) -> set[Any]:
