@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_CACHED = 1 << 18  # numbers that are gathered and multiplied at a time
+
 Side = tuple[Tensor, Tensor]  # x (n, T) and g (n, C, T, q)
 
 
@@ -33,12 +35,13 @@ def add_equal_rows(
     )
     sizes = torch.stack([ours.counts[both], theirs.counts[places[both]]], dim=1)
     # of rows in about as many samples, padded to as many
+    most_at_once = min(_CACHED, budget / out.dtype.itemsize)
     _, group = torch.unique(sizes.double().log2().ceil(), dim=0, return_inverse=True)
     for which in range(int(group.max()) + 1 if len(group) else 0):
         own = both[group == which]
         most = sizes[group == which].amax(dim=0).tolist()
         numbers = 2 * most[0] * most[1] + sum(most) * ours.values.shape[1]
-        for some in own.split(max(1, int(budget / out.dtype.itemsize / numbers))):
+        for some in own.split(max(1, int(most_at_once / numbers))):
             (i, a), (j, b) = ours.padded(some, most[0]), theirs.padded(places[some], most[1])
             products = torch.bmm(a, b.mT)
             out.index_put_((i[:, :, None], j[:, None, :]), products, accumulate=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -98,9 +99,11 @@ def _keep_rows(
 
     C, device = len(outputs), trace.output.device
     at_once = threads.workers(C, device)
+    groups = -(-C // step)
     if at_once > 1:
-        step = min(step, -(-C // (_TURNS * at_once)))
-    threads.each(go_back, [range(i, min(i + step, C)) for i in range(0, C, step)], device)
+        groups = min(C, max(groups, _TURNS * at_once))
+    ends = [k * C // groups for k in range(groups + 1)]
+    threads.each(go_back, [range(a, b) for a, b in pairwise(ends)], device)
 
 
 @dataclass(frozen=True)

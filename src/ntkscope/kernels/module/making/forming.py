@@ -15,7 +15,7 @@ from torch import Tensor
 from ntkscope.kernels.module.holding.contract import Seen
 from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.holding.triangle import mirror
-from ntkscope.kernels.module.holding.use import Use, are_steps, at_used_positions
+from ntkscope.kernels.module.holding.use import Use, at_used_positions, together
 from ntkscope.kernels.module.holding.weight_block import WeightBlock
 from ntkscope.kernels.module.making.invariant import added_up, samples_at_a_time
 from ntkscope.kernels.module.reading.layers.dense import Dense
@@ -80,14 +80,6 @@ class Forming(Growing):
         self._totals = sums.r.new_zeros(len(sums.groups), math.prod(shape))
         operations = [site.operations[name] for site in sites]
         self._vectors = not any(operation.heavy for operation in operations)
-        self._places: dict[int, slice] = {}  # of a layer's positions among those of all its steps
-        if len(sites) > 1 and are_steps(operations):
-            every = [x for x in self._x.values() if x is not None]
-            end = 0
-            for site, x in zip(sites, every, strict=True):
-                self._places[site.index] = slice(end, end + x.shape[1])
-                end += x.shape[1]
-            self._steps = torch.cat(every, dim=1)
         self._length = 0
         self._begin()
 
@@ -107,17 +99,13 @@ class Forming(Growing):
 
     def _begin(self) -> None:
         self._left = len(self._sites)
-        self._whole: Tensor | None = None  # of all layers: a sum, or the steps' signals
+        self._whole: Tensor | None = None  # of all layers, summed
         self._norms = torch.zeros_like(self._sizes)
         self._signals: dict[int, Tensor] = {}
 
     def add(self, place: int, site: Site, g: Tensor) -> None:
         if self._vectors:
             self._add_gradient(site, g[:, None])
-        elif self._places:
-            if self._whole is None:
-                self._whole = g.new_empty(len(g), 1, self._steps.shape[1], g.shape[2])
-            self._whole[:, 0, self._places[site.index]] = g
         else:
             self._signals[site.index] = g[:, None]
         self._left -= 1
@@ -131,18 +119,12 @@ class Forming(Growing):
         self._norms += torch.linalg.vector_norm(made[:, 0], dim=1)
         self._whole = made if self._whole is None else self._whole + made
 
-    def _uses(self) -> list[Use]:
-        whole = self._whole
-        if self._vectors:
-            assert whole is not None
-            return [self._ready(whole)]
-        if self._places:
-            assert whole is not None
-            operation = self._sites[0].operations[self._name]
-            return [Use(operation, (self._steps, self._steps), (whole, whole))]
+    def _uses(self) -> Sequence[Use]:
+        if self._whole is not None:
+            return [self._ready(self._whole)]
         uses = []
         for site in self._sites:
-            x, g = self._x[site.index], self._signals[site.index]
+            x, g = self._x[site.index], self._signals.pop(site.index)
             operation = site.operations[self._name]
             if operation.heavy:
                 assert x is not None
@@ -150,7 +132,7 @@ class Forming(Growing):
             else:
                 made = operation.gradient(g if x is None else x, g, slice(None))
                 uses.append(self._ready(made))
-        return uses
+        return together(uses)
 
     def _ready(self, made: Tensor) -> Use:
         return Use(Ready(self._shape[0] if self._shape else 1), (made, made), (made, made))

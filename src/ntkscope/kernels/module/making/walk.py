@@ -209,8 +209,10 @@ class _Walk:
                 self._output[:, self._outputs[place]].sum(), [edge for _, edge in ends],
                 retain_graph=again, allow_unused=True,
             )  # fmt: skip
-            for (k, _), gradient in zip(ends, found, strict=True):
-                self._arrives(k, gradient)
+            left = [*found]
+            del found
+            for k, _ in reversed(ends):  # as a pass back would come to them; each is dropped then
+                self._arrives(k, left.pop())
         for k in range(len(self._calls)):
             if k not in self._own.seen:  # the model does not use the layer's result
                 self._arrives(k, None)
