@@ -35,6 +35,7 @@ from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signa
 from ntkscope.kernels.module.making.turning import Turned, rotations
 from ntkscope.kernels.module.reading.modes import with_gradients
 from ntkscope.kernels.module.reading.recorder import record
+from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 from ntkscope.kernels.module.reading.survey import Survey
 from ntkscope.kernels.module.reading.trace import Trace
@@ -47,24 +48,26 @@ LEAST = 64e6
 def walked(survey: Survey) -> tuple[str, ...]:
     """The parameters that a walk forms: matrices at many positions, and what is used several times.
 
-    None of them where a large layer makes patches of its inputs: a walk would make those again for every
-    output, and the layer's signals, held, may be turned into fewer.
+    A walk would make patches of a layer's inputs again for every output. So a small layer that takes some has
+    its gradients held; and where a large one does, whose signals, held, may be turned into fewer, nothing is walked.
     """
     names = set()
     for name in survey.structured:
         sites = survey.uses(name)
         many = any(name in site.heavy and site.positions > 1 for site in sites)
-        for site in sites if many else ():
-            operation = site.operations[name]
-            patches = operation.scratch(site.g_size, survey.shape(name)) > 1
-            if patches and not is_small(site, operation, survey.size(name)):
-                return ()
-        if many or len(sites) > 1:
+        patches = [site for site in sites if many and _makes_patches(survey, site, name)]
+        if not all(is_small(site, site.operations[name], survey.size(name)) for site in patches):
+            return ()
+        if len(sites) > 1 or (many and not patches):
             names.add(name)
     for site in survey.sites:  # whose signals are not kept for a bias beside it
         if names & site.heavy.keys():
             names |= {name for name in site.operations if shares_signal(site, name)}
     return tuple(name for name in survey.structured if name in names)
+
+
+def _makes_patches(survey: Survey, site: Site, name: str) -> bool:
+    return site.operations[name].scratch(site.g_size, survey.shape(name)) > 1
 
 
 @with_gradients

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,34 +33,30 @@ class Convolution(Operation):
     after: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    made: tuple[Tensor, ...] = field(default=(), compare=False, repr=False)
+    made: Tensor | None = field(default=None, compare=False, repr=False)
     heavy = is_outer = True
 
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
-        n, C = g.shape[:2]
-        q = g.shape[3]
-        chosen = range(q)[part]
-        per_group = q // self.groups
-        pieces = []
-        for group in range(chosen.start // per_group, (chosen.stop - 1) // per_group + 1):
-            low = max(chosen.start, group * per_group)
-            high = min(chosen.stop, (group + 1) * per_group)
-            patches = self._patches(x, group)  # (n, T, p)
-            rows = g[:, :, :, low:high].flatten(4)  # (n, C, k, q′, O)
-            rows = rows.permute(0, 1, 3, 2, 4).reshape(n, C * (high - low), -1)
-            pieces.append(torch.bmm(rows, patches).reshape(n, C, -1))
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+        per_group = g.shape[3] // self.groups
+        chosen = range(g.shape[3])[part]
+        made = []
+        for groups, rows in _pieces(chosen.start, chosen.stop, per_group):
+            patches = self._patches(x, groups)  # (n, groups, T, p)
+            own = g.unflatten(3, (self.groups, per_group))[:, :, :, groups, rows].flatten(5)
+            n, C, k, count, q, O = own.shape
+            stacked = own.permute(0, 3, 1, 4, 2, 5).reshape(n * count, C * q, k * O)
+            products = torch.bmm(stacked, patches.flatten(0, 1)).view(n, count, C, -1)
+            made.append(products.transpose(1, 2).flatten(2))
+        return made[0] if len(made) == 1 else torch.cat(made, dim=2)
 
     def bound(self, x: Tensor) -> Convolution:
-        return replace(self, made=tuple(self._patches(x, i) for i in range(self.groups)))
+        return replace(self, made=self._patches(x, slice(None)))
 
     def pairs(self, x: Tensor, g: Tensor) -> Pairs:
         n, C, _, q = g.shape[:4]
-        per_group = q // self.groups
-        a = [self._patches(x, group) for group in range(self.groups)]
         flat = g.flatten(4).permute(0, 1, 2, 4, 3).reshape(n, C, -1, q)  # (n, C, T, q)
-        b = [flat[..., i * per_group : (i + 1) * per_group] for i in range(self.groups)]
-        return a, b
+        patches = self._patches(x, slice(None))
+        return list(patches.unbind(1)), list(flat.chunk(self.groups, dim=3))
 
     def pair_flops(self, x: Tensor, g: Tensor) -> float:
         C, k, q = g.shape[1:4]
@@ -70,19 +66,15 @@ class Convolution(Operation):
 
     def magnitude(self, x: Tensor, g: Tensor) -> Tensor:
         """As the base has it, the norms of the patches by a convolution with ones."""
-        n, C, _, q = g.shape[:4]
-        per_group, total = q // self.groups, g.new_zeros(g.shape[:2])
+        n, k = g.shape[0], g.shape[2]
         convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel) - 1]
-        ones = x.new_ones(1, 1, *self.kernel)
-        width = x.shape[2] // self.groups
-        for group in range(self.groups):
-            own = x[:, :, group * width : (group + 1) * width].square().sum(dim=2)
-            own = F.pad(own.flatten(0, 1)[:, None], self._pads)
-            squares = convolve(own, ones, None, self.stride, 0, self.dilation)
-            norms = squares.sqrt().view(n, 1, -1)
-            signals = g[:, :, :, group * per_group : (group + 1) * per_group].square().sum(dim=3)
-            total += (norms * signals.sqrt().reshape(n, C, -1)).sum(dim=2)
-        return total
+        squares = x.square().unflatten(2, (self.groups, -1)).sum(dim=3).flatten(0, 1)
+        ones = x.new_ones(self.groups, 1, *self.kernel)
+        padded = F.pad(squares, self._pads)
+        sums = convolve(padded, ones, None, self.stride, 0, self.dilation, self.groups)
+        norms = sums.sqrt().view(n, 1, k, self.groups, -1)
+        signals = g.square().unflatten(3, (self.groups, -1)).sum(dim=4).flatten(4).sqrt()
+        return (norms * signals).sum(dim=(2, 3, 4))
 
     def form(self, tensor: Tensor, folded: bool) -> Tensor:
         return tensor if folded else tensor[:, None]
@@ -94,7 +86,7 @@ class Convolution(Operation):
     def scratch(self, g_size: int, parameter: tuple[int, ...]) -> int:
         """The patches."""
         units = parameter[0]
-        return g_size // units * (math.prod(parameter) // units)
+        return self.groups * (g_size // units) * (math.prod(parameter) // units)
 
     def forming_flops(self, g: Tensor, size: int) -> float:
         return 2.0 * g[0].numel() * size / g.shape[3]
@@ -104,26 +96,41 @@ class Convolution(Operation):
         """For F.pad: the last axis first."""
         return [p for pair in zip(self.before[::-1], self.after[::-1], strict=True) for p in pair]
 
-    def _patches(self, x: Tensor, group: int) -> Tensor:
-        """(n, T, c/groups·Πkernel): the inputs under each position of the kernel."""
-        if self.made:
-            return self.made[group]
-        n, k, c = x.shape[:3]
-        width = c // self.groups
-        x = x[:, :, group * width : (group + 1) * width].reshape(n * k, width, *x.shape[3:])
+    def _patches(self, x: Tensor, groups: slice) -> Tensor:
+        """(n, groups, T, c/groups·Πkernel): the inputs under each position of the kernel."""
+        if self.made is not None:
+            return self.made[:, groups]
+        x = x.unflatten(2, (self.groups, -1))[:, :, groups]
+        n, k, count, width = x.shape[:4]
+        x = x.reshape(n * k, count * width, *x.shape[4:])
         pads, d = self._pads, len(self.kernel)
         if d == 2 and self.before == self.after and k == 1:
             columns = F.unfold(x, self.kernel, self.dilation, self.before, self.stride)
-            return columns.transpose(1, 2)
+            return columns.unflatten(1, (count, -1)).transpose(2, 3)
         if any(pads):
             x = F.pad(x, pads)
         for axis in range(d):
             reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
             x = x.unfold(2 + axis, reach, self.stride[axis])[..., :: self.dilation[axis]]
-        # (n·k, width, *O, *kernel) → (n, k·O, width·kernel)
-        positions = range(2, 2 + d)
-        x = x.permute(0, *positions, 1, *range(2 + d, 2 + 2 * d))
-        return x.reshape(n, -1, width * math.prod(self.kernel))
+        # (n·k, count·width, *O, *kernel) → (n, count, k·O, width·kernel)
+        x = x.unflatten(1, (count, width)).unflatten(0, (n, k))
+        outer, inner = range(4, 4 + d), range(4 + d, 4 + 2 * d)
+        x = x.permute(0, 2, 1, *outer, 3, *inner)
+        return x.reshape(n, count, -1, width * math.prod(self.kernel))
+
+
+def _pieces(start: int, stop: int, per_group: int) -> Iterator[tuple[slice, slice]]:
+    """Units from ``start`` to ``stop`` as groups and rows of each: whole groups together."""
+    while start < stop:
+        group, row = divmod(start, per_group)
+        whole = (stop - start) // per_group if row == 0 else 0
+        if whole:
+            yield slice(group, group + whole), slice(None)
+            start += whole * per_group
+        else:
+            end = min(per_group, row + stop - start)
+            yield slice(group, group + 1), slice(row, end)
+            start += end - row
 
 
 def _read(d: int) -> Callable[[dict[str, Any], Watched, Tensor], Read]:
