@@ -80,10 +80,8 @@ def _keep_rows(
             passed.n, trace.output.shape[1], requires_grad=False
         )
     passed.outputs[rows] = trace.output.detach()
-    inputs = [
-        None if c.x is None else s.arrange_x(c.x, n)
-        for s, c in zip(survey.sites, calls, strict=True)
-    ]
+    dtype = trace.output.dtype
+    inputs = [input_of(s, c, n, dtype) for s, c in zip(survey.sites, calls, strict=True)]
     for site, x in zip(survey.sites, inputs, strict=True):
         if x is not None and keeps(survey, site):
             require_finite(x, "inputs", (site,))
@@ -106,6 +104,14 @@ def _keep_rows(
     threads.each(go_back, [range(a, b) for a, b in pairwise(ends)], device)
 
 
+def input_of(site: Site, call: Call, n: int, dtype: torch.dtype) -> Tensor | None:
+    """x as the site's operations take it; numbers in the model's ``dtype``, whatever a layer rounds its own to."""
+    if call.x is None:
+        return None
+    x = site.arrange_x(call.x, n)
+    return x.to(dtype) if x.is_floating_point() else x
+
+
 @dataclass(frozen=True)
 class _Signals:
     """The gradients of a pass's outputs with respect to the layers' outputs."""
@@ -126,7 +132,7 @@ class _Signals:
         for site, call, gradient in zip(self.sites, self.calls, gradients, strict=True):
             # None where the model does not use the layer's result
             whole = made.new_zeros(call.out.shape) if gradient is None else gradient
-            arranged.append(site.arrange_g(whole, len(made)))
+            arranged.append(site.arrange_g(whole, len(made)).to(made.dtype))
             require_finite(arranged[-1], "gradients", (site,))
         return arranged
 

@@ -18,6 +18,7 @@ from ntkscope._base import threads
 from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.making.collect import (
     bound,
+    input_of,
     into,
     keep,
     keeps,
@@ -136,7 +137,7 @@ class _Walk:
         require_finite(trace.output, "outputs", survey.sites)
         self._calls = matching(trace.calls, survey, n)
         self._x = {
-            site.index: None if call.x is None else site.arrange_x(call.x, n)
+            site.index: input_of(site, call, n, trace.output.dtype)
             for site, call in zip(survey.sites, self._calls, strict=True)
         }
         self.passed = Passed(n, len(outputs), trace.near_kinks, trace.output.detach())
@@ -229,7 +230,7 @@ class _Walk:
         self._own.seen.add(k)
         site, call = self._survey.sites[k], self._calls[k]
         whole = self._output.new_zeros(call.out.shape) if gradient is None else gradient
-        g = site.arrange_g(whole, self._n)
+        g = site.arrange_g(whole, self._n).to(self._output.dtype)
         require_finite(g, "gradients", (site,))
         own = self._kept.get(site.index)
         if own is not None:
