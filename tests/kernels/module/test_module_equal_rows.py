@@ -86,3 +86,18 @@ def test_the_kernel_of_a_large_vocabulary():
     assert torch.allclose(K.tile(slice(2, 9), slice(0, 4)), expected[2:9, :4], rtol=1e-12)
     cross = ntk.empirical_ntk(model, X[:8], X[8:])
     assert torch.allclose(cross.dense(), expected[:8, 8:], rtol=1e-12)
+
+
+def test_float32_is_added_in_one_order_on_several_threads():
+    x, g = side(300, 8, 1, 500, 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        made = []
+        for _ in range(5):
+            out = torch.zeros(300, 300)
+            add_equal_rows(out, (x, g.float()), (x, g.float()), None, False, 1e6)
+            made.append(out)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(each, made[0]) for each in made)

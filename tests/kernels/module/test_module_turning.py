@@ -105,3 +105,17 @@ def test_what_is_turned_is_held_against_autograd(passes, monkeypatch):
     with pytest.raises(ValueError, match="add up to another sum than plain autograd's"):
         ntk.empirical_ntk(model, X)
     assert passes
+
+
+def test_what_would_hold_more_than_the_budget_is_not_turned(passes, monkeypatch):
+    model, X = made(12)
+    plain = walk_module.rotations
+    for room in (
+        12 * 32 * 8 * 3,
+        12 * 32 * 8 * 3 - 1,
+    ):  # samples, signals, bytes; turned, squares, weighted
+        monkeypatch.setattr(
+            walk_module, "rotations", lambda *more, room=room: plain(*more[:-1], room)
+        )
+        ntk.empirical_ntk(model, X)
+    assert passes == [["last.weight"], []]

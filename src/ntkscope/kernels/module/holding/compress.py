@@ -42,7 +42,7 @@ def fewer_outputs(g: tuple[Tensor, Tensor], unit_axis: int) -> tuple[Tensor, Ten
 
 def probe(n: int, few: int) -> Tensor:
     """So many of n samples."""
-    return torch.linspace(0, n - 1, min(few, n)).long()
+    return torch.linspace(0, n - 1, min(few, n), device="cpu").long()
 
 
 def rotation_of(g: Tensor) -> Tensor | None:
@@ -67,7 +67,7 @@ def _turned(g: Tensor, rotation: Tensor, unit_axis: int) -> Tensor | None:
 
 
 class Turning:
-    """Signals of ``shape`` (n, …, q) rotated as they come, an output at a time."""
+    """Signals of ``shape`` (n, …, q) rotated as they come, an output at a time: R + 1 times as many numbers."""
 
     def __init__(self, rotation: Tensor, shape: Sequence[int]) -> None:
         self._rotation = rotation  # (q, C, R)

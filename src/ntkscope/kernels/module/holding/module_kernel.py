@@ -145,8 +145,10 @@ class ModuleKernel(Kernel):
         room = memory.available() if self._limit is None else self._limit
         keep = len(blocks) * self.nbytes_dense <= room / 64
         out.zero_()
-        if keep:  # the longest first, so that no thread begins it when the others end
-            each(WeightBlock.whole, sorted(blocks, key=lambda block: -block.flops()), self.device)
+        if keep and blocks:  # the longest first, so that no thread begins it when the others end
+            longest_first = sorted(blocks, key=lambda block: -block.flops())
+            fitting = room / 4 / max(block.scratch for block in blocks)
+            each(WeightBlock.whole, longest_first, self.device, int(min(fitting, len(blocks))))
         for index, part in enumerate(self.parts):
             if isinstance(part, WeightBlock):
                 part.add_dense(out)

@@ -162,6 +162,17 @@ class WeightBlock(RoundedByMagnitudes):
             * (self.n_outputs if self.full else 1)
         )
 
+    @property
+    def scratch(self) -> float:
+        """Bytes that forming it takes beyond its result: the budget, patches of all samples, and signals in order."""
+        taken = self.budget
+        for use in self.uses:
+            if not use.operation.by_vectors:
+                g = use.g[0]
+                patches = use.operation.scratch(g[0, 0].numel(), self.parameter)
+                taken += self.dtype.itemsize * (len(g) * patches + g.numel())
+        return taken if self.symmetric else 2 * taken
+
     # --- entries ----------------------------------------------------------------------------------
 
     def tile(self, rows: Index, cols: Index) -> Tensor:

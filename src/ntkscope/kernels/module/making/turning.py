@@ -11,6 +11,7 @@ from typing import Self
 
 from torch import Tensor
 
+from ntkscope._base.threads import workers
 from ntkscope.kernels.module.holding.compress import PROBED, Turning, probe, rotation_of
 from ntkscope.kernels.module.holding.formed_block import FormedBlock
 from ntkscope.kernels.module.holding.use import Use, at_used_positions
@@ -30,8 +31,12 @@ def rotations(
     inputs: Inputs,
     outputs: Sequence[int],
     names: Sequence[str],
+    room: float,
 ) -> dict[str, Tensor]:
-    """Those of the parameters ``names`` whose signals carry few outputs on some samples."""
+    """Those of the parameters ``names`` whose signals carry few outputs on some samples.
+
+    room: bytes of what all of them hold, those of few outputs first.
+    """
     found: dict[str, Tensor] = {}
     left = [name for name in names if _may_turn(survey, name)]
     for count in PROBED:
@@ -44,7 +49,15 @@ def rotations(
         rotations = {name: rotation_of(passed.g[own.uses(name)[0].index]) for name in left}
         found = {name: rotation for name, rotation in rotations.items() if rotation is not None}
         left = list(found)
-    return found
+    taken, chosen = 0.0, {}
+    for name in sorted(found, key=lambda name: found[name].shape[2]):
+        rotation = found[name]
+        # each thread's: turned, their squares, and weighted
+        numbers = len(inputs[0]) * survey.uses(name)[0].g_size * (rotation.shape[2] + 2)
+        taken += rotation.dtype.itemsize * workers(len(outputs), rotation.device) * numbers
+        if taken <= room:
+            chosen[name] = rotation
+    return chosen
 
 
 def _may_turn(survey: Survey, name: str) -> bool:

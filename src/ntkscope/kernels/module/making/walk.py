@@ -89,7 +89,7 @@ def walk(
     n, names = len(inputs[0]), walked(survey)
     turned: dict[str, Tensor] = {}
     if turns and not survey.reads:
-        turned = rotations(subject, survey, inputs, outputs, names)
+        turned = rotations(subject, survey, inputs, outputs, names, budget)
     checked = checked and not survey.reads  # which is checked in batches of others
     groups = batches_of_others(n) if survey.reads else [slice(0, n, 1)] if checked else []
     with subject.autograd() as (leaves, run):

@@ -50,7 +50,7 @@ class Lookup(Operation):
             counts = torch.bincount(x.flatten().long(), minlength=self.rows)
             if self.padding is not None:
                 counts[self.padding] = 0
-            equal = float(counts.double().square().sum()) / n**2
+            equal = float(counts.double().square().sum()) / max(1, n) ** 2
         return equal * (2.0 * C * q + _ADDING)
 
     def forming_flops(self, g: Tensor, size: int) -> float:
