@@ -229,7 +229,7 @@ def _require_factors_fit(model: MLP, N: int, n_outputs: int) -> None:
 
 
 def _near_kinks(model: MLP, passed: Backprop) -> int:
-    """Pre-activations so near a kink that rounding may have moved them across it."""
+    """Pre-activations so near a kink that rounding may have moved them across it: not those of zeros alone."""
     kinks = model.network.activation.kinks
     if not kinks:
         return 0
@@ -246,5 +246,6 @@ def _near_kinks(model: MLP, passed: Backprop) -> int:
             if distance.amin() > bound.max() * norms.max():
                 continue  # almost always: no entry comes near
             rows = distance.amin(dim=1) <= bound * norms.max()
-            count += int((distance[rows] <= bound[rows, None] * norms[None, :]).sum())
+            reached = bound[rows, None] * norms[None, :]
+            count += int(((distance[rows] <= reached) & (reached > 0)).sum())
     return count

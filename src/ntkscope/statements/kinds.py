@@ -30,6 +30,8 @@ class Claim:
     promised: the probability with which the statement promises it; None: on every draw. One draw cannot
     violate what is promised with a probability.
     scale: the size of what is compared, where the sides are a residual and 0.
+    at_kinks: a pre-activation of the instance is so near a kink that rounding decides on which side it lies;
+    a failure is then none, as the sides may have taken two of them.
     erratum: it is known not to hold as printed; a violation is then what the errata describe.
     key, at: which claim of its statement it is, and at which layer, power, …: what programs go by,
     while ``name`` is for readers.
@@ -48,6 +50,7 @@ class Claim:
     nonnegative: bool = True
     scale: float = 0.0
     promised: float | None = None
+    at_kinks: bool = False
 
     @property
     def slack(self) -> float:
@@ -78,6 +81,8 @@ class Claim:
         if math.isnan(slack) or math.isnan(bar) or math.isnan(allowance):
             return ClaimOutcome.OPEN
         if slack < -allowance - bar:
+            if self.at_kinks:
+                return ClaimOutcome.OPEN
             return ClaimOutcome.VIOLATED if self.promised is None else ClaimOutcome.FAILS_HERE
         if self._says_nothing():
             return ClaimOutcome.VACUOUS

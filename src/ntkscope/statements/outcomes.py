@@ -46,7 +46,10 @@ class ClaimOutcome(_Worded):
         "below rounding",
         "The rounding error of the sides is as large as the sides, so it could not have failed.",
     )
-    OPEN = "open", "Monte-Carlo error or a number that is none leaves it undecided."
+    OPEN = (
+        "open",
+        "Monte-Carlo error, a pre-activation on a kink or a number that is none leaves it undecided.",
+    )
 
 
 class EventOutcome(_Worded):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ntkscope.networks.network import Network
@@ -12,6 +12,8 @@ from ntkscope.report.result import Shown
 from ntkscope.statements.findings import Findings
 from ntkscope.statements.hypothesis import Hypothesis
 from ntkscope.statements.instance import Instance, NotComputable
+from ntkscope.statements.kinds import Claim
+from ntkscope.statements.outcomes import ClaimOutcome
 from ntkscope.statements.verdict import Verdict
 
 Need = Callable[[Network], Hypothesis]
@@ -76,6 +78,7 @@ class Statement(Shown):
             self.run(instance, out)
         except NotComputable as reason:
             out.note(f"Nothing further can be computed: {reason}.")
+        out.claims = _undecided_at_kinks(out.claims, instance)
         facts = {
             "network": str(instance.network), "N": instance.N, "d": instance.d,
             "seed": instance.seed,
@@ -87,3 +90,17 @@ class Statement(Shown):
             tuple(out.notes), tuple(out.tables), {**facts, **(settings or {})},
             time.perf_counter() - start,
         )  # fmt: skip
+
+
+def _undecided_at_kinks(claims: list[Claim], instance: Instance) -> list[Claim]:
+    """The claims, those that fail left open where a derivative may have jumped between their sides."""
+    failed = (ClaimOutcome.VIOLATED, ClaimOutcome.FAILS_HERE)
+    if not any(c.outcome in failed for c in claims) or not instance.at_kinks:
+        return claims
+    why = "a pre-activation is 0 to rounding, where the derivative jumps"
+    return [
+        replace(c, at_kinks=True, note="; ".join(filter(None, (c.note, why))))
+        if c.outcome in failed
+        else c
+        for c in claims
+    ]
