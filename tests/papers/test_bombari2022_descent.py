@@ -163,3 +163,17 @@ def test_figure_1_draws_and_judges_the_term_of_the_theorem():
     names = [v.curve for v in FIGURE_1.analyse(table).verdicts]
     assert names == ["N = 100", "N = 100, K_(L-2)", "N = 200", "N = 200, K_(L-2)"]
     assert "layers" in FIGURE_1.settings("quick")["measure"]
+
+
+def test_a_network_that_no_step_moves_is_said():
+    """All units of a layer dead on all rows: J = 0 at the paired start."""
+    said = 0
+    for seed in range(8):
+        net = ntk.Network([3, 1, 4, 2, 1], "relu", "unit")
+        law = ntk.data.Gaussian(3)
+        instance = ntk.Instance(
+            net, law.sample(2, seed), seed=seed, distribution=law, samples=64, trials=2
+        )
+        notes = find("bombari2022.theorem-4.2").check(instance).notes
+        said += any("no step moves the network" in note for note in notes)
+    assert 0 < said < 8

@@ -42,9 +42,8 @@ def test_lemma_5_4_is_refuted_shrunk_and_proved():
     found = falsify("nguyen2021.lemma-5.4", trials=12, seconds=30.0)
     assert found.violated
     assert found.shrunk.size <= found.found.size
-    assert (
-        found.shrunk.N == 2
-    )  # one row never violates it for r = 1: vᵀv shift is then a number ≥ 0
+    # one row is enough where its unit is dead: F = 0, and F̃ = −E F is not
+    assert found.shrunk.N <= 2
     assert found.confirmation is not None
     assert found.confirmation.refuted
     assert found.confirmation.left[1] < 0

@@ -84,7 +84,10 @@ def optimization(i: Instance, out: Findings) -> None:
     Y, half = labels(j), j.n[j.L - 1] / 2
     size = float(torch.linalg.vector_norm(Y))
     out.order_of("‖Y‖ = Θ(√N)", size, math.sqrt(j.N), at_least=None)
-    eta = 1 / (2 * largest_singular(j) ** 2)
+    norm = largest_singular(j)
+    if norm == 0:
+        raise NotComputable("J(θ_0) = 0, so no step moves the network")
+    eta = 1 / (2 * norm**2)
     out.order_of("η = O(1/(γNdn_(L-1)))", eta, 1 / (gamma * j.N * j.d * half), at_least=False,
                  note="η = 1/(2‖J(θ_0)‖²) is run")  # fmt: skip
     first = 0.5 * float((j.G(j.L)[:, 0].double() - Y).square().sum())
