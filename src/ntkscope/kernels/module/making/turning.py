@@ -35,7 +35,7 @@ def rotations(
 ) -> dict[str, Tensor]:
     """Those of the parameters ``names`` whose signals carry few outputs on some samples.
 
-    room: bytes of what all of them hold, those of few outputs first.
+    room: bytes that all of them may hold together; those of the fewest outputs come first.
     """
     found: dict[str, Tensor] = {}
     left = [name for name in names if _may_turn(survey, name)]
@@ -46,8 +46,8 @@ def rotations(
         own = survey.with_general(set(survey.structured) - set(left), "not looked at")
         few = take(inputs, probe(len(inputs[0]), count))
         passed = collect(subject, own, few, outputs, len(few[0]), checked=False)
-        rotations = {name: rotation_of(passed.g[own.uses(name)[0].index]) for name in left}
-        found = {name: rotation for name, rotation in rotations.items() if rotation is not None}
+        tried = {name: rotation_of(passed.g[own.uses(name)[0].index]) for name in left}
+        found = {name: rotation for name, rotation in tried.items() if rotation is not None}
         left = list(found)
     taken, chosen = 0.0, {}
     for name in sorted(found, key=lambda name: found[name].shape[2]):
