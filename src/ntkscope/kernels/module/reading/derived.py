@@ -164,8 +164,8 @@ class Through(Operation):
     def bound(self, x: Tensor) -> Operation:
         return replace(self, operation=self.operation.bound(x))
 
-    def form(self, tensor: Tensor, folded: bool) -> Tensor:
-        return self.operation.form(tensor, folded)
+    def form(self, tensor: Tensor, folded: bool, output: bool) -> Tensor:
+        return self.operation.form(tensor, folded, output)
 
     def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:
         return self.operation.takes(x, out, axis)

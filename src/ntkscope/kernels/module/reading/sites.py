@@ -92,15 +92,15 @@ class Site:
     def arrange_x(self, x: Tensor, n: int) -> Tensor:
         """x as the operations take it."""
         assert self.x_layout is not None
-        return self._form(self.x_layout, x, n)
+        return self._form(self.x_layout, x, n, False)
 
     def arrange_g(self, g: Tensor, n: int) -> Tensor:
-        return self._form(self.g_layout, g, n)
+        return self._form(self.g_layout, g, n, True)
 
-    def _form(self, layout: Layout, tensor: Tensor, n: int) -> Tensor:
+    def _form(self, layout: Layout, tensor: Tensor, n: int, output: bool) -> Tensor:
         arranged = layout.arrange(tensor, n)
         heavy = next(iter(self.heavy.values()), None)
-        return arranged if heavy is None else heavy.form(arranged, layout.fold > 1)
+        return arranged if heavy is None else heavy.form(arranged, layout.fold > 1, output)
 
 
 def _same_edge(call: Call, edge: GradientEdge | None, shape: tuple[int, ...]) -> bool:

@@ -17,6 +17,7 @@ each with the Jacobian of plain autograd: add a model with the layer there.
 
 from ntkscope.kernels.module.reading.layers import (
     attention,
+    contraction,
     convolution,
     dense,
     elementwise,
@@ -25,4 +26,13 @@ from ntkscope.kernels.module.reading.layers import (
     recurrent,
 )
 
-__all__ = ["attention", "convolution", "dense", "elementwise", "embedding", "norms", "recurrent"]
+__all__ = [
+    "attention",
+    "contraction",
+    "convolution",
+    "dense",
+    "elementwise",
+    "embedding",
+    "norms",
+    "recurrent",
+]

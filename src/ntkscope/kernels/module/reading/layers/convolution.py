@@ -76,7 +76,8 @@ class Convolution(Operation):
         signals = g.square().unflatten(3, (self.groups, -1)).sum(dim=4).flatten(4).sqrt()
         return (norms * signals).sum(dim=(2, 3, 4))
 
-    def form(self, tensor: Tensor, folded: bool) -> Tensor:
+    def form(self, tensor: Tensor, folded: bool, output: bool) -> Tensor:
+        del output
         return tensor if folded else tensor[:, None]
 
     def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:

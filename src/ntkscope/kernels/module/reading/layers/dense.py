@@ -49,8 +49,8 @@ class Dense(Operation):
     def forming_flops(self, g: Tensor, size: int) -> float:
         return 2.0 * g[0].numel() * size / g.shape[3]
 
-    def form(self, tensor: Tensor, folded: bool) -> Tensor:
-        del folded
+    def form(self, tensor: Tensor, folded: bool, output: bool) -> Tensor:
+        del folded, output
         return tensor.reshape(len(tensor), -1, tensor.shape[-1])
 
     def broadcast(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -114,34 +114,3 @@ def _addmm(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     if watched(bias):
         used[bias] = Shift(tuple(bias.shape))
     return x, used
-
-
-@reads(torch.einsum, names="args")  # torch has no names for them
-def _einsum(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
-    """Of two tensors, x and a matrix that takes x's last axis to another."""
-    del out
-    equation, operands = a["args"], a["operands"]
-    if not isinstance(equation, str) or len(operands) != 2:
-        return None
-    terms, arrow, made = equation.replace(" ", "").partition("->")
-    places = [i for i, tensor in enumerate(operands) if watched(tensor)]
-    if not arrow or len(places) != 1:
-        return None
-    (place,) = places
-    axes, weight = terms.split(",")[1 - place], operands[place]
-    pair = terms.split(",")[place]
-    if len(pair) != 2 or len(set(axes.replace("...", ""))) < len(axes.replace("...", "")):
-        return None
-    for inner, outer in ((pair[0], pair[1]), (pair[1], pair[0])):
-        if axes.endswith(inner) and outer not in axes and made == axes[:-1] + outer:
-            return operands[1 - place], {weight: Dense(transposed=pair[0] == inner)}
-    return None
-
-
-@reads(torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__, names="input other")
-def _matmul(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
-    del out
-    weight = a["other"]
-    if not watched(weight) or weight.ndim != 2 or a["input"].ndim < 2:
-        return None
-    return a["input"], {weight: Dense(transposed=True)}

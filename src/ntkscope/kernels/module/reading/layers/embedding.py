@@ -63,8 +63,8 @@ class Lookup(Operation):
         """A row stands for a unit vector."""
         return torch.ones_like(a[..., 0], dtype=torch.get_default_dtype())
 
-    def form(self, tensor: Tensor, folded: bool) -> Tensor:
-        del folded
+    def form(self, tensor: Tensor, folded: bool, output: bool) -> Tensor:
+        del folded, output
         last = tensor.shape[-1:] if tensor.is_floating_point() else ()
         return tensor.reshape(len(tensor), -1, *last)
 

@@ -47,12 +47,12 @@ class Operation(ABC):
 
     # --- how a call's tensors lie ---------------------------------------------------------------
 
-    def form(self, tensor: Tensor, folded: bool) -> Tensor:
-        """x or an output gradient, (n, …), as a heavy operation takes it.
+    def form(self, tensor: Tensor, folded: bool, output: bool) -> Tensor:
+        """x, or an ``output`` gradient, (n, …), as a heavy operation takes it.
 
-        ``folded``: positions that lay on the samples' axis follow it as an axis of their own.
+        ``folded``: positions that lay on the samples' axis are an axis of their own in its place.
         """
-        del folded
+        del folded, output
         return tensor
 
     def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:
