@@ -33,6 +33,7 @@ from ntkscope.kernels.module.reading.layers.layer import (
     Operation,
     Reader,
 )
+from ntkscope.kernels.module.reading.slopes import with_slope
 from ntkscope.kernels.module.reading.trace import Call, Fixed, Handle, Trace
 from ntkscope.kernels.module.reading.views import VIEWS, Entries, Gather, through_view
 
@@ -111,7 +112,7 @@ class _Watcher(TorchFunctionMode):
         bound = {} if reader is None else reader.bind(args, kwargs)
         if self._closely and func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
-        out = func(*args, **kwargs)
+        out = (func if met else with_slope(func))(*args, **kwargs)
         if (
             func is F.instance_norm
         ):  # a view, of which an operation in place would rewrite the history
