@@ -29,7 +29,9 @@ def slope_of(activation, x):
 def with_inner_gradient(activation, x):
     if not x.requires_grad:
         x = x.detach().requires_grad_()
-    return x * torch.autograd.grad(activation(x).sum(), x, create_graph=True)[0]
+    total = activation(x).sum()
+    first = torch.autograd.grad(total, x, retain_graph=True)[0]  # which has no gradient
+    return first + x * torch.autograd.grad(total, x, create_graph=True)[0]
 
 
 def with_tangent(activation, x):
