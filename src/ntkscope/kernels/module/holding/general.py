@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ntkscope.kernels.module.holding.per_sample import PerSample
 from ntkscope.kernels.module.holding.triangle import add_upper, mirror
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
+from ntkscope.kernels.module.reading.plain import summed_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 
@@ -27,7 +28,8 @@ class General:
     """Per-sample gradients of ``subject`` for the rows and columns of a kernel.
 
     outputs: which ones. full: keep their pairs apart. batched: whether vmap works; otherwise
-    ``reason`` says why not. budget: bytes for gradients at a time.
+    ``reason`` says why not. budget: bytes for gradients at a time. checked: hold products against autograd
+    before the first one. agree: what that found, by the parameters' names.
     """
 
     subject: Subject
@@ -38,6 +40,8 @@ class General:
     reason: str
     budget: float
     chunk: int | None = None
+    checked: bool = True
+    agree: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
     @property
     def symmetric(self) -> bool:
@@ -196,12 +200,12 @@ class General:
     def apply(self, names: Sequence[str], V: Tensor, chunk: int) -> Tensor:
         """K V by a backward and a forward derivative for each column (and output): no Jacobian.
 
-        Models that vmap refuses, or that have no forward derivative, take their per-sample
-        gradients instead.
+        Models that vmap refuses, that have no forward derivative, or whose derivatives disagree (a hook, a
+        gradient that follows from the batch) take their per-sample gradients instead.
         """
         V = ordinary(V)
         own = {name: self.subject.parameters[name] for name in names}
-        if not self.batched or not self._has_forward_derivative(own):
+        if not self.batched or not self._has_derivatives(own, chunk):
             return self._apply_by_gradients(names, V)
         columns = []
         for v in V.T:
@@ -215,12 +219,22 @@ class General:
 
     def _product(self, own: Parameters, outputs: list[int], v: Tensor, chunk: int) -> Tensor:
         """J (Jᵀ v) for v: (M, len(outputs)) → (N, len(outputs))."""
+        return self._pushed(own, outputs, self._pulled(own, outputs, v, 1, chunk), chunk)
+
+    def _pulled(
+        self, own: Parameters, outputs: list[int], v: Tensor, side: int, chunk: int
+    ) -> Parameters:
+        """Jᵀ v of one side's samples."""
         core = {name: torch.zeros_like(p) for name, p in own.items()}
-        for i in range(0, self.samples[1], chunk):
+        for i in range(0, self.samples[side], chunk):
             rows = slice(i, i + chunk)
-            pull = vjp(self._outputs_of(take(self.inputs[1], rows), outputs), own)[1]
+            pull = vjp(self._outputs_of(take(self.inputs[side], rows), outputs), own)[1]
             for name, gradient in pull(v[rows].contiguous())[0].items():
                 core[name] += gradient
+        return core
+
+    def _pushed(self, own: Parameters, outputs: list[int], core: Parameters, chunk: int) -> Tensor:
+        """J core of the rows."""
         done = []
         for i in range(0, self.samples[0], chunk):
             run = self._outputs_of(take(self.inputs[0], slice(i, i + chunk)), outputs)
@@ -230,6 +244,45 @@ class General:
 
     def _outputs_of(self, inputs: Inputs, outputs: list[int]) -> Callable[[Parameters], Tensor]:
         return lambda parameters: self.subject(parameters, inputs)[:, outputs]
+
+    def _has_derivatives(self, own: Parameters, chunk: int) -> bool:
+        key = tuple(own)
+        if key not in self.agree:
+            found = self._has_forward_derivative(own)
+            self.agree[key] = found and (not self.checked or self._agree(own, chunk))
+        return self.agree[key]
+
+    def _agree(self, own: Parameters, chunk: int) -> bool:
+        """Whether Jᵀ v is plain autograd's in other batches, and u·(J w) = (Jᵀ u)·w for random u, v."""
+        outputs, (N, M) = list(self.outputs), self.samples
+        generator = torch.Generator().manual_seed(0)
+        u, v = (
+            torch.randn(n, len(outputs), generator=generator, dtype=torch.float64).to(
+                dtype=self.subject.dtype, device=self.subject.device
+            )
+            for n in (N, M)
+        )
+        core, eps = self._pulled(own, outputs, v, 1, chunk), torch.finfo(u.dtype).eps
+        others = min(M, max(2, -(-2 * M // chunk)))  # of another size
+        plain = {name: torch.zeros_like(w).flatten() for name, w in core.items()}
+        for k in range(others):
+            part = take(self.inputs[1], slice(k, M, others))
+            for name, g in summed_gradients(self.subject, part, outputs, v[k::others], [*own])[
+                1
+            ].items():
+                plain[name] += g
+        sizes = {name: float(w.norm()) for name, w in core.items()}
+        slack = eps**0.75 * sum(sizes.values())
+        for name, w in core.items():
+            if not float((w.flatten() - plain[name]).norm()) <= eps**0.5 * sizes[name] + slack:
+                return False
+        pushed, pulled = (
+            self._pushed(own, outputs, core, chunk),
+            self._pulled(own, outputs, u, 0, chunk),
+        )
+        terms = [float((pulled[name] * w).sum()) for name, w in core.items()]
+        scale = float(u.norm() * pushed.norm()) + sum(map(abs, terms))
+        return abs(float((u * pushed).sum()) - sum(terms)) <= eps**0.5 * scale
 
     def _has_forward_derivative(self, own: Parameters) -> bool:
         run = self._outputs_of(take(self.inputs[0], slice(0, 1)), [0])

@@ -148,7 +148,7 @@ class Recipe:
         budget = max(self.budget, min(self.limit / 4, _GENERAL_BUDGET))
         return General(
             self.subject, inputs, self.outputs, self.full, not self.loop, self.loop, budget,
-            self.options.chunk_size,
+            self.options.chunk_size, self.options.self_check,
         )  # fmt: skip
 
     def structured_terms(self, passed: Passed) -> dict[str, Term | Block]:

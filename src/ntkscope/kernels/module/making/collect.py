@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ntkscope._base import threads
 from ntkscope.kernels.module.making.errors import OtherWayError
-from ntkscope.kernels.module.making.invariant import require_own_gradients, require_sums
+from ntkscope.kernels.module.making.invariant import Others, require_own_gradients
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.modes import with_gradients
@@ -41,12 +41,11 @@ def collect(
 ) -> Passed:
     """Pass the samples through the model, ``chunk`` at a time.
 
-    checked: hold the sums over each chunk against autograd's; a pass that reads values always is.
-    Raises OtherWayError where they differ or a chunk's pass is another one, ValueError where values or
-    gradients are not finite, naming the parameter.
+    checked: hold outputs and sums against autograd's in other batches; a pass that reads values always is.
+    Raises OtherWayError where sums differ or a chunk's pass is another one, ValueError where samples see one
+    another or where values or gradients are not finite, naming the parameter.
     """
     passed = Passed(len(inputs[0]), len(outputs))
-    checked = checked and not survey.reads  # which is checked in batches of others
     for start in range(0, passed.n, chunk):
         rows = slice(start, min(start + chunk, passed.n))
         with subject.autograd() as (leaves, run):
@@ -55,11 +54,10 @@ def collect(
             passed_on = lambda: run(part)  # noqa: B023, E731  # called at once
             trace = record(passed_on, watched, survey.clone, survey.fixed, values=False)
             _keep_rows(passed, survey, trace, outputs, rows)
-            if checked:
-                require_sums(passed, survey, leaves, trace.output, outputs, rows)
             del trace  # with its graph, before the next one
-    if survey.reads:
-        require_own_gradients(passed, subject, survey, inputs, outputs)
+    if passed.outputs is not None and (checked or survey.reads):
+        others = Others.of(passed.outputs, outputs, chunk, bool(survey.reads))
+        require_own_gradients(passed, subject, survey, inputs, outputs, chunk, others)
     return passed
 
 

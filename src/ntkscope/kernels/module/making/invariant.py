@@ -2,13 +2,15 @@
 
 From the factors it is one contraction a layer, from autograd one backward pass: as in Freivalds'
 test of a matrix product, what is wrong for some sample, output or entry changes the sum with
-probability one.
+probability one. Autograd's is taken in other batches than the factors' passes, so that it also changes where a
+sample's outputs or gradients depend on the samples beside it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,82 +19,46 @@ from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.independence import half_of_digits, require_own_outputs
 from ntkscope.kernels.module.reading.layers.layer import Operation
-from ntkscope.kernels.module.reading.plain import flat
+from ntkscope.kernels.module.reading.plain import gradients_at, summed_gradients
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
 
-_BESIDE = 32  # samples in a batch of others
+_BESIDE = 32  # samples in a batch of others, where a pass reads values
+_MOVED = 1e-3  # of the largest entry
 _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
 
-
-def weights(rows: slice, n: int, outputs: Sequence[int], like: Tensor) -> Tensor:
-    """r of the samples ``rows`` of n, (·, C)."""
-    count = len(range(n)[rows])
-    generator = torch.Generator().manual_seed(rows.start)
-    return torch.randn(count, len(outputs), generator=generator, dtype=torch.float64).to(like)
+Sums = dict[str, Tensor]
 
 
-def require_sums(
-    passed: Passed,
-    survey: Survey,
-    leaves: Mapping[str, Tensor],
-    output: Tensor,
-    outputs: Sequence[int],
-    rows: slice,
-    totals: Mapping[str, Tensor] | None = None,
-) -> None:
-    """Go backward from ``output`` (n, C) once more and compare every parameter's sum.
+@dataclass(frozen=True)
+class Others:
+    """All samples in batches of samples that did not lie beside one another: ``groups``, and r, (N, C)."""
 
-    ``rows``: the samples behind it. ``totals``: the sums of parameters of which nothing is held. A sum
-    may differ by half of its digits, or by eps^¾ of the whole gradient. Frees the graph.
+    groups: Sequence[slice]
+    r: Tensor
 
-    Raises OtherWayError naming the parameters.
-    """
-    r = weights(rows, passed.n, outputs, output)
-    names = [*survey.structured, *survey.unused]
-    found: Sequence[Tensor | None] = [None] * len(names)
-    if output.requires_grad:
-        found = torch.autograd.grad(
-            output[:, list(outputs)], [leaves[name] for name in names], r, allow_unused=True
-        )
-    expected = dict(zip(names, found, strict=True))
-    known = totals or {}
-    made = dict(known)
-    for site in survey.sites:
-        signal = _Signal(passed, site, r, outputs, rows, output.shape[1])
-        for name in site.operations.keys() - known.keys():
-            part = signal.weighted(name, survey.shape(name))
-            made[name] = made[name] + part if name in made else part
-    norms: dict[str, tuple[float, float]] = {}
-    for name, gradient in expected.items():
-        zero = output.new_zeros(leaves[name].numel())
-        ours, plain = made.get(name, zero), zero if gradient is None else flat(gradient)
-        if name in survey.shown:
-            ours = zero.index_copy(0, survey.shown[name], ours)
-        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (ours - plain, ours, plain)])
-        difference, *both = sizes.tolist()
-        norms[name] = difference, max(both)
-    whole = math.hypot(*(size for _, size in norms.values()))
-    eps = survey.eps
-    wrong = {
-        name: sizes for name, sizes in norms.items()
-        if not sizes[0] <= eps**0.5 * sizes[1] + eps**0.75 * whole
-    }  # fmt: skip
-    if wrong:
-        name, (difference, size) = next(iter(wrong.items()))
-        raise OtherWayError(
-            wrong,
-            f"the gradients of {name} at samples {rows.start} to {rows.stop - 1} add up to "
-            f"another sum than plain autograd's (by {difference:.3g} of {size:.3g}): the pass uses it "
-            "otherwise on these data than on the first samples; use general=True",
-        )
+    @classmethod
+    def of(cls, outputs: Tensor, chosen: Sequence[int], chunk: int, reads: bool) -> Others:
+        """For passes of ``chunk`` samples with these ``outputs`` (N, ·) of the model.
 
+        The batches have another size than the passes. r weighs each of the ``chosen`` outputs by its size.
+        """
+        n = len(outputs)
+        size = _BESIDE if reads else max(1, chunk // 2)
+        count = min(n, max(2, -(-n // size)))
+        made = outputs.detach()[:, list(chosen)]
+        scale = made.abs().amax(dim=0)
+        r = torch.randn(made.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        r = r.to(made) / torch.where(scale > 0, scale, 1.0)
+        return cls([slice(start, n, count) for start in range(count)], r)
 
-def batches_of_others(n: int) -> list[slice]:
-    """The n samples in batches of samples that did not lie beside one another."""
-    groups = min(n, max(2, -(-n // _BESIDE)))
-    return [slice(start, n, groups) for start in range(groups)]
+    def apart(self) -> Tensor:
+        """(groups, N, C): r of each group's samples, 0 at the others."""
+        apart = self.r.new_zeros(len(self.groups), *self.r.shape)
+        for own, rows in zip(apart, self.groups, strict=True):
+            own[rows] = self.r[rows]
+        return apart
 
 
 def require_own_gradients(
@@ -101,23 +67,130 @@ def require_own_gradients(
     survey: Survey,
     inputs: Inputs,
     outputs: Sequence[int],
+    chunk: int,
+    others: Others,
     totals: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """The same in batches of other samples beside one another, and their outputs.
+    """Every sample's outputs, and every parameter's sum, as autograd has them in the batches of ``others``.
 
-    For passes that read values: what a branch does to one sample may follow from the others.
-    Raises OtherWayError, or ValueError where outputs differ.
+    ``totals``: by group, the sums of parameters of which nothing is held. A sum may differ by half of its digits,
+    or by eps^¾ of the whole gradient. Raises OtherWayError naming the parameters, or ValueError where outputs or
+    gradients depend on the other samples of a batch.
     """
-    for place, rows in enumerate(batches_of_others(passed.n)):
-        with subject.autograd() as (leaves, run):
-            output = run(take(inputs, rows))
-            before = passed.outputs
-            assert before is not None
-            together, again = (dict(enumerate(t)) for t in (before[rows], output.detach()))
-            floor = survey.rounding + half_of_digits(before)
-            require_own_outputs(subject, together, again, floor)
-            known = totals and totals[place]
-            require_sums(passed, survey, leaves, output, outputs, rows, known or None)
+    before, names = passed.outputs, [*survey.structured, *survey.unused]
+    assert before is not None
+    floor = survey.rounding + half_of_digits(before)
+    ours: list[Sums] = []
+    wrong: dict[str, str] = {}
+    for place, rows in enumerate(others.groups):
+        r = others.r[rows]
+        output, plain = summed_gradients(subject, take(inputs, rows), outputs, r, names)
+        together, again = (dict(enumerate(t)) for t in (before[rows], output))
+        require_own_outputs(subject, together, again, floor)
+        known = totals[place] if totals else {}
+        ours.append(_sums(passed, survey, outputs, r, rows, known))
+        wrong |= _differences(ours[-1], plain, survey)
+    if not wrong:
+        return
+    if not survey.reads:
+        # a pre-activation near a kink falls as rounding has it, otherwise in every batch
+        chunks = [slice(i, i + chunk) for i in range(0, passed.n, chunk)]
+        own = [
+            summed_gradients(subject, take(inputs, rows), outputs, others.r[rows], names)[1]
+            for rows in chunks
+        ]
+        wrong = _differences(_added(ours), _added(own), survey)
+        if not wrong:
+            seen = _that_see_others(subject, survey, inputs, outputs, others, chunks)
+            if seen:
+                raise ValueError(
+                    f"the samples see one another: the gradients of {seen[0]} change with the other samples of a "
+                    f"batch, so none has a gradient of its own ({subject.title}); look for a hook or a backward "
+                    "pass that takes means or sizes of the batch"
+                )
+            return
+    name, difference = next(iter(wrong.items()))
+    raise OtherWayError(
+        wrong,
+        f"the gradients of {name} add up to another sum than plain autograd's ({difference}): the pass uses "
+        "it otherwise on these data than on the first samples, or in a way that was not seen; use general=True",
+    )
+
+
+def _sums(
+    passed: Passed,
+    survey: Survey,
+    outputs: Sequence[int],
+    r: Tensor,
+    rows: slice,
+    known: Mapping[str, Tensor],
+) -> Sums:
+    """Σ_nc r_nc ∂f_nc/∂p over samples ``rows``, from what is held."""
+    made = dict(known)
+    for site in survey.sites:
+        signal = _Signal(passed, site, r, outputs, rows, survey.n_outputs)
+        for name in site.operations.keys() - known.keys():
+            part = signal.weighted(name, survey.shape(name))
+            made[name] = made[name] + part if name in made else part
+    for name, entries in survey.shown.items():
+        zero = r.new_zeros(math.prod(survey.shapes[name]))
+        made[name] = zero.index_copy(0, entries, made[name])
+    return made
+
+
+def _that_see_others(
+    subject: Subject,
+    survey: Survey,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    others: Others,
+    chunks: Sequence[slice],
+) -> list[str]:
+    """The parameters whose gradients follow from the batch, away from all kinks: parameters and data are moved."""
+    generator = torch.Generator().manual_seed(1)
+
+    def moved(values: Tensor) -> Tensor:
+        if not values.is_floating_point() or not values.numel():
+            return values
+        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
+        return values + _MOVED * values.abs().max() * noise
+
+    data = tuple(moved(part) for part in inputs)
+    parameters = {name: moved(value) for name, value in subject.parameters.items()}
+
+    def sums(groups: Sequence[slice]) -> Sums:
+        return _added(
+            [
+                gradients_at(subject, parameters, take(data, rows), outputs, others.r[rows])
+                for rows in groups
+            ]
+        )
+
+    return [*_differences(sums(others.groups), sums(chunks), survey)]
+
+
+def _added(parts: Sequence[Sums]) -> Sums:
+    total = dict(parts[0])
+    for part in parts[1:]:
+        for name, tensor in part.items():
+            total[name] = total[name] + tensor if name in total else tensor
+    return total
+
+
+def _differences(ours: Sums, plain: Sums, survey: Survey) -> dict[str, str]:
+    """Of the parameters whose sums are not the same."""
+    norms: dict[str, tuple[float, float]] = {}
+    for name, theirs in plain.items():
+        own = ours.get(name, torch.zeros_like(theirs))
+        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (own - theirs, own, theirs)])
+        difference, *both = sizes.tolist()
+        norms[name] = difference, max(both)
+    whole = math.hypot(*(size for _, size in norms.values()))
+    eps = survey.eps
+    return {
+        name: f"by {difference:.3g} of {size:.3g}" for name, (difference, size) in norms.items()
+        if not difference <= eps**0.5 * size + eps**0.75 * whole
+    }  # fmt: skip
 
 
 class _Signal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -176,10 +177,15 @@ class LazyKernel(Kernel):
         recipe = self._recipe
         if recipe.loop:
             return self._by_rows(V)
-        source = General(
-            recipe.subject, self._sides, recipe.outputs, recipe.full, True, "", recipe.budget
-        )
-        return source.apply(self.names, V, recipe.chunk)
+        return self._source.apply(self.names, V, recipe.chunk)
+
+    @cached_property
+    def _source(self) -> General:
+        recipe = self._recipe
+        return General(
+            recipe.subject, self._sides, recipe.outputs, recipe.full, True, "", recipe.budget,
+            checked=recipe.options.self_check,
+        )  # fmt: skip
 
     def _by_rows(self, V: Tensor) -> Tensor:
         step = self.panel * self._recipe.lead

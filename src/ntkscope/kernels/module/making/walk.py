@@ -26,12 +26,7 @@ from ntkscope.kernels.module.making.collect import (
     require_finite,
 )
 from ntkscope.kernels.module.making.forming import Forming, Growing, Sums
-from ntkscope.kernels.module.making.invariant import (
-    batches_of_others,
-    require_own_gradients,
-    require_sums,
-    weights,
-)
+from ntkscope.kernels.module.making.invariant import Others, require_own_gradients
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.making.turning import Turned, rotations
 from ntkscope.kernels.module.reading.modes import with_gradients
@@ -90,23 +85,24 @@ def walk(
     turned: dict[str, Tensor] = {}
     if turns and not survey.reads:
         turned = rotations(subject, survey, inputs, outputs, names, budget)
-    checked = checked and not survey.reads  # which is checked in batches of others
-    groups = batches_of_others(n) if survey.reads else [slice(0, n, 1)] if checked else []
     with subject.autograd() as (leaves, run):
         watched = {name: leaves[name] for name in survey.structured}
         trace = record(lambda: run(inputs), watched, survey.clone, survey.fixed, values=False)
-        way = _Walk(survey, trace, outputs, names, turned, n, groups, budget)
-        way.back(checked)
+        others = None
+        if checked or survey.reads:
+            others = Others.of(trace.output, outputs, n, bool(survey.reads))
+        way = _Walk(survey, trace, outputs, names, turned, n, others, budget)
+        del trace
+        way.back()
         passed, formed = way.passed, way.formed()
-        if checked and formed is not None:
-            (rows,), (totals,) = groups, way.totals
-            require_sums(passed, survey, leaves, trace.output, outputs, rows, totals)
+    totals = way.totals
+    del way  # with its graph
     if formed is None:
-        del way, trace, passed  # before another pass of all samples
+        del passed  # before another pass of all samples
         return walk(subject, survey, inputs, outputs, budget, checked, turns=False)
     passed.formed = formed
-    if survey.reads:
-        require_own_gradients(passed, subject, survey, inputs, outputs, way.totals)
+    if others is not None:
+        require_own_gradients(passed, subject, survey, inputs, outputs, n, others, totals)
     return passed
 
 
@@ -129,11 +125,10 @@ class _Walk:
         names: Sequence[str],
         turned: Mapping[str, Tensor],
         n: int,
-        groups: Sequence[slice],
+        others: Others | None,
         budget: float,
     ) -> None:
         self._survey, self._output, self._outputs, self._n = survey, trace.output, outputs, n
-        self._groups = groups
         require_finite(trace.output, "outputs", survey.sites)
         self._calls = matching(trace.calls, survey, n)
         self._x = {
@@ -153,10 +148,9 @@ class _Walk:
                 if x is not None and keeps(self._rest, own):
                     into(self.passed.x, site.index, n, x)[:] = x
                 self._bound[site.index] = bound(self._rest, own, x)
-        r = trace.output.new_zeros(len(groups), n, len(outputs), requires_grad=False)
-        for own, rows in zip(r, groups, strict=True):
-            own[rows] = weights(rows, n, outputs, trace.output)
-        sums = Sums(groups, r)
+        none = trace.output.new_zeros(0, n, len(outputs), requires_grad=False)
+        self._groups = [] if others is None else others.groups
+        sums = Sums(self._groups, none if others is None else others.apart())
         terms: dict[str, Growing] = {}
         for name in names:
             sites, shape, most = survey.uses(name), survey.shape(name), budget / _SHARE
@@ -172,8 +166,8 @@ class _Walk:
         self._last = _without_others_behind(trace.output.grad_fn, nodes)
         self._own = _Own()
 
-    def back(self, again: bool) -> None:
-        """Walk the graph for every output, and keep it to go back ``again``.
+    def back(self) -> None:
+        """Walk the graph for every output.
 
         Each thread has its share of the outputs and terms of its own, so that sums do not depend on when it runs.
         """
@@ -189,7 +183,7 @@ class _Walk:
         ]
         try:
             threads.each(
-                lambda share: self._share(share, shares, again), range(shares), self._output.device
+                lambda share: self._share(share, shares), range(shares), self._output.device
             )
         finally:
             for hook in hooks:
@@ -199,11 +193,11 @@ class _Walk:
                 term.join(other[name])
         del self._terms[1:]
 
-    def _share(self, share: int, shares: int, again: bool) -> None:
+    def _share(self, share: int, shares: int) -> None:
         places = range(share, len(self._outputs), shares)
         self._own.terms = self._terms[share]
         for place in places:
-            self._back(place, again or shares > 1 or place != places[-1])
+            self._back(place, shares > 1 or place != places[-1])
 
     def _back(self, place: int, again: bool) -> None:
         self._own.place, self._own.seen = place, set()
@@ -242,7 +236,7 @@ class _Walk:
 
     @property
     def totals(self) -> list[dict[str, Tensor]]:
-        """For each of the groups the sums of :func:`require_sums`."""
+        """For each of the groups the sums of :func:`require_own_gradients`."""
         every = range(len(self._groups))
         return [{name: term.totals[k] for name, term in self._terms[0].items()} for k in every]
 

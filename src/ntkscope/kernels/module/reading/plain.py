@@ -70,6 +70,39 @@ def gradient_rows(values: Tensor, leaves: Parameters, outputs: Sequence[int]) ->
     return {name: torch.stack(parts) for name, parts in rows.items()}
 
 
+@with_gradients
+def summed_gradients(
+    subject: Subject, batch: Inputs, outputs: Sequence[int], r: Tensor, names: Sequence[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The batch's outputs (n, ·), and Σ_nc r_nc ∂f_nc/∂p of the ``outputs`` c by parameter, flat; r: (n, C)."""
+    with subject.autograd() as (leaves, run):
+        made = run(batch)
+        return made.detach(), _summed(made, {name: leaves[name] for name in names}, outputs, r)
+
+
+@with_gradients
+def gradients_at(
+    subject: Subject, parameters: Parameters, batch: Inputs, outputs: Sequence[int], r: Tensor
+) -> dict[str, Tensor]:
+    """The same sums at other ``parameters``."""
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    return _summed(subject(leaves, batch), leaves, outputs, r)
+
+
+def _summed(
+    made: Tensor, leaves: Parameters, outputs: Sequence[int], r: Tensor
+) -> dict[str, Tensor]:
+    found: Sequence[Tensor | None] = [None] * len(leaves)
+    if made.requires_grad:
+        found = torch.autograd.grad(
+            made[:, list(outputs)], list(leaves.values()), r, allow_unused=True
+        )
+    return {
+        name: (torch.zeros_like(leaf).reshape(-1) if g is None else flat(g)).detach()
+        for (name, leaf), g in zip(leaves.items(), found, strict=True)
+    }
+
+
 def flat(gradient: Tensor) -> Tensor:
     """One axis; dense, where an embedding made it sparse."""
     return (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
