@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
-from ntkscope.kernels.module.reading.independence import half_of_digits, require_own_outputs
+from ntkscope.kernels.module.reading.independence import require_own_outputs, slack_of
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.plain import gradients_at, summed_gradients
 from ntkscope.kernels.module.reading.sites import Site
@@ -79,14 +79,14 @@ def require_own_gradients(
     """
     before, names = passed.outputs, [*survey.structured, *survey.unused]
     assert before is not None
-    floor = survey.rounding + half_of_digits(before)
+    slack = slack_of(before, survey.rounding)
     ours: list[Sums] = []
     wrong: dict[str, str] = {}
     for place, rows in enumerate(others.groups):
         r = others.r[rows]
         output, plain = summed_gradients(subject, take(inputs, rows), outputs, r, names)
         together, again = (dict(enumerate(t)) for t in (before[rows], output))
-        require_own_outputs(subject, together, again, floor)
+        require_own_outputs(subject, together, again, slack)
         known = totals[place] if totals else {}
         ours.append(_sums(passed, survey, outputs, r, rows, known))
         wrong |= _differences(ours[-1], plain, survey)

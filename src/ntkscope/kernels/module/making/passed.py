@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ntkscope.kernels.module.holding.formed_block import FormedBlock
+from ntkscope.kernels.module.reading.layers.elementwise import Shift
 from ntkscope.kernels.module.reading.layers.layer import Operation
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.survey import Survey
@@ -55,8 +56,9 @@ def is_small(site: Site, operation: Operation, size: int) -> bool:
 
 def shares_signal(site: Site, name: str) -> bool:
     """Whether a bias has the signals of the weight beside it as its gradient."""
-    plain = name not in site.heavy and site.operations[name].whole
-    return plain and bool(site.heavy) and site.positions == 1
+    operation = site.operations[name]
+    each = isinstance(operation, Shift) and operation.of_each(site.g_size)
+    return each and bool(site.heavy) and site.positions == 1
 
 
 def numbers_held(survey: Survey, n_outputs: int) -> int:

@@ -14,8 +14,8 @@ from ntkscope.kernels.module.making.lazy import LazyKernel
 from ntkscope.kernels.module.making.passed import Passed
 from ntkscope.kernels.module.reading.independence import (
     alike,
-    half_of_digits,
     require_own_outputs,
+    slack_of,
 )
 from ntkscope.kernels.module.reading.plain import plain_pass
 from ntkscope.kernels.module.reading.subject import Inputs, take
@@ -37,8 +37,8 @@ def check_against_autograd(
     eps·√(K_ii K_jj) of the whole kernel, where a term is nothing but rounding. ``passes``: what the
     kernel was made from, if it holds that.
 
-    Raises ValueError where the samples of a chunk see one another, whatever way they go, and
-    SelfCheckError naming the parameter.
+    Raises ValueError where the samples of a chunk see one another, whatever way they go, or where squares of
+    gradients are out of the dtype's range, and SelfCheckError naming the parameter.
     """
     generator = torch.Generator().manual_seed(0)
     left = _Checked(recipe, rows, passes and passes[0])
@@ -50,6 +50,10 @@ def check_against_autograd(
         entries = list(zip(left.choose(2, generator), right.choose(2, generator), strict=True))
     for side in (left,) if right is left else (left, right):
         side.require_own_outputs()
+    chosen = [
+        s.alone(i)[1] for s, k in ((left, 0), (right, 1)) for i in {entry[k] for entry in entries}
+    ]
+    _require_range(chosen, recipe.subject.dtype)
     for i, j in entries:
         wrong = _compare(kernel, recipe, left.alone(i)[1], right.alone(j)[1], i, j)
         if wrong and len(recipe.outputs) > 1:  # or a batching rule is
@@ -121,8 +125,8 @@ class _Checked:
             return
         together = {i: self._together(i) for i in self._chosen}
         alone = {i: self.alone(i)[0] for i in self._chosen}
-        floor = self._recipe.survey.rounding + max(half_of_digits(t) for t in together.values())
-        require_own_outputs(self._recipe.subject, together, alone, floor)
+        slack = slack_of(torch.stack([*together.values()]), self._recipe.survey.rounding)
+        require_own_outputs(self._recipe.subject, together, alone, slack)
 
 
 def _compare(
@@ -153,7 +157,7 @@ def _compare_terms(
     if isinstance(kernel, LazyKernel):
         kernel = kernel.for_samples(torch.tensor([i]), torch.tensor([j]))
         rows, cols = torch.arange(lead), torch.arange(lead)
-    whole = _scale(list(a.values())) * _scale(list(b.values()))
+    whole = torch.outer(_sizes([*a.values()], full), _sizes([*b.values()], full))
     held = {term.name for term in kernel.terms}
     left_out = [n for n in a if n not in held and (bool(a[n].any()) or bool(b[n].any()))]
     if left_out:
@@ -168,14 +172,14 @@ def _compare_terms(
             (_product(x, y, full) for x, y in zip(left, right, strict=True)),
             torch.zeros(lead, lead, dtype=kernel.dtype, device=kernel.device),
         )
-        tolerance = eps**0.5 * _scale(left) * _scale(right) + eps * whole
-        error = float((got - expected).abs().max())
-        if not error <= tolerance:
+        own = torch.outer(_sizes(left, full), _sizes(right, full))
+        tolerance, error = eps**0.5 * own + eps * whole, (got - expected).abs()
+        if not bool((error <= tolerance).all()):
             shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
             return (
                 f"the kernel's term of {shown} at samples ({i}, {j}) differs from plain autograd by "
-                f"{error:.3g} (entry {float(expected.abs().max()):.6g}, rounding allows "
-                f"{tolerance:.1g}); pass general=True to avoid the structured form, and report it"
+                f"{float(error.max()):.3g} (entry {float(expected.abs().max()):.6g}, rounding allows "
+                f"{float(tolerance.max()):.1g}); pass general=True to avoid the structured form, and report it"
             )
     return ""
 
@@ -196,5 +200,19 @@ def _product(x: Tensor, y: Tensor, full: bool) -> Tensor:
     return x @ y.T if full else (x * y).sum().reshape(1, 1)
 
 
-def _scale(parts: list[Tensor]) -> float:
-    return sum(float((p * p).sum()) for p in parts) ** 0.5
+def _sizes(parts: list[Tensor], full: bool) -> Tensor:
+    """Norms of the gradients, of each output by itself for "full": an output may be much larger than others."""
+    squares = sum((p * p).sum(dim=1) for p in parts)
+    assert isinstance(squares, Tensor)
+    return (squares if full else squares.sum().reshape(1)).sqrt()
+
+
+def _require_range(gradients: list[Gradients], dtype: torch.dtype) -> None:
+    """Raises ValueError where squares of gradients overflow, or lose digits as they underflow."""
+    largest = max(float(g.abs().max()) for own in gradients for g in own.values() if g.numel())
+    kind = torch.finfo(dtype)
+    if largest and not kind.tiny / kind.eps <= largest * largest <= kind.max:
+        raise ValueError(
+            f"the gradients are of size {largest:.1e}, and their squares, the kernel's entries, have no place in {dtype}; "
+            "scale the outputs of the model"
+        )

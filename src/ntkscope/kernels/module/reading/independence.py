@@ -10,9 +10,9 @@ from torch import Tensor
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
 
 
-def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, floor: float) -> None:
-    """Raises ValueError where a second pass over the batch gives other outputs than ``first``."""
-    if not alike(first, subject({}, inputs), floor):
+def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, slack: Tensor) -> None:
+    """Raises ValueError where a second pass over the batch gives other outputs than ``first``, by more than ``slack``."""
+    if not within(first, subject({}, inputs), slack):
         raise ValueError(
             "the model is not deterministic: two passes over the same batch differ (numpy's or "
             f"Python's random numbers, a counter, a cache), so {subject.title} is another network at "
@@ -21,15 +21,14 @@ def require_deterministic(subject: Subject, first: Tensor, inputs: Inputs, floor
 
 
 def require_own_outputs(
-    subject: Subject, together: Mapping[int, Tensor], alone: Mapping[int, Tensor], floor: float
+    subject: Subject, together: Mapping[int, Tensor], alone: Mapping[int, Tensor], slack: Tensor
 ) -> None:
-    """Compare samples' outputs in their batch with those that they have alone.
+    """Compare samples' outputs in their batch with those that they have alone or in another one.
 
-    Any dependence on one sample of the batch shows in another: two samples are enough. ``floor``:
-    what rounding may change in an output, by the size of what it is made from. Raises ValueError.
+    ``slack``: by output, see :func:`slack_of`. Raises ValueError.
     """
     for sample, outputs in alone.items():
-        if not alike(together[sample], outputs, floor):
+        if not within(together[sample], outputs, slack):
             raise ValueError(
                 f"the samples see one another: the output of sample {sample} changes with the other "
                 f"samples of its batch, so it has no gradient of its own ({subject.title}); "
@@ -56,6 +55,20 @@ def alike(a: Tensor, b: Tensor, floor: float = 0.0) -> bool:
         return torch.equal(a, b)
     tolerance = max(half_of_digits(a), half_of_digits(b)) + floor
     return bool(((a - b).abs() <= tolerance).all())
+
+
+def within(a: Tensor, b: Tensor, slack: Tensor) -> bool:
+    """Whether no output, on the last axis, differs by more than its ``slack``."""
+    return a.shape == b.shape and bool(((a - b).detach().abs() <= slack).all())
+
+
+def slack_of(outputs: Tensor, floor: float) -> Tensor:
+    """(C,): ``floor``, what rounding may leave by the size of what outputs are made from, and half of an output's digits.
+
+    outputs: (n, C), of some samples. An output is measured by its own size: another may be much larger.
+    """
+    made = outputs.detach()
+    return floor + torch.finfo(made.dtype).eps ** 0.5 * made.abs().amax(dim=0)
 
 
 def half_of_digits(a: Tensor) -> float:

@@ -19,11 +19,11 @@ from torch.autograd.graph import get_gradient_edge
 
 from ntkscope.kernels.module.reading.derived import Through, made_alike
 from ntkscope.kernels.module.reading.independence import (
-    alike,
-    half_of_digits,
     outputs_alone,
     require_deterministic,
     require_own_outputs,
+    slack_of,
+    within,
 )
 from ntkscope.kernels.module.reading.probing import distinct, probe, untouched
 from ntkscope.kernels.module.reading.sites import Site, site_of
@@ -141,9 +141,9 @@ def _require_same_network(
     shows in one of the two. Which of the reasons it is takes one more pass.
     """
     made = triple.output.detach()
-    slack = floor + half_of_digits(made)
-    if not alike(made[:2], pair.output, slack):
-        require_deterministic(subject, made, take(inputs, few), floor)
+    slack = slack_of(made, floor)
+    if not within(made[:2], pair.output.detach(), slack):
+        require_deterministic(subject, made, take(inputs, few), slack)
     if len(inputs[0]) > 1:
         elsewhere = [*pair.output.detach(), outputs_alone(subject, take(inputs, few[2:]))]
         together, apart = (dict(zip(few, rows, strict=True)) for rows in (made, elsewhere))
@@ -270,11 +270,16 @@ def _eps(trace: Trace) -> float:
 def _rounding(trace: Trace) -> float:
     """16·u·√n·(the largest number in a layer's output of n numbers a sample).
 
-    Layers may cancel (f − f₀, two halves of opposite signs), and what is left is rounding.
+    Layers may cancel (f − f₀, two halves of opposite signs), and what is left is rounding. Numbers that
+    swallow all others, as those of masks, do not count.
     """
-    made = [c.out.detach() for c in trace.calls if c.out.numel()]
-    sizes = [float(t.abs().max()) * (t.numel() / len(trace.output)) ** 0.5 for t in made]
-    return 8.0 * _eps(trace) * max(sizes, default=0.0)
+    sizes = [0.0]
+    for made in (call.out.detach().abs() for call in trace.calls):
+        some = made[made > 0]
+        if len(some):
+            usual = some[some <= some.median() / _eps(trace)]
+            sizes.append(float(usual.max()) * (made.numel() / len(trace.output)) ** 0.5)
+    return 8.0 * _eps(trace) * max(sizes)
 
 
 def _pass_size(trace: Trace) -> int:

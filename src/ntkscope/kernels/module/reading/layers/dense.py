@@ -54,7 +54,7 @@ class Dense(Operation):
         return tensor.reshape(len(tensor), -1, tensor.shape[-1])
 
     def broadcast(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (1, shape[-1])  # a bias; positions are one axis now
+        return (1, *shape[-1:])  # a bias; positions are one axis now
 
     def takes(self, x: tuple[int, ...], out: tuple[int, ...], axis: int) -> bool:
         return x[:-1] == out[:-1] and axis < len(out) - 1
@@ -108,7 +108,7 @@ def _addmm(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     """bias + x W, as GPT-2's Conv1D has it."""
     bias, x, weight = a["input"], a["mat1"], a["mat2"]
     plain = a["beta"] == 1 and a["alpha"] == 1 and a["out"] is None
-    if not plain or watched(x) or (bias.ndim > 1 and bias.shape[0] == len(out)):
+    if not plain or watched(x) or (bias.ndim > 1 and bias.shape[0] != 1):
         return None
     used: Used = {weight: Dense(transposed=True)} if watched(weight) else {}
     if watched(bias):

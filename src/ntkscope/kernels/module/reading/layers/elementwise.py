@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,6 +47,10 @@ class Shift(_Broadcast):
     def gradient(self, x: Tensor, g: Tensor, part: slice) -> Tensor:
         del x
         return _reduce(g, self.shape, self.sign, part)
+
+    def of_each(self, count: int) -> bool:
+        """Whether each of ``count`` units has one of its own, so that g is its gradient."""
+        return self.sign == 1.0 and math.prod(self.shape) == count
 
 
 def _reduce(g: Tensor, shape: tuple[int, ...], sign: float, part: slice) -> Tensor:
