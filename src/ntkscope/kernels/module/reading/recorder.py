@@ -113,6 +113,8 @@ class _Watcher(TorchFunctionMode):
         if self._closely and func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
         out = (func if met else with_slope(func))(*args, **kwargs)
+        if func is torch.autograd.grad and not torch._C._are_functorch_transforms_active():
+            self.trace.note_gradients(out)
         if (
             func is F.instance_norm
         ):  # a view, of which an operation in place would rewrite the history
@@ -217,6 +219,11 @@ class _Watcher(TorchFunctionMode):
                     trace.unknown.setdefault(own_name, f"used in {name}")
             return
         x, used = read
+        if out.is_complex() or (x is not None and x.is_complex()):
+            for key in met:
+                for own_name in trace.handles[key].names:
+                    trace.unknown.setdefault(own_name, "meets complex numbers")
+            return
         operations: dict[str, Operation] = {}
         for tensor, operation in used.items():
             handle = trace.handles[id(tensor)]
@@ -232,7 +239,9 @@ class _Watcher(TorchFunctionMode):
             return
         if x is not None and len(trace.calls) in self._clone:
             x = x.clone()
-        made = out if self._values else out.new_empty(1).expand(out.shape)
+        if self._values:
+            trace.outs.append((tuple(operations), out))
+        made = out.detach() if self._values else out.new_empty(1).expand(out.shape)
         trace.calls.append(
             Call(
                 None if x is None else x.detach(), 0 if x is None else x._version, made,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -121,17 +121,13 @@ def site_of(
 
     ``output`` and ``shape``: of the model with three samples.
     """
-    g_layout = _layout(two.out.detach(), three.out.detach())
-    if isinstance(g_layout, str):
-        return g_layout
-    x_layout = None
+    pairs = [(two.out.detach(), three.out.detach())]
     if three.x is not None and two.x is not None:
-        found = _layout(two.x, three.x)
-        if isinstance(found, str):
-            return found
-        x_layout = found
-        if x_layout != g_layout:
-            return f"{three.function} moves the samples to another axis"
+        pairs.append((two.x, three.x))
+    layout = _layout(pairs, three.function)
+    if isinstance(layout, str):
+        return layout
+    g_layout, x_layout = layout, layout if three.x is not None else None
     operations = _of_samples(three, g_layout)
     if isinstance(operations, str):
         return operations
@@ -163,8 +159,24 @@ def _of_samples(call: Call, layout: Layout) -> dict[str, Operation] | str:
     return found
 
 
-def _layout(two: Tensor, three: Tensor) -> Layout | str:
-    """The samples' axis: the one whose size follows the batch, confirmed by the values on it."""
+def _layout(pairs: Sequence[tuple[Tensor, Tensor]], function: str) -> Layout | str:
+    """The samples' axis of a call's tensors, seen with two and with three samples: the one whose size follows the
+    batch, confirmed by the values on it. Several tensors have one axis."""
+    common: list[Layout] | None = None
+    for two, three in pairs:
+        found = _layouts(two, three)
+        if isinstance(found, str):
+            return found
+        common = found if common is None else [layout for layout in common if layout in found]
+    if not common:
+        return f"{function} moves the samples to another axis"
+    if len(common) > 1:
+        return "a layer's inputs do not show which sample they come from"
+    return common[0]
+
+
+def _layouts(two: Tensor, three: Tensor) -> list[Layout] | str:
+    """All that fit."""
     if two.ndim != three.ndim:
         return "a layer's inputs change their number of axes with the batch"
     moved = [i for i, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
@@ -176,8 +188,4 @@ def _layout(two: Tensor, three: Tensor) -> Layout | str:
         return "a layer's inputs do not grow with the batch"
     candidates = [Layout(axis, fold)] + ([Layout(axis, fold, False)] if fold > 1 else [])
     fitting = [c for c in candidates if alike(c.arrange(two, 2), c.arrange(three, 3)[:2])]
-    if not fitting:
-        return "a layer's values depend on the rest of the batch"
-    if len(fitting) > 1 and not alike(fitting[0].arrange(three, 3), fitting[1].arrange(three, 3)):
-        return "a layer's inputs do not show which sample they come from"
-    return fitting[0]
+    return fitting or "a layer's values depend on the rest of the batch"

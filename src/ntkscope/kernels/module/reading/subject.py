@@ -121,7 +121,9 @@ class Subject:
                 f"the model's outputs are on {raw.device}, its parameters on {self.device}; "
                 "keep the whole model on one device"
             )
-        outputs = raw.reshape(n, -1)
+        outputs = (
+            raw if raw.ndim == 2 else raw.reshape(n, -1)
+        )  # a layer's own are known by their edge
         if outputs.shape[1] == 0:
             raise ValueError(f"the model returns no outputs: shape {tuple(raw.shape)}")
         return outputs

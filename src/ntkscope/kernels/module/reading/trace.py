@@ -62,7 +62,8 @@ class Call:
 class Trace:
     """What one forward pass showed.
 
-    made: what each call made of parameters alone, where that is asked for.
+    made: what each call made of parameters alone, where that is asked for. outs: of the calls, with their
+    parameters, where values are kept.
     gathers: each time that a parameter's entries were taken by an index. coarse: the narrowest precision
     that a value with a gradient was rounded to, and the module that did.
     """
@@ -77,6 +78,7 @@ class Trace:
     handles: dict[int, Handle] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
     made: dict[str, Tensor] = field(default_factory=dict)
+    outs: list[tuple[tuple[str, ...], Tensor]] = field(default_factory=list)
 
     def count_uses(self, out: Tensor, keys: Collection[int]) -> None:
         """Add the edges by which ``out`` was made of the handles ``keys``."""
@@ -85,8 +87,28 @@ class Trace:
         for key, edge in ends.items():
             self.uses[key] += edges[edge.node, edge.output_nr]
 
+    def note_gradients(self, found: Any) -> None:
+        """Add the parameters behind gradients that the pass goes on with.
+
+        They are reached through what the first uses left, which no function shows.
+        """
+        roots = [t.grad_fn for t in found if isinstance(t, Tensor) and t.grad_fn is not None]
+        reached = set().union(*(_edges_into(root) for root in roots)) if roots else set()
+        for handle in self.handles.values():
+            edge = get_gradient_edge(handle.tensor) if handle.tensor.requires_grad else None
+            if edge is not None and (edge.node, edge.output_nr) in reached:
+                for name in handle.names:
+                    self.unknown.setdefault(name, "the pass goes on with a gradient through it")
+
     def require_complete(self) -> None:
-        """Add parameters that the autograd graph reaches by more edges than were seen."""
+        """Add parameters whose gradients a hook changes, and those that the graph reaches by more edges than were seen.
+
+        torch gives the gradient of a layer's output before its hooks, or after them, as it goes on behind it or not.
+        """
+        watched = [*self.outs, *((handle.names, handle.tensor) for handle in self.handles.values())]
+        for names, tensor in watched:
+            for name in names if tensor._backward_hooks else ():
+                self.unknown.setdefault(name, "a hook on what is made of it")
         output = self.output
         if not isinstance(output, Tensor) or output.grad_fn is None:
             return

@@ -106,6 +106,7 @@ def _linear(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
 @reads(torch.addmm, Tensor.addmm, names="input mat1 mat2", beta=1, alpha=1, out=None)
 def _addmm(a: dict[str, Any], watched: Watched, out: Tensor) -> Read:
     """bias + x W, as GPT-2's Conv1D has it."""
+    del out
     bias, x, weight = a["input"], a["mat1"], a["mat2"]
     plain = a["beta"] == 1 and a["alpha"] == 1 and a["out"] is None
     if not plain or watched(x) or (bias.ndim > 1 and bias.shape[0] != 1):
