@@ -108,7 +108,7 @@ def _places(module: nn.Module) -> list[Place]:
 
 def _put_back(places: list[Place]) -> None:
     for held, key, tensor in places:
-        if held.get(key) is not tensor:
+        if key not in held or held[key] is not tensor:  # a scripted part's dict has no get
             held[key] = tensor
 
 
@@ -127,6 +127,25 @@ def _require_grad(tensor: Tensor, required: bool) -> None:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of any layout hold the same entries; a NaN is the same as another."""
+    left, right = _arrays(a), _arrays(b)
+    return a.layout == b.layout and len(left) == len(right) and all(map(_equal, left, right))
+
+
+def _arrays(tensor: Tensor) -> list[Tensor]:
+    """What holds the entries, and says where they lie."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
     return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
