@@ -52,7 +52,12 @@ def probe(
     if not bool(torch.isfinite(trace.output).all()):
         first = next((c for c in trace.calls if not bool(torch.isfinite(c.out).all())), None)
         where = f", first in the layer of {', '.join(first.operations)}" if first else ""
-        raise ValueError(f"the model's outputs are NaN or infinite on these data{where}")
+        bad = ~torch.isfinite(trace.output).all(dim=0)
+        some = "" if bool(bad.all()) else f" (output {int(bad.nonzero()[0])})"
+        rest = "; if it is of no use, let forward leave it out" if some else ""
+        raise ValueError(
+            f"the model's outputs are NaN or infinite on these data{some}{where}{rest}"
+        )
     return trace
 
 
@@ -86,6 +91,8 @@ def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs, name: st
 _REMEDIES = {
     "required positional argument": "; pass several inputs as a tuple of tensors, or by keyword",
     "unexpected keyword argument": "; leave out what is no input of the model",
+    "does not require grad": "; where forward takes a gradient by a parameter that params leaves out: "
+    "take the kernel of all of them, and K.group(...) of it",
     "same dtype": "; whole numbers that are features and no indices: convert them to floats",
 }
 
