@@ -80,6 +80,29 @@ def test_a_buffer_computed_from_a_parameter_is_refused():
     require_exact(model)
 
 
+def test_a_tensor_kept_from_before_the_pass():
+    def keep(of):
+        return Net(
+            lambda net, x: net.plain(x) + (x @ net.kept).sum(1, True),
+            lambda net: setattr(net, "kept", of(net.inner.weight)),
+        )
+
+    def in_the_first_pass(net, x):
+        if not hasattr(net, "kept"):
+            net.kept = torch.exp(net.inner.weight)
+        return net.plain(x @ net.kept)
+
+    message = r"from parameter 'inner\.weight' before it \(%s.*compute it in each pass"
+    for general in (False, True):
+        with pytest.raises(ValueError, match=message % "MulBackward0"):
+            ntk.empirical_ntk(keep(lambda w: 2 * w), data(), general=general)
+        with pytest.raises(ValueError, match=message % "ExpBackward0"):
+            ntk.empirical_ntk(Net(in_the_first_pass), data(), general=general)
+    require_exact(keep(lambda w: w.t()))  # a view is gone through as often as one likes
+    require_exact(keep(lambda w: 2 * w.detach()))
+    require_exact(keep(lambda w: 2 * nn.Parameter(w.detach().clone())))
+
+
 @pytest.mark.parametrize("value", [nn.Parameter(torch.ones(D).double()), np.ones(D)])
 def test_a_part_may_call_anything_p(value):
     class Scaled(nn.Module):
@@ -205,6 +228,7 @@ def test_a_pass_that_takes_gradients_by_its_own_parameters():
     K = ntk.empirical_ntk(model, data())
     with torch.no_grad():
         assert torch.equal(ntk.empirical_ntk(model, data()).dense(), K.dense())
+        ntk.gauss_newton_kernel(model, data(), torch.zeros(N, 2).double(), loss="mse")
     message = r"takes a gradient by a parameter that params leaves out.*K\.group"
     with pytest.raises(ValueError, match=message):
         ntk.empirical_ntk(model, data(), params="outer.*")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ntkscope._base.specs import unknown
+from ntkscope.kernels.module.reading.history import source_of
 from ntkscope.kernels.module.reading.installed import CHANGES, installed, same, substituted
 from ntkscope.kernels.module.reading.interface import Interface
 from ntkscope.kernels.module.reading.parameters import (
@@ -112,32 +113,25 @@ def of_module(module: nn.Module, params: Any, interface: Interface) -> Subject:
     buffers = {n: b.detach().clone() for n, b in module.named_buffers() if id(b) not in own}
     modes = [m.training for m in module.modules()]
 
-    refuse_hooks({name: everything[name] for name in chosen})
-    _refuse_history(module, {id(everything[name]): name for name in chosen})
+    own_chosen = {name: everything[name] for name in chosen}
+    refuse_hooks(own_chosen)
+    _refuse_computed_buffers(module, own_chosen)
     differentiated = {name: values[name] for name in chosen}
     fixed = {name: v for name, v in values.items() if name not in differentiated}
     runs = ModuleRuns(module, values, buffers, modes, chosen, interface)
     return Subject(type(module).__name__, runs, differentiated, fixed, interface)
 
 
-def _refuse_history(module: nn.Module, chosen: Mapping[int, str]) -> None:
-    """Raises ValueError for a buffer that was computed from one of these parameters, by id."""
+def _refuse_computed_buffers(module: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a buffer that was computed from one of these parameters."""
     for name, buffer in module.named_buffers():
-        stack, seen = [buffer.grad_fn], {buffer.grad_fn}
-        while stack:
-            node: Any = stack.pop()
-            if node is None:
-                continue
-            source = chosen.get(id(getattr(node, "variable", None)))
-            if source is not None:
-                raise ValueError(
-                    f"buffer {name!r} was computed from parameter {source!r} with gradients on, so "
-                    "autograd goes through it to values that may have moved since; register "
-                    "buffer.detach(), or compute it in forward"
-                )
-            fresh = {before for before, _ in node.next_functions} - seen
-            seen |= fresh
-            stack += fresh
+        source = source_of(buffer, chosen)
+        if source:
+            raise ValueError(
+                f"buffer {name!r} was computed from parameter {source!r} with gradients on, so "
+                "autograd goes through it to values that may have moved since; register "
+                "buffer.detach(), or compute it in forward"
+            )
 
 
 def _refuse_random_modules(module: nn.Module) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.reading.history import now, require_fresh
 from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, WrongOutputError
 from ntkscope.kernels.module.reading.trace import Fixed, Trace
@@ -42,8 +43,10 @@ def probe(
     """
     with subject.autograd() as (leaves, run):
         watched = lambda: record(lambda: run(few), leaves, fixed=fixed, closely=closely)  # noqa: E731
+        began = now()
         trace = untouched(subject, watched, inputs, "X")
         trace.require_complete()
+        require_fresh(trace.output, leaves, began)
     if not trace.output.requires_grad and not trace.depends_on_data:
         raise ValueError(
             "the outputs do not depend on the parameters in a way that autograd can follow "
