@@ -103,6 +103,38 @@ def test_a_tensor_kept_from_before_the_pass():
     require_exact(keep(lambda w: 2 * nn.Parameter(w.detach().clone())))
 
 
+def shrink_data(net, x):
+    net.inner.weight.data = 0.9 * net.inner.weight.data
+    return net.plain(x)
+
+
+def shrink_object(net, x):
+    net.inner.weight = nn.Parameter(0.9 * net.inner.weight.detach())
+    return net.plain(x)
+
+
+@pytest.mark.parametrize("shrink", [shrink_data, shrink_object])
+@pytest.mark.parametrize("general", [False, True])
+def test_a_pass_that_changes_a_parameter_is_refused(shrink, general):
+    model = Net(shrink)
+    weight = model.inner.weight
+    before = weight.detach().clone()
+    with pytest.raises(ValueError, match=r"puts other values into the parameter 'inner\.weight'"):
+        ntk.empirical_ntk(model, data(), general=general)
+    assert model.inner.weight is weight
+    assert torch.equal(weight, before)
+
+
+def test_a_pass_that_puts_the_same_values_into_a_parameter():
+    def clamp(net, x):
+        net.inner.weight.data = net.inner.weight.data.clamp(-1, 1)
+        return net.plain(x)
+
+    model, X = Net(clamp), data()
+    K = ntk.empirical_ntk(model, X)
+    assert torch.equal(K.dense(), ntk.empirical_ntk(Net(), X).dense())
+
+
 @pytest.mark.parametrize("value", [nn.Parameter(torch.ones(D).double()), np.ones(D)])
 def test_a_part_may_call_anything_p(value):
     class Scaled(nn.Module):

@@ -14,6 +14,11 @@ CHANGES = (
     "call model.eval(), and switch observers off (model.apply(torch.ao.quantization.disable_observer))"
 )
 
+MOVES = (
+    "the forward pass puts other values into the parameter {!r}, so the network is another one at each "
+    "pass; use what it computes without keeping it there"
+)
+
 Place = tuple[Any, str, Tensor]  # a module's dict of tensors, the key, and what is there
 
 
@@ -28,7 +33,7 @@ def installed(
 
     The parameters are the module's own objects, so a closure over them, or a backward pass that
     runs the module again, meets the same ones; go backward inside. All is put back at the end.
-    Raises ValueError where the pass writes to a buffer.
+    Raises ValueError where the pass writes to a buffer, or exchanges a parameter for another.
     """
     places = _places(module)
     own = _named(module, [*parameters, *buffers])
@@ -46,10 +51,16 @@ def installed(
             _require_grad(own[name], name in wanted)
         versions = {name: own[name]._version for name in buffers}
         working = _places(module)
+        memory = {name: _memory(own[name]) for name in parameters}
 
         def run(*inputs: Any, **named: Any) -> Any:
             try:
                 outputs = module(*inputs, **named)
+                moved = _moved(working, own, memory)
+                there = _named(module, moved)
+                for name in moved:
+                    if not same(there[name], parameters[name]):
+                        raise ValueError(MOVES.format(name))
             finally:  # as another pass would find them
                 _put_back(working)
             for name, version in versions.items():
@@ -106,10 +117,25 @@ def _places(module: nn.Module) -> list[Place]:
     ]
 
 
+def _moved(places: list[Place], own: Mapping[str, Tensor], memory: Mapping[str, int]) -> list[str]:
+    """The parameters that are other objects than they were, or lie in other memory."""
+    there = {id(tensor): _held(held, key) for held, key, tensor in places}
+    now = {name: there.get(id(own[name]), own[name]) for name in memory}
+    return [n for n, t in now.items() if t is not own[n] or _memory(t) != memory[n]]
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout == torch.strided else 0
+
+
 def _put_back(places: list[Place]) -> None:
     for held, key, tensor in places:
-        if key not in held or held[key] is not tensor:  # a scripted part's dict has no get
+        if _held(held, key) is not tensor:
             held[key] = tensor
+
+
+def _held(held: Any, key: str) -> Any:
+    return held[key] if key in held else None  # noqa: SIM401  # a scripted part's dict has no get
 
 
 def _replaced(places: list[Place], tensor: Tensor, value: Tensor, parameter: bool) -> Tensor:
