@@ -4,6 +4,8 @@ Every one has the kernel that one backward pass a sample on the module itself gi
 with a reason; and is left as it was.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,16 @@ def test_a_tensor_kept_from_before_the_pass():
     require_exact(keep(lambda w: w.t()))  # a view is gone through as often as one likes
     require_exact(keep(lambda w: 2 * w.detach()))
     require_exact(keep(lambda w: 2 * nn.Parameter(w.detach().clone())))
+
+
+def test_a_part_of_the_pass_on_a_thread_of_its_own():
+    def on_a_thread(net, x):
+        with ThreadPoolExecutor(1) as pool:  # whose autograd nodes have numbers of their own
+            return net.plain(x) + pool.submit(lambda: net.plain(2 * x)).result()
+
+    for _ in range(3):
+        torch.ones((), requires_grad=True).exp()
+    require_exact(Net(on_a_thread))
 
 
 def shrink_data(net, x):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,19 +17,26 @@ def source_of(tensor: Tensor, parameters: Mapping[str, Tensor]) -> str:
 
 
 def now() -> int:
-    """Nodes of this thread that are made later have larger numbers."""
+    """Nodes that this thread makes later have larger numbers."""
     mark: Any = torch.ones((), requires_grad=True).exp().grad_fn
     number: int = mark._sequence_nr()
     return number
 
 
-def require_fresh(output: Tensor, leaves: Mapping[str, Tensor], began: int) -> None:
+def require_fresh(
+    output: Tensor, leaves: Mapping[str, Tensor], began: int, again: Callable[[], Tensor]
+) -> None:
     """Raises ValueError where ``output`` leads to a leaf through what was computed before ``began``.
 
-    One pass back frees what that needs, so a second one fails. A view needs nothing.
+    One pass back frees what that needs, so a second one fails. A view needs nothing. ``again``: the
+    output of another pass, which such nodes are in too; those of other threads have numbers of their own.
     """
+    old = [node for node in _nodes([output.grad_fn]) if _saves(node, began)]
+    if not old:
+        return
+    shared = {*_nodes([again().grad_fn])}
+    kept = [node for node in old if node in shared]
     names = {id(leaf): name for name, leaf in leaves.items()}
-    kept = [node for node in _nodes([output.grad_fn]) if _saves(node, began)]
     for node in _nodes(kept):
         name = names.get(id(getattr(node, "variable", None)))
         if name is not None:
