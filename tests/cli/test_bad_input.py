@@ -57,8 +57,8 @@ WRONG = [
     (["eig", "{}/garbage.pt"], "Python objects and not numbers alone"),
     (["eig", "{}/objects.npy"], "Python objects and not numbers alone"),
     (["eig", "{}/K.npy:x"], "takes no key"),
-    (["inspect", "--data", "{}/sparse.pt", "--widths", "4,8,1"], "is a sparse tensor"),
-    (["eig", "{}/sparse.pt"], "is a sparse tensor"),
+    (["inspect", "--data", "{}/sparse.pt", "--widths", "4,8,1"], "has the layout torch.sparse_coo"),
+    (["eig", "{}/sparse.pt"], "has the layout torch.sparse_coo"),
     (["inspect", "--data", "{}/numbered.pt", "--widths", "4,8,1"], "say which"),
     (
         [

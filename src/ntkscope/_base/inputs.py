@@ -36,6 +36,7 @@ def _as_tensor(X: Any, name: str) -> Tensor:
     if isinstance(X, Tensor):
         tensor = X.detach()
     else:
+        refuse_masks(X, name)
         try:
             array = np.asarray(X)
         except (ValueError, TypeError) as error:
@@ -62,10 +63,24 @@ def _as_tensor(X: Any, name: str) -> Tensor:
     return tensor if tensor.dtype in FLOATS else tensor.to(torch.float64)
 
 
+def refuse_masks(X: Any, name: str) -> None:
+    """Raise TypeError for a numpy masked array that masks some entry."""
+    if np.ma.is_masked(X):
+        raise TypeError(
+            f"{name} is a masked array with {int(np.ma.getmaskarray(X).sum())} masked entries, which would "
+            f"be read as numbers; impute them, {name}.filled(value), or leave these samples out"
+        )
+
+
 def require_strided(tensor: Tensor, name: str) -> None:
-    """Raise TypeError for a tensor without entries to read: sparse, or on the meta device."""
+    """Raise TypeError for a tensor without an array of entries: nested, sparse, or on the meta device."""
+    if tensor.is_nested:
+        raise TypeError(
+            f"{name} is a nested tensor, of samples of several lengths; pad them to one: "
+            f"torch.nested.to_padded_tensor({name}, 0.0)"
+        )
     if tensor.layout != torch.strided:
-        raise TypeError(f"{name} is a sparse tensor ({tensor.layout}); convert it with .to_dense()")
+        raise TypeError(f"{name} has the layout {tensor.layout}; convert it with .to_dense()")
     if tensor.is_meta:
         raise TypeError(f"{name} is on the meta device and holds no numbers; give real entries")
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+import numpy as np
 from torch import Tensor
 
 from ntkscope._base.specs import unknown
@@ -35,12 +36,14 @@ class Options:
     def __post_init__(self) -> None:
         limit, chunk = self.max_memory, self.chunk_size
         if limit is not None:
-            if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+            if isinstance(limit, bool) or not isinstance(
+                limit, (int, float, np.integer, np.floating)
+            ):
                 raise TypeError(f"max_memory is a number of bytes, such as 2e9, got {limit!r}")
             if not (math.isfinite(limit) and limit >= 1e6):
                 raise ValueError(f"max_memory must be at least 1e6 bytes, got {limit}")
         if chunk is not None:
-            if isinstance(chunk, bool) or not isinstance(chunk, int):
+            if isinstance(chunk, bool) or not isinstance(chunk, (int, np.integer)):
                 raise TypeError(f"chunk_size must be an integer, got {chunk!r}")
             if chunk < 1:
                 raise ValueError(f"chunk_size must be at least 1, got {chunk}")
@@ -110,10 +113,10 @@ def chosen_outputs(reduce: Reduce | Diagonal, n_outputs: int) -> tuple[int, ...]
         if reduce not in known:
             raise ValueError(unknown("reduce", reduce, known) + ", or an output index")
         return tuple(range(n_outputs))
-    if isinstance(reduce, bool) or not isinstance(reduce, int):
+    if isinstance(reduce, bool) or not isinstance(reduce, (int, np.integer)):
         raise TypeError(
             f'reduce must be "trace", "full", "diagonal" or an output index, got {reduce!r}'
         )
     if not -n_outputs <= reduce < n_outputs:
         raise ValueError(f"reduce={reduce} names no output: the model has {n_outputs}")
-    return (reduce % n_outputs,)
+    return (int(reduce) % n_outputs,)

@@ -49,7 +49,7 @@ def _output_shape(prepared: Prepared, outputs: Tensor) -> tuple[int, ...]:
         return tuple(outputs.shape[1:])
     subject = prepared.subject
     few = take(prepared.rows, slice(0, min(2, len(outputs))))  # some models refuse a batch of one
-    with torch.no_grad(), subject.runs.own(False) as (_, run):
+    with torch.enable_grad(), subject.runs.own() as (_, run):
         return tuple(subject.interface.pick(run(few)).shape[1:])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ntkscope._base.inputs import refuse_masks, require_strided
 from ntkscope._base.samples import is_setting
 from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Subject
@@ -53,8 +54,10 @@ def _refuse_lists(X: Any, name: str) -> None:
 
 def _as_input(X: Any, subject: Subject, name: str) -> Tensor:
     if isinstance(X, Tensor):
+        require_strided(X, name)
         tensor = ordinary(X.detach())
     else:
+        refuse_masks(X, name)
         try:
             array = np.asarray(X)
             if array.dtype.kind not in "biuf":

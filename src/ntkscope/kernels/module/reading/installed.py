@@ -14,6 +14,11 @@ CHANGES = (
     "call model.eval(), and switch observers off (model.apply(torch.ao.quantization.disable_observer))"
 )
 
+MOVES = (
+    "the forward pass puts other values into the parameter {!r}, so the network is another one at each "
+    "pass; use what it computes without keeping it there"
+)
+
 Place = tuple[Any, str, Tensor]  # a module's dict of tensors, the key, and what is there
 
 
@@ -28,7 +33,7 @@ def installed(
 
     The parameters are the module's own objects, so a closure over them, or a backward pass that
     runs the module again, meets the same ones; go backward inside. All is put back at the end.
-    Raises ValueError where the pass writes to a buffer.
+    Raises ValueError where the pass writes to a buffer, or exchanges a parameter for another.
     """
     places = _places(module)
     own = _named(module, [*parameters, *buffers])
@@ -46,10 +51,16 @@ def installed(
             _require_grad(own[name], name in wanted)
         versions = {name: own[name]._version for name in buffers}
         working = _places(module)
+        memory = {name: _memory(own[name]) for name in parameters}
 
         def run(*inputs: Any, **named: Any) -> Any:
             try:
                 outputs = module(*inputs, **named)
+                moved = _moved(working, own, memory)
+                there = _named(module, moved)
+                for name in moved:
+                    if not same(there[name], parameters[name]):
+                        raise ValueError(MOVES.format(name))
             finally:  # as another pass would find them
                 _put_back(working)
             for name, version in versions.items():
@@ -106,10 +117,25 @@ def _places(module: nn.Module) -> list[Place]:
     ]
 
 
+def _moved(places: list[Place], own: Mapping[str, Tensor], memory: Mapping[str, int]) -> list[str]:
+    """The parameters that are other objects than they were, or lie in other memory."""
+    there = {id(tensor): _held(held, key) for held, key, tensor in places}
+    now = {name: there.get(id(own[name]), own[name]) for name in memory}
+    return [n for n, t in now.items() if t is not own[n] or _memory(t) != memory[n]]
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.data_ptr() if tensor.layout == torch.strided else 0
+
+
 def _put_back(places: list[Place]) -> None:
     for held, key, tensor in places:
-        if held.get(key) is not tensor:
+        if _held(held, key) is not tensor:
             held[key] = tensor
+
+
+def _held(held: Any, key: str) -> Any:
+    return held[key] if key in held else None  # noqa: SIM401  # a scripted part's dict has no get
 
 
 def _replaced(places: list[Place], tensor: Tensor, value: Tensor, parameter: bool) -> Tensor:
@@ -127,6 +153,25 @@ def _require_grad(tensor: Tensor, required: bool) -> None:
 
 
 def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of any layout hold the same entries; a NaN is the same as another."""
+    left, right = _arrays(a), _arrays(b)
+    return a.layout == b.layout and len(left) == len(right) and all(map(_equal, left, right))
+
+
+def _arrays(tensor: Tensor) -> list[Tensor]:
+    """What holds the entries, and says where they lie."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape:
         return False
     return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ntkscope.kernels.module.reading.interface import Interface
-from ntkscope.kernels.module.reading.parameters import refuse_hooks
+from ntkscope.kernels.module.reading.parameters import refuse_hooks, with_entries
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Pass, Runs, Subject
 
 
@@ -31,9 +31,9 @@ class FunctionRuns(Runs):
         return self.function(_unflatten(self.template, parameters), X)
 
     @contextmanager
-    def own(self, wanted: bool) -> Iterator[tuple[Parameters, Pass]]:
+    def own(self) -> Iterator[tuple[Parameters, Pass]]:
         own = self.differentiated.items()
-        leaves = {name: t.detach().clone().requires_grad_(wanted) for name, t in own}
+        leaves = {name: t.detach().clone().requires_grad_() for name, t in own}
         yield leaves, lambda inputs: self.at({**self.fixed, **leaves}, inputs)
 
     @property
@@ -57,10 +57,10 @@ def of_function(function: Callable[..., Any], params: Any, interface: Interface)
     template = _flatten(params, "", leaves)
     refuse_hooks(leaves)
     values = {name: t.detach().clone() for name, t in leaves.items()}
-    differentiated = {n: t for n, t in values.items() if t.is_floating_point() or t.is_complex()}
-    if not differentiated:
+    chosen = [n for n, t in values.items() if t.is_floating_point() or t.is_complex()]
+    if not chosen:
         raise ValueError(f"params of {title} hold no floating-point tensors to differentiate")
-
+    differentiated = {n: values[n] for n in with_entries(chosen, values)}
     fixed = {n: t for n, t in values.items() if n not in differentiated}
 
     runs = FunctionRuns(title, function, template, differentiated, fixed, interface)

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ntkscope._base.specs import unknown
+from ntkscope.kernels.module.reading.history import source_of
 from ntkscope.kernels.module.reading.installed import CHANGES, installed, same, substituted
 from ntkscope.kernels.module.reading.interface import Interface
-from ntkscope.kernels.module.reading.parameters import EMPTY, choose, refuse_hooks
+from ntkscope.kernels.module.reading.parameters import (
+    EMPTY,
+    choose,
+    given,
+    refuse_hooks,
+    with_entries,
+)
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Pass, Runs, Subject
 
 
@@ -50,10 +57,9 @@ class ModuleRuns(Runs):
         return outputs
 
     @contextmanager
-    def own(self, wanted: bool) -> Iterator[tuple[Parameters, Pass]]:
+    def own(self) -> Iterator[tuple[Parameters, Pass]]:
         self._require_modes()
-        differentiated = self.chosen if wanted else ()
-        with installed(self.module, self.values, self.buffers, differentiated) as (leaves, run):
+        with installed(self.module, self.values, self.buffers, self.chosen) as (leaves, run):
             yield (
                 {name: leaves[name] for name in self.chosen},
                 lambda inputs: self._called(run, inputs),
@@ -96,28 +102,43 @@ def of_module(module: nn.Module, params: Any, interface: Interface) -> Subject:
         wrong = [n for n in params if n not in everything]
         if wrong:
             raise ValueError(unknown("parameter", wrong[0], everything))
-        values.update({n: torch.as_tensor(v).detach().clone() for n, v in params.items()})
+        values.update({n: given(n, v, everything[n]) for n, v in params.items()})
         chosen = list(params)
         if not chosen:
             raise ValueError(EMPTY)
     else:
         chosen = choose(everything, params)
-    buffers = {name: b.detach().clone() for name, b in module.named_buffers()}
+    chosen = with_entries(chosen, values)
+    own = {id(p) for p in everything.values()}  # a tensor registered as both is a parameter
+    buffers = {n: b.detach().clone() for n, b in module.named_buffers() if id(b) not in own}
     modes = [m.training for m in module.modules()]
 
-    refuse_hooks({name: everything[name] for name in chosen})
+    own_chosen = {name: everything[name] for name in chosen}
+    refuse_hooks(own_chosen)
+    _refuse_computed_buffers(module, own_chosen)
     differentiated = {name: values[name] for name in chosen}
     fixed = {name: v for name, v in values.items() if name not in differentiated}
     runs = ModuleRuns(module, values, buffers, modes, chosen, interface)
     return Subject(type(module).__name__, runs, differentiated, fixed, interface)
 
 
+def _refuse_computed_buffers(module: nn.Module, chosen: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a buffer that was computed from one of these parameters."""
+    for name, buffer in module.named_buffers():
+        source = source_of(buffer, chosen)
+        if source:
+            raise ValueError(
+                f"buffer {name!r} was computed from parameter {source!r} with gradients on, so "
+                "autograd goes through it to values that may have moved since; register "
+                "buffer.detach(), or compute it in forward"
+            )
+
+
 def _refuse_random_modules(module: nn.Module) -> None:
     for name, part in module.named_modules():
         where = f"{name or type(part).__name__!r}"
-        p = getattr(part, "p", None) or getattr(part, "dropout", None)
-        drops = isinstance(part, (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase))
-        if part.training and drops and isinstance(p, float) and p > 0:
+        p = _dropout(part)
+        if part.training and p > 0:
             raise ValueError(
                 f"{where} is in training mode with dropout {p:g}, so the network is another one at "
                 "each pass; call model.eval()"
@@ -136,3 +157,12 @@ def _refuse_random_modules(module: nn.Module) -> None:
                 f"{where} ({type(part).__name__}) is in training mode: it normalises over the "
                 "batch, so a sample has no gradient of its own; call model.eval(), or use GroupNorm"
             )
+
+
+def _dropout(part: nn.Module) -> float:
+    """The probability by which torch's own layers drop; other classes mean what they like by its name."""
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.p
+    if isinstance(part, (nn.MultiheadAttention, nn.RNNBase)):
+        return part.dropout
+    return 0.0

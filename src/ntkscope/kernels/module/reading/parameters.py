@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ntkscope._base.inputs import FLOATS
+from ntkscope._base.inputs import FLOATS, require_strided
 from ntkscope._base.specs import matching
 
 
@@ -44,6 +44,42 @@ def choose(everything: Mapping[str, nn.Parameter], params: Any) -> list[str]:
 EMPTY = "params is empty, so nothing would be differentiated; leave it out to take all parameters"
 
 
+def given(name: str, value: Any, own: Tensor) -> Tensor:
+    """A copy of the value given for a model's ``own`` parameter. Raises TypeError or ValueError for one
+    that it cannot take."""
+    called = f"params[{name!r}]"
+    try:
+        tensor = torch.as_tensor(value, dtype=None if hasattr(value, "dtype") else own.dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{called} must be a tensor or an array of numbers: {error}") from None
+    require_strided(tensor, called)
+    if tensor.shape != own.shape:
+        raise ValueError(
+            f"{called} has shape {tuple(tensor.shape)}, and the model's {tuple(own.shape)}"
+        )
+    if tensor.dtype != own.dtype:
+        raise TypeError(
+            f"{called} is {tensor.dtype}, and the model's {own.dtype}; convert one to the other's"
+        )
+    if tensor.device != own.device:
+        raise ValueError(
+            f"{called} is on {tensor.device}, and the model's on {own.device}; keep both on one device"
+        )
+    return tensor.detach().clone()
+
+
+def with_entries(names: Sequence[str], values: Mapping[str, Tensor]) -> list[str]:
+    """The names but for those of tensors without entries, whose kernel is zero. Raises ValueError if
+    none is left."""
+    left = [n for n in names if values[n].numel()]
+    if not left:
+        raise ValueError(
+            f"the parameters to differentiate hold no entries ({names[0]!r} has shape "
+            f"{tuple(values[names[0]].shape)}), so the NTK is zero; choose others"
+        )
+    return left
+
+
 def _outline(value: Any) -> str:
     """Type and length: the values may be a model's weights."""
     kind = type(value).__name__
@@ -72,6 +108,7 @@ def check_parameters(parameters: Mapping[str, Tensor]) -> None:
                 f"parameter {name!r} is on the meta device and holds no values; call "
                 "model.to_empty(device=...) and load them"
             )
+        require_strided(p, f"parameter {name!r}")
         if p.is_complex():
             raise TypeError(
                 f"parameter {name!r} is {p.dtype}; the NTK here is of real parameters: hold real "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.reading.history import now, require_fresh
 from ntkscope.kernels.module.reading.recorder import record
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, WrongOutputError
 from ntkscope.kernels.module.reading.trace import Fixed, Trace
@@ -42,8 +43,10 @@ def probe(
     """
     with subject.autograd() as (leaves, run):
         watched = lambda: record(lambda: run(few), leaves, fixed=fixed, closely=closely)  # noqa: E731
+        began = now()
         trace = untouched(subject, watched, inputs, "X")
         trace.require_complete()
+        require_fresh(trace.output, leaves, began, lambda: run(few))
     if not trace.output.requires_grad and not trace.depends_on_data:
         raise ValueError(
             "the outputs do not depend on the parameters in a way that autograd can follow "
@@ -52,7 +55,12 @@ def probe(
     if not bool(torch.isfinite(trace.output).all()):
         first = next((c for c in trace.calls if not bool(torch.isfinite(c.out).all())), None)
         where = f", first in the layer of {', '.join(first.operations)}" if first else ""
-        raise ValueError(f"the model's outputs are NaN or infinite on these data{where}")
+        bad = ~torch.isfinite(trace.output).all(dim=0)
+        some = "" if bool(bad.all()) else f" (output {int(bad.nonzero()[0])})"
+        rest = "; if it is of no use, let forward leave it out" if some else ""
+        raise ValueError(
+            f"the model's outputs are NaN or infinite on these data{some}{where}{rest}"
+        )
     return trace
 
 
@@ -86,6 +94,8 @@ def untouched(subject: Subject, run: Callable[[], Any], inputs: Inputs, name: st
 _REMEDIES = {
     "required positional argument": "; pass several inputs as a tuple of tensors, or by keyword",
     "unexpected keyword argument": "; leave out what is no input of the model",
+    "does not require grad": "; where forward takes a gradient by a parameter that params leaves out: "
+    "take the kernel of all of them, and K.group(...) of it",
     "same dtype": "; whole numbers that are features and no indices: convert them to floats",
 }
 

@@ -106,7 +106,7 @@ class _Watcher(TorchFunctionMode):
         if func in reads.FUNCTIONS and not self.trace.depends_on_data:
             self.trace.depends_on_data = resolve_name(func) or func.__name__
         if func in KINKED and args and isinstance(args[0], Tensor):
-            self.near_kinks.append(near_zero(args[0].detach()))
+            self.near_kinks.append(_bare(near_zero(_bare(args[0]).detach())))
         met = self._met([*args, *kwargs.values()])
         reader = READERS.get(func)
         bound = {} if reader is None else reader.bind(args, kwargs)
@@ -120,7 +120,9 @@ class _Watcher(TorchFunctionMode):
         ):  # a view, of which an operation in place would rewrite the history
             out = out.clone()
         if isinstance(out, Tensor) and out.dtype != self._dtype:
-            self._note_rounding(out)
+            self._note_rounding(_bare(out))
+        if torch._C._are_functorch_transforms_active():
+            return out  # good until the transform ends; what it uses shows in the graph
         # inside an autograd.Function gradients are off: its uses show in the graph alone
         live = torch.is_grad_enabled() and _has_gradient(out)
         passed_on = live and met and self._passed_on(func, args, kwargs, met, out)
@@ -212,11 +214,12 @@ class _Watcher(TorchFunctionMode):
         trace, read = self.trace, None
         if reader is not None and isinstance(out, Tensor):
             read = reader.read(bound, lambda value: id(value) in met, out)
-        if read is None or {id(t) for t in read[1]} != met:
+        if read is None or {id(t) for t in read[1]} != met or _is_empty(out, read[0]):
             name = resolve_name(func) or getattr(func, "__name__", str(func))
+            where = " on a tensor without entries" if read and _is_empty(out, read[0]) else ""
             for key in met:
                 for own_name in trace.handles[key].names:
-                    trace.unknown.setdefault(own_name, f"used in {name}")
+                    trace.unknown.setdefault(own_name, f"used in {name}{where}")
             return
         x, used = read
         if out.is_complex() or (x is not None and x.is_complex()):
@@ -280,6 +283,14 @@ _IDENTITIES = {
 }  # fmt: skip
 
 
+def _bare(tensor: Tensor) -> Tensor:
+    """The tensor that a transform of torch.func has wrapped, which may be kept beyond its end."""
+    wrapped = torch._C._functorch
+    while wrapped.is_functorch_wrapped_tensor(tensor):
+        tensor = wrapped.get_unwrapped(tensor)
+    return tensor
+
+
 def _module_at_work() -> str:
     """The class of the innermost module that is running, or nothing."""
     frame = sys._getframe()
@@ -300,6 +311,10 @@ def _is_transpose(out: Any, tensor: Tensor) -> bool:
         and out.data_ptr() == tensor.data_ptr()
         and (tensor.shape[0] != tensor.shape[1] or out.stride() != tensor.stride())
     )
+
+
+def _is_empty(out: Tensor, x: Tensor | None) -> bool:
+    return out.numel() == 0 or (x is not None and x.numel() == 0)
 
 
 def _has_gradient(out: Any) -> bool:

@@ -31,9 +31,9 @@ class Runs(ABC):
         """A pass at any values, for torch.func."""
 
     @abstractmethod
-    def own(self, wanted: bool) -> AbstractContextManager[tuple[Parameters, Pass]]:
-        """Leaves that hold the subject's values, which require gradients if ``wanted``, and the
-        pass of plain autograd through them."""
+    def own(self) -> AbstractContextManager[tuple[Parameters, Pass]]:
+        """Leaves that hold the subject's values and require gradients, and the pass of plain autograd
+        through them."""
 
     @property
     @abstractmethod
@@ -73,18 +73,23 @@ class Subject:
         Where gradients are taken by going backward, use :meth:`autograd`.
         """
         if not parameters:
-            with self.autograd(False) as (_, run):
-                return run(inputs)
+            return self._outputs(inputs)
         values = {**self.fixed, **self.parameters, **parameters}
         return self._plain(lambda X: self.runs.at(values, X), inputs)
 
+    @with_gradients
+    def _outputs(self, inputs: Inputs) -> Tensor:
+        # with gradients, as the passes that they are taken of: a pass may take some itself
+        with self.autograd() as (_, run):
+            return run(inputs).detach()
+
     @contextmanager
-    def autograd(self, wanted: bool = True) -> Iterator[tuple[Parameters, Pass]]:
+    def autograd(self) -> Iterator[tuple[Parameters, Pass]]:
         """Leaves that hold the parameters' values, and the pass (n, C) through them.
 
         Go backward inside: a module's leaves are its own parameters, and hold these values meanwhile.
         """
-        with self.runs.own(wanted) as (leaves, run):
+        with self.runs.own() as (leaves, run):
             yield leaves, lambda inputs: self._plain(run, inputs)
 
     def _plain(self, run: Pass, inputs: Inputs) -> Tensor:
