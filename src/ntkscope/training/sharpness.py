@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
@@ -19,13 +17,15 @@ from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.plain import flat
-from ntkscope.kernels.module.reading.subject import take
+from ntkscope.kernels.module.reading.subject import Subject
 from ntkscope.kernels.prepared import Options
 from ntkscope.report.result import Result
 from ntkscope.spectra.density import Estimate
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
+from ntkscope.training.pushforward import Push, pushforward
+from ntkscope.training.second_derivative import hessian_product, require_second_derivative
+from ntkscope.training.share import Share, Shares
 
 _PROBES = 16  # of a trace
 
@@ -43,6 +43,8 @@ class Sharpness(Result, also=("edge_step",)):
     threshold: of η·λ_max; steps above it are unstable. 2 for gradient descent.
     trace: of the same Gauss-Newton matrix, from random signs; None for the Hessian.
     seconds: wall time.
+    unseen: the part of a product with the Hessian, relative, that its comparison with a finite
+        difference of gradients could not tell from their errors; None for the Gauss-Newton matrix.
     """
 
     value: float
@@ -52,6 +54,7 @@ class Sharpness(Result, also=("edge_step",)):
     seconds: float
     threshold: float = 2.0
     trace: Estimate | None = None
+    unseen: float | None = None
 
     @property
     def edge_interval(self) -> tuple[float, float]:
@@ -87,7 +90,8 @@ def sharpness(
     (Cohen et al., ICLR 2021, "edge of stability"), and Adam, preconditioned, to (2 + 2β₁)/((1 − β₁)η), 38/η
     at β₁ = 0.9 (Cohen et al. 2022, "Adaptive gradient methods at the edge of stability").
 
-    By Lanczos on products with the Hessian, two backward passes each.
+    By Lanczos on products: with the Hessian by two backward passes, which are compared with a finite
+    difference of gradients once; with the Gauss-Newton matrix by a forward derivative and a backward pass.
 
     Parameters
     ----------
@@ -105,7 +109,8 @@ def sharpness(
     -------
     Sharpness: a Ritz value with its residual.
 
-    Raises what :func:`gauss_newton_kernel` raises; TypeError or ValueError for an optimizer of another
+    Raises what :func:`gauss_newton_kernel` raises; SecondDerivativeError, a ValueError, where the Hessian is
+    asked for and an operation has no second derivative or hides that it has none; TypeError or ValueError for an optimizer of another
     kind, without a step behind it, or that does not hold the parameters.
     """
     samples = as_samples(X)
@@ -133,7 +138,10 @@ def sharpness_of(
         8.0 * subject.n_parameters * (most + 4), "Lanczos on the Hessian of the loss",
         "pass params= for some of the parameters, or fewer max_products",
     )  # fmt: skip
-    product = _Product(prepared, at, _roots_of(steps, prepared), gauss_newton)
+    shares = Shares(prepared, at)
+    push = pushforward(shares.few()) if gauss_newton else None
+    unseen = None if gauss_newton else require_second_derivative(shares.few())
+    product = _Product(shares, subject, _roots_of(steps, prepared), push)
     start = random_block(subject.n_parameters, 1, subject.device, seed)
 
     def done(values: Tensor, residuals: Tensor) -> bool:
@@ -143,7 +151,7 @@ def sharpness_of(
     trace = product.trace(seed) if gauss_newton else None
     return Sharpness(
         float(found.values[0]), float(found.residuals[0]), found.products, found.converged,
-        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace,
+        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace, unseen,
     )  # fmt: skip
 
 
@@ -162,91 +170,45 @@ def _roots_of(steps: Preconditioner | None, prepared: PreparedModule) -> Tensor 
 
 
 class _Product:
-    """V ↦ S ∇²L S V by differentiating, chunk by chunk, Σ_b ⟨g_b, f_b⟩ + ½‖R_bᵀ(f_b − f_b(θ_0))‖².
-
-    At θ_0 that has the Hessian of L: g and R Rᵀ are L's derivatives in the outputs. Without its first
-    part it has the Gauss-Newton matrix.
-    """
+    """V ↦ S A S V for the Hessian A of a loss, or its Gauss-Newton matrix Jᵀ R Rᵀ J."""
 
     def __init__(
-        self, prepared: PreparedModule, at: AtOutputs, S: Tensor | None, gauss_newton: bool
+        self, shares: Shares, subject: Subject, S: Tensor | None, push: Push | None
     ) -> None:
-        self._prepared, self._S = prepared, S
-        self._n, self._chunk = len(prepared.rows[0]), prepared.chunk
-        self._roots = at.all_roots()
-        self._gradient = torch.zeros_like(at.gradient) if gauss_newton else at.gradient
-        self._each = len(at.gradient) // self._n  # blocks of a sample
+        self._shares, self._subject, self._S, self._push = shares, subject, S, push
 
     def __call__(self, V: Tensor) -> Tensor:
-        subject = self._prepared.subject
         S = None if self._S is None else self._S[:, None].to(V)
-        directions = (V if S is None else S * V).to(subject.dtype)
+        directions = (V if S is None else S * V).to(self._subject.dtype)
         total = torch.zeros_like(directions)
-        # fused attention has no second derivative
-        with subject.autograd() as (leaves, run), sdpa_kernel(SDPBackend.MATH):
-            for rows in self._spans():
-                outputs = run(take(self._prepared.rows, rows))
-                total += self._of_chunk(outputs, list(leaves.values()), rows, directions)
+        for share in self._shares:
+            total += self._of(share, directions)
         found = total.to(V.dtype)
         return found if S is None else S * found
+
+    def _of(self, share: Share, V: Tensor) -> Tensor:
+        if self._push is None:
+            return hessian_product(share, V)
+        pushed = [share.curved(self._push(share, v)) for v in V.T]
+        return torch.stack([share.slope(weights) for weights in pushed], dim=1)
 
     def trace(self, seed: int, probes: int = _PROBES) -> Estimate:
         """Of the Gauss-Newton matrix: the mean of ‖S Jᵀ R z‖² over vectors z of random signs."""
         generator = torch.Generator().manual_seed(seed)
-        b, _, r = self._roots.shape
         found = []
         for _ in range(probes):
-            signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
-            weights = self._roots.push(signs.to(self._gradient))[..., 0]
-            slope = self._slope(weights)
+            slope = self._pulled(generator)
             slope = slope if self._S is None else self._S * slope
             found.append(float(slope.to(torch.float64).square().sum()))
         each = torch.tensor(found, dtype=torch.float64)
         return Estimate(float(each.mean()), float(each.std()) / math.sqrt(probes))
 
-    def _slope(self, weights: Tensor) -> Tensor:
-        """Jᵀ w, (P,), for w (B, C)."""
-        subject = self._prepared.subject
-        total = torch.zeros(subject.n_parameters, dtype=subject.dtype, device=subject.device)
-        for rows in self._spans():
-            with subject.autograd() as (leaves, run):
-                outputs = run(take(self._prepared.rows, rows))
-                own = weights[rows.start * self._each : rows.stop * self._each]
-                slopes = torch.autograd.grad(
-                    outputs, list(leaves.values()), own.reshape(outputs.shape), allow_unused=True
-                )
-                total += _joined(slopes, list(leaves.values()))
+    def _pulled(self, generator: torch.Generator) -> Tensor:
+        """Jᵀ R z."""
+        total = torch.zeros(self._subject.n_parameters, dtype=self._subject.dtype)
+        total = total.to(self._subject.device)
+        for share in self._shares:
+            b, _, r = share.roots.shape
+            signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
+            total += share.slope(share.roots.push(signs.to(share.gradient))[..., 0])
         return total
-
-    def _spans(self) -> Iterator[slice]:
-        for i in range(0, self._n, self._chunk):
-            yield slice(i, min(i + self._chunk, self._n))
-
-    def _of_chunk(
-        self, outputs: Tensor, leaves: list[Tensor], rows: slice, directions: Tensor
-    ) -> Tensor:
-        blocks = slice(rows.start * self._each, rows.stop * self._each)
-        outputs = outputs.reshape(blocks.stop - blocks.start, -1)
-        moved = self._roots[blocks].pull((outputs - outputs.detach())[..., None])
-        surrogate = (self._gradient[blocks] * outputs).sum() + 0.5 * moved.square().sum()
-        slopes = torch.autograd.grad(surrogate, leaves, create_graph=True, allow_unused=True)
-        used = [g for g in slopes if g is not None and g.requires_grad]
-        if not used:
-            return torch.zeros_like(directions)
-        columns = []
-        for v in directions.T:
-            parts = v.split([p.numel() for p in leaves])
-            inner = sum(
-                (g * part.view_as(g)).sum()
-                for g, part in zip(slopes, parts, strict=True)
-                if g is not None and g.requires_grad
-            )
-            second = torch.autograd.grad(inner, leaves, retain_graph=True, allow_unused=True)
-            columns.append(_joined(second, leaves))
-        return torch.stack(columns, dim=1)
-
-
-def _joined(slopes: Sequence[Tensor | None], leaves: list[Tensor]) -> Tensor:
-    return torch.cat(
-        [flat(torch.zeros_like(p) if g is None else g) for g, p in zip(slopes, leaves, strict=True)]
-    )
