@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.subject import Subject
+from ntkscope.kernels.module.reading.subject import Parameters, Subject
 from ntkscope.kernels.prepared import Options
 from ntkscope.report.result import Result
 from ntkscope.spectra.density import Estimate
@@ -25,14 +27,18 @@ from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
 from ntkscope.training.pushforward import Push, pushforward
 from ntkscope.training.second_derivative import hessian_product, require_second_derivative
-from ntkscope.training.share import Share, Shares
+from ntkscope.training.share import Share, Shares, split
 
 _PROBES = 16  # of a trace
 
 
+class LeftOutWarning(UserWarning):
+    """Parameters are not in the curvature that an optimizer sees."""
+
+
 @dataclass(frozen=True)
 class Sharpness(Result, also=("edge_step",)):
-    """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
+    """λ_max of P^-½ (∇²_θL + D) P^-½, from below; P is 1 unless an optimizer preconditions, D its weight decay.
 
     Attributes
     ----------
@@ -41,10 +47,11 @@ class Sharpness(Result, also=("edge_step",)):
     products: with the Hessian.
     converged: whether the residual is below the tolerance.
     threshold: of η·λ_max; steps above it are unstable. 2 for gradient descent.
-    trace: of the same Gauss-Newton matrix, from random signs; None for the Hessian.
+    trace: of the same matrix with Gauss-Newton's in place of ∇²L, from random signs; None for the Hessian.
     seconds: wall time.
     unseen: the part of a product with the Hessian, relative, that its comparison with a finite
         difference of gradients could not tell from their errors; None for the Gauss-Newton matrix.
+    left_out: parameters whose gradients the optimizer cannot have seen, which are not in ``value``.
     """
 
     value: float
@@ -55,6 +62,7 @@ class Sharpness(Result, also=("edge_step",)):
     threshold: float = 2.0
     trace: Estimate | None = None
     unseen: float | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def edge_interval(self) -> tuple[float, float]:
@@ -95,8 +103,8 @@ def sharpness(
 
     Parameters
     ----------
-    optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, and for Adam its
-        preconditioner P. Of gradient descent without momentum where none is given.
+    optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, weight decay, and for Adam
+        its preconditioner P. Of gradient descent without momentum where none is given.
     gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's,
         and an estimate of its trace. Nothing grows with the square of the number of outputs, so the
         cross-entropy of a language model over all tokens and words is taken as it is.
@@ -141,7 +149,8 @@ def sharpness_of(
     shares = Shares(prepared, at)
     push = pushforward(shares.few()) if gauss_newton else None
     unseen = None if gauss_newton else require_second_derivative(shares.few())
-    product = _Product(shares, subject, _roots_of(steps, prepared), push)
+    roots, shifts, left_out = _of_steps(steps, shares, prepared)
+    product = _Product(shares, subject, roots, shifts, push)
     start = random_block(subject.n_parameters, 1, subject.device, seed)
 
     def done(values: Tensor, residuals: Tensor) -> bool:
@@ -151,31 +160,73 @@ def sharpness_of(
     trace = product.trace(seed) if gauss_newton else None
     return Sharpness(
         float(found.values[0]), float(found.residuals[0]), found.products, found.converged,
-        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace, unseen,
+        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace, unseen, left_out,
     )  # fmt: skip
 
 
-def _roots_of(steps: Preconditioner | None, prepared: PreparedModule) -> Tensor | None:
-    """P^-½ in the order of the subject's parameters, None for the identity."""
-    if steps is None or steps.scale is None:
-        return None
-    parameters = prepared.subject.parameters
-    missing = [name for name in parameters if name not in steps.scale]
-    if missing:
+def _of_steps(
+    steps: Preconditioner | None, shares: Shares, prepared: PreparedModule
+) -> tuple[Tensor | None, Tensor | None, tuple[str, ...]]:
+    """P^-½ and P⁻¹ D, None for 1 and 0, with zeros at the parameters that are left out."""
+    if steps is None:
+        return None, None, ()
+    found, parameters = prepared.survey, prepared.subject.parameters
+    steps.require([name for name in parameters if name in {*found.structured, *found.general}])
+    roots, shifts = steps.roots(parameters), steps.shifts(parameters)
+    left_out = _unlike(steps, shares, parameters)
+    if left_out:
+        parts = [torch.full_like(p, n not in left_out).reshape(-1) for n, p in parameters.items()]
+        kept = torch.cat(parts)
+        roots = kept if roots is None else roots * kept
+        shifts = None if shifts is None else shifts * kept
+    return roots, shifts, left_out
+
+
+def _unlike(steps: Preconditioner, shares: Shares, parameters: Parameters) -> tuple[str, ...]:
+    """The parameters whose gradients the optimizer cannot have seen, which a warning names.
+
+    A bias before BatchNorm has no gradient in train mode and one in eval mode: v̂ is 0, P is ε, and a
+    step with that gradient would have changed both. Raises ValueError where all are such.
+    """
+    if not steps.noticed:
+        return ()
+    slope = reduce(torch.add, (share.slope(share.gradient) for share in shares))
+    parts = zip(parameters, split(slope.to(torch.float64), parameters), strict=True)
+    unlike = [
+        name for name, part in parts
+        if float(torch.linalg.vector_norm(part)) > steps.noticed.get(name, math.inf)
+    ]  # fmt: skip
+    if len(unlike) == len(steps.noticed.keys() & parameters.keys()) > 0:
         raise ValueError(
-            f"the optimizer does not hold {', '.join(missing)}; pass params= for the parameters that "
-            "it trains"
+            "the optimizer has seen no gradients of the size that this loss has here, so its "
+            "preconditioner is not of this loss; measure the loss that it trains, in the modes it trains in"
         )
-    return torch.cat([steps.scale[name].reshape(-1) for name in parameters]).rsqrt()
+    if unlike:
+        warnings.warn(
+            f"the optimizer has seen no gradients of {', '.join(unlike)} of the size that this loss has "
+            "here (as with a bias before BatchNorm, measured in eval mode); they are left out of the "
+            "curvature that it sees",
+            LeftOutWarning,
+            stacklevel=4,
+        )
+    return tuple(unlike)
 
 
 class _Product:
-    """V ↦ S A S V for the Hessian A of a loss, or its Gauss-Newton matrix Jᵀ R Rᵀ J."""
+    """V ↦ (S A S + E) V for the Hessian A of a loss, or its Gauss-Newton matrix Jᵀ R Rᵀ J.
+
+    S and E are diagonal; None for 1 and 0.
+    """
 
     def __init__(
-        self, shares: Shares, subject: Subject, S: Tensor | None, push: Push | None
+        self,
+        shares: Shares,
+        subject: Subject,
+        S: Tensor | None,
+        E: Tensor | None,
+        push: Push | None,
     ) -> None:
-        self._shares, self._subject, self._S, self._push = shares, subject, S, push
+        self._shares, self._subject, self._S, self._E, self._push = shares, subject, S, E, push
 
     def __call__(self, V: Tensor) -> Tensor:
         S = None if self._S is None else self._S[:, None].to(V)
@@ -184,7 +235,8 @@ class _Product:
         for share in self._shares:
             total += self._of(share, directions)
         found = total.to(V.dtype)
-        return found if S is None else S * found
+        found = found if S is None else S * found
+        return found if self._E is None else found + self._E[:, None].to(V) * V
 
     def _of(self, share: Share, V: Tensor) -> Tensor:
         if self._push is None:
@@ -201,14 +253,14 @@ class _Product:
             slope = slope if self._S is None else self._S * slope
             found.append(float(slope.to(torch.float64).square().sum()))
         each = torch.tensor(found, dtype=torch.float64)
-        return Estimate(float(each.mean()), float(each.std()) / math.sqrt(probes))
+        shift = 0.0 if self._E is None else float(self._E.sum())
+        return Estimate(float(each.mean()) + shift, float(each.std()) / math.sqrt(probes))
 
     def _pulled(self, generator: torch.Generator) -> Tensor:
         """Jᵀ R z."""
-        total = torch.zeros(self._subject.n_parameters, dtype=self._subject.dtype)
-        total = total.to(self._subject.device)
-        for share in self._shares:
-            b, _, r = share.roots.shape
-            signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
-            total += share.slope(share.roots.push(signs.to(share.gradient))[..., 0])
-        return total
+        return reduce(torch.add, (self._weighted(share, generator) for share in self._shares))
+
+    def _weighted(self, share: Share, generator: torch.Generator) -> Tensor:
+        b, _, r = share.roots.shape
+        signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
+        return share.slope(share.roots.push(signs.to(share.gradient))[..., 0])
