@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, AdamW
 
 Group = dict[str, Any]
 
-_UNLIKE = 10.0  # gradients so many times the largest that v̂ can come from
+_UNLIKE = 3.0  # gradients so many times the largest that v̂ can come from, |g| ≤ √(v̂/(1 − β₂))
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,8 +122,8 @@ def _running(few: Share) -> Share:
     """In float64, or as it is where its operations are of one precision."""
     if few.subject.dtype == torch.float64:
         return few
-    wide = few.as_float64()
     try:
+        wide = few.as_float64()
         wide.slope(wide.gradient)
     except (RuntimeError, TypeError, ValueError):
         return few

@@ -164,14 +164,20 @@ def sharpness_of(
     )  # fmt: skip
 
 
+def used(prepared: PreparedModule) -> list[str]:
+    """The parameters that the outputs depend on."""
+    found = {*prepared.survey.structured, *prepared.survey.general}
+    return [name for name in prepared.subject.parameters if name in found]
+
+
 def _of_steps(
     steps: Preconditioner | None, shares: Shares, prepared: PreparedModule
 ) -> tuple[Tensor | None, Tensor | None, tuple[str, ...]]:
     """P^-½ and P⁻¹ D, None for 1 and 0, with zeros at the parameters that are left out."""
     if steps is None:
         return None, None, ()
-    found, parameters = prepared.survey, prepared.subject.parameters
-    steps.require([name for name in parameters if name in {*found.structured, *found.general}])
+    parameters = prepared.subject.parameters
+    steps.require(used(prepared))
     roots, shifts = steps.roots(parameters), steps.shifts(parameters)
     left_out = _unlike(steps, shares, parameters)
     if left_out:
