@@ -203,6 +203,19 @@ def test_weight_decay_is_in_the_edge(kind):
     assert found.value > w / 10  # the decay matters here
 
 
+def test_a_schedule_that_ends_at_0_leaves_the_curvature():
+    model, X = setting()
+    groups = [{"params": model[0].parameters(), "lr": 0.01}, {"params": model[2].parameters()}]
+    optimizer = torch.optim.Adam(groups, lr=0.05, eps=EPS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
+    trained(model, X, optimizer)
+    before = ntk.sharpness(model, X, CLASSES, optimizer=optimizer).value
+    schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0, 0]
+    assert ntk.sharpness(model, X, CLASSES, optimizer=optimizer).value == pytest.approx(before)
+    assert preconditioner(optimizer, model).edge == math.inf
+
+
 def test_an_optimizer_of_some_parameters_speaks_for_those_alone():
     model, X = setting()
     for kind in (torch.optim.SGD, torch.optim.Adam):
@@ -270,7 +283,13 @@ def test_optimizers_that_say_nothing():
     ]  # fmt: skip
     for bad, words in [
         (torch.optim.SGD(groups, lr=0.1), "differ in momentum"),
-        (torch.optim.SGD(model.parameters(), lr=0.0), "must be positive"),
+        (
+            torch.optim.SGD(
+                [{"params": model[0].parameters(), "lr": 0.0}, {"params": model[2].parameters()}],
+                lr=0.1,
+            ),
+            "must be positive",
+        ),
         (torch.optim.SGD(model.parameters(), lr=0.1, maximize=True), "maximizes"),
     ]:
         with pytest.raises(ValueError, match=words):

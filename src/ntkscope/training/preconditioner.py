@@ -42,8 +42,8 @@ class Preconditioner:
 
     @property
     def edge(self) -> float:
-        """The λ_max(P^-½ (H + D) P^-½) above which steps are unstable."""
-        return self.threshold / self.rate
+        """The λ_max(P^-½ (H + D) P^-½) above which steps are unstable; infinite at a rate of 0."""
+        return self.threshold / self.rate if self.rate else math.inf
 
     @property
     def plain(self) -> bool:
@@ -108,7 +108,7 @@ def preconditioner(optimizer: torch.optim.Optimizer, model: Any) -> Precondition
     TypeError
         For another optimizer, or a model that is no module.
     ValueError
-        For groups of different momentum, a rate of 0, ``maximize``.
+        For groups of different momentum, a rate of 0 beside others, ``maximize``.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"an optimizer's parameters are a module's, got {type(model).__name__}")
@@ -120,35 +120,48 @@ def preconditioner(optimizer: torch.optim.Optimizer, model: Any) -> Precondition
     thresholds = {_threshold(group, isinstance(optimizer, SGD)) for group in groups}
     if len(thresholds) > 1:
         raise ValueError("the optimizer's groups differ in momentum, which has no one threshold")
-    rates = [float(group["lr"]) for group in groups]
-    if min(rates) <= 0:
-        raise ValueError(f"learning rates must be positive, got {min(rates)}")
+    relative = _relative_rates(groups)
     if any(group.get("maximize") for group in groups):
         raise ValueError("the optimizer maximizes, and a curvature's sign is that of a minimum")
     names = {id(p): name for name, p in model.named_parameters()}
-    held, scale, noticed = dict[str, Group](), dict[str, Tensor](), dict[str, float]()
-    for group, rate in zip(groups, rates, strict=True):
+    held, scale, noticed = dict[str, tuple[Group, float]](), dict[str, Tensor](), dict[str, float]()
+    for group, rate in zip(groups, relative, strict=True):
         for p in group["params"]:
             name = names.get(id(p))
             if name is None:
                 continue
-            held[name] = group
+            held[name] = group, rate
             if isinstance(optimizer, SGD):
-                scale[name] = torch.full((), rates[0] / rate, dtype=torch.float64, device=p.device)
+                scale[name] = torch.full((), 1 / rate, dtype=torch.float64, device=p.device)
             elif "exp_avg_sq" in optimizer.state.get(p, {}):
                 root, grown = _root(optimizer.state[p], group)
-                scale[name] = grown * root * (rates[0] / rate)
+                scale[name] = grown * root / rate
                 largest = _UNLIKE / math.sqrt(1 - float(group["betas"][1]))
                 noticed[name] = largest * float(torch.linalg.vector_norm(root))
     decay = {
-        name: _decay(optimizer, group, scale[name], rates[0])
-        for name, group in held.items()
+        name: _decay(optimizer, group, scale[name], rate)
+        for name, (group, rate) in held.items()
         if group["weight_decay"] and name in scale
     }
-    one = isinstance(optimizer, SGD) and len(set(rates)) == 1
+    one = isinstance(optimizer, SGD) and set(relative) == {1.0}
     return Preconditioner(
-        rates[0], thresholds.pop(), frozenset(held), None if one else scale, decay, noticed
+        float(groups[0]["lr"]),
+        thresholds.pop(),
+        frozenset(held),
+        None if one else scale,
+        decay,
+        noticed,
     )
+
+
+def _relative_rates(groups: list[Group]) -> list[float]:
+    """To the first group's; where a schedule has brought all to 0, of the rates that it began with."""
+    rates = [float(group["lr"]) for group in groups]
+    if not any(rates):
+        rates = [float(group.get("initial_lr", 1.0)) for group in groups]
+    if min(rates) <= 0:
+        raise ValueError(f"learning rates must be positive, or all 0, got {min(rates)}")
+    return [rate / rates[0] for rate in rates]
 
 
 def _threshold(group: Group, plain: bool) -> float:
@@ -176,4 +189,4 @@ def _decay(optimizer: torch.optim.Optimizer, group: Group, scale: Tensor, rate: 
         return torch.full_like(scale, weight)
     # θ ← (1 − η w) θ − η P⁻¹ m: a mode of curvature λ turns at −1 for η ((1 − β₁) λ + (1 + β₁) w) = 2 (1 + β₁)
     beta = float(group["betas"][0])
-    return scale * (weight * float(group["lr"]) / rate * (1 + beta) / (1 - beta))
+    return scale * (weight * rate * (1 + beta) / (1 - beta))
