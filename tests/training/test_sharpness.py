@@ -88,10 +88,13 @@ def setting(middle, dtype=torch.float64):
     return model, X
 
 
+# what a layer rounds to is said by a warning of its own
+pytestmark = pytest.mark.filterwarnings("ignore:Model rounds to torch.float32")
 MIDDLES = {
     "once_differentiable": Once.apply, "NumPy": InNumPy.apply, "no forward mode": Own.apply,
     "a wrong forward mode": WrongForward.apply, "a forward mode": RightForward.apply,
     "cdist": distances, "detach": stopped, "tanh": torch.tanh,
+    "float32": lambda x: (x.float() ** 2).exp().to(x.dtype),
 }  # fmt: skip
 
 
@@ -100,9 +103,10 @@ MIDDLES = {
 def test_the_gauss_newton_matrix_needs_no_second_derivative(name, chunk):
     model, X = setting(MIDDLES[name])
     G = torch.linalg.eigvalsh(gauss_newton(model, (X,), CLASSES, F.cross_entropy))[-1]
-    found = ntk.sharpness(model, X, CLASSES, gauss_newton=True, tol=1e-8, chunk_size=chunk)
+    tol = 1e-4 if name == "float32" else 1e-8
+    found = ntk.sharpness(model, X, CLASSES, gauss_newton=True, tol=tol, chunk_size=chunk)
     assert found.converged
-    assert found.value == pytest.approx(float(G), rel=1e-7)
+    assert found.value == pytest.approx(float(G), rel=10 * tol)
     assert found.unseen is None
 
 
@@ -155,7 +159,7 @@ def test_a_root_at_zero_is_said():
 @pytest.mark.parametrize(
     ("name", "way"),
     [
-        ("tanh", "_by_forward"), ("a forward mode", "_by_forward"),
+        ("tanh", "_by_forward"), ("a forward mode", "_by_forward"), ("float32", "_by_forward"),
         ("no forward mode", "_by_two_backward"), ("a wrong forward mode", "Rows"), ("cdist", "Rows"),
     ],
 )  # fmt: skip

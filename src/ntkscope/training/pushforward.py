@@ -44,7 +44,7 @@ def _agrees(way: Push, few: Share) -> bool:
     pulled = few.slope(u)
     apart = (u * pushed).sum() - pulled @ v
     size = torch.linalg.vector_norm(pushed) + torch.linalg.vector_norm(pulled)
-    return bool(apart.abs() <= torch.finfo(kind.dtype).eps ** 0.5 * size)
+    return bool(apart.abs() <= few.eps**0.5 * size)
 
 
 def _by_forward(share: Share, v: Float[Tensor, P]) -> Float[Tensor, "b C"]:

@@ -75,7 +75,7 @@ def require_second_derivative(few: Share) -> float:
     difference, unsure = _finite_difference(few, v)
     size = float(torch.linalg.vector_norm(product) + torch.linalg.vector_norm(difference))
     apart = float(torch.linalg.vector_norm(product - difference))
-    allowed = 10 * torch.finfo(few.subject.dtype).eps ** 0.5 * size + 4 * unsure
+    allowed = 10 * few.eps**0.5 * size + 4 * unsure
     if apart > allowed:
         raise SecondDerivativeError(
             f"a product with the Hessian by differentiating twice differs from a finite difference of "

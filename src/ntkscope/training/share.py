@@ -25,10 +25,11 @@ class Share:
 
     At θ_0 that has the gradient and the Hessian of L: g and R Rᵀ are L's derivatives in the outputs.
 
-    number: which share of the data it is.
+    number: which share of the data it is. eps: of the coarsest precision in the model.
     """
 
     number: int
+    eps: float
     subject: Subject
     inputs: Inputs
     gradient: Float[Tensor, "b C"]
@@ -65,7 +66,7 @@ class Share:
         )  # fmt: skip
         inputs = tuple(part.to(wide) if part.is_floating_point() else part for part in self.inputs)
         roots = self.roots.to(self.gradient.device, wide)
-        return Share(self.number, subject, inputs, self.gradient.to(wide), roots)
+        return Share(self.number, self.eps, subject, inputs, self.gradient.to(wide), roots)
 
 
 class Shares:
@@ -75,24 +76,24 @@ class Shares:
         self._prepared, self._at, self._roots = prepared, at, at.all_roots()
         self._n = len(prepared.rows[0])
         self._each = len(at.gradient) // self._n  # blocks of a sample
-        self.roots = self._roots.shape
 
     def __iter__(self) -> Iterator[Share]:
         step = self._prepared.chunk
         for i in range(0, self._n, step):
-            yield self._of(torch.arange(i, min(i + step, self._n)), i)
+            samples = slice(i, min(i + step, self._n))
+            blocks = slice(samples.start * self._each, samples.stop * self._each)
+            yield self._of(samples, blocks, i)
 
     def few(self) -> Share:
         """Of the first samples that count."""
-        counted = torch.unique(self._at.kept.cpu() // self._each)
-        return self._of(counted[:_FEW], -1)
+        counted = torch.unique(self._at.kept // self._each)[:_FEW]
+        blocks = torch.arange(self._each, device=counted.device)
+        return self._of(counted, (counted[:, None] * self._each + blocks).reshape(-1), -1)
 
-    def _of(self, samples: Tensor, number: int) -> Share:
-        blocks = (samples[:, None] * self._each + torch.arange(self._each)).reshape(-1)
-        blocks = blocks.to(self._at.gradient.device)
-        rows = take(self._prepared.rows, samples.to(self._prepared.rows[0].device))
-        subject = self._prepared.subject
-        return Share(number, subject, rows, self._at.gradient[blocks], self._roots[blocks])
+    def _of(self, samples: slice | Tensor, blocks: slice | Tensor, number: int) -> Share:
+        rows, gradient = take(self._prepared.rows, samples), self._at.gradient[blocks]
+        eps, subject = self._prepared.survey.eps, self._prepared.subject
+        return Share(number, eps, subject, rows, gradient, self._roots[blocks])
 
 
 def backward(outputs: Tensor, leaves: Parameters, weights: Tensor) -> Float[Tensor, P]:
