@@ -179,3 +179,26 @@ def test_a_jacobian_too_large_to_hold_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 10.0)
     with pytest.raises(MemoryError, match=r"Jacobian of 3 outputs.*give its operations a jvp"):
         Rows()(shares.few(), torch.zeros(prepared.subject.n_parameters).double())
+
+
+class Experts(nn.Module):
+    """The last samples alone use the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, C), Model(Once.apply)
+
+    def forward(self, x):
+        late = x[:, :1] > 10
+        return torch.where(late, self.second(x / 10), self.first(x))
+
+
+def test_the_check_is_of_samples_that_use_the_parameters():
+    model = Experts().double()
+    X = torch.randn(N, 6, generator=torch.Generator().manual_seed(0)).double()
+    X[-2:, 0] = 20
+    with pytest.raises(ValueError, match="backward pass of Once"):
+        ntk.sharpness(model, X, CLASSES, params="second.*")
+    G = torch.linalg.eigvalsh(ntk.gauss_newton_kernel(model, X, CLASSES, params="second.*").dense())
+    found = ntk.sharpness(model, X, CLASSES, params="second.*", gauss_newton=True, tol=1e-8)
+    assert found.value == pytest.approx(float(G[-1]), rel=1e-7)

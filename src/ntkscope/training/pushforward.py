@@ -18,7 +18,14 @@ from ntkscope.training.share import Share, split
 Push = Callable[[Share, Tensor], Tensor]
 """(share, v (P,)) → J v, (b, C)."""
 
-_REFUSED = (RuntimeError, TypeError, ValueError, AttributeError, IndexError)  # of a mode of torch
+_REFUSED = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+)  # of a mode of torch
 
 
 def pushforward(few: Share) -> Push:

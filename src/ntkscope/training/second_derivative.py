@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -50,7 +52,7 @@ def require_second_derivative(few: Share) -> float:
 
     Returns
     -------
-    float: the part of the product that the comparison cannot see, relative.
+    float: the part of the product that the comparison cannot see, relative; NaN where all is 0.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def require_second_derivative(few: Share) -> float:
             f"gradients by {apart / size:.2g} of both, where rounding allows {allowed / size:.1g}: "
             f"{_culprits(few)}; sharpness(gauss_newton=True) needs no second derivative"
         )
-    return allowed / size if size else 0.0
+    return allowed / size if size else math.nan
 
 
 def _direction(few: Share) -> Float[Tensor, P]:

@@ -85,10 +85,21 @@ class Shares:
             yield self._of(samples, blocks, i)
 
     def few(self) -> Share:
-        """Of the first samples that count."""
-        counted = torch.unique(self._at.kept // self._each)[:_FEW]
-        blocks = torch.arange(self._each, device=counted.device)
-        return self._of(counted, (counted[:, None] * self._each + blocks).reshape(-1), -1)
+        """Of the first samples that count, so many that their outputs depend on the parameters."""
+        counted = torch.unique(self._at.kept // self._each)
+        most = min(len(counted), max(_FEW, self._prepared.chunk))
+        count = min(_FEW, most)
+        while True:
+            share = self._first(counted[:count])
+            signs = torch.arange(share.gradient.numel(), device=counted.device) % 3 - 0.75
+            slope = share.slope(signs.reshape(share.gradient.shape).to(share.gradient))
+            if count == most or bool(slope.any()):
+                return share
+            count = min(4 * count, most)
+
+    def _first(self, samples: Tensor) -> Share:
+        blocks = torch.arange(self._each, device=samples.device)
+        return self._of(samples, (samples[:, None] * self._each + blocks).reshape(-1), -1)
 
     def _of(self, samples: slice | Tensor, blocks: slice | Tensor, number: int) -> Share:
         rows, gradient = take(self._prepared.rows, samples), self._at.gradient[blocks]

@@ -50,7 +50,7 @@ class Sharpness(Result, also=("edge_step",)):
     trace: of the same matrix with Gauss-Newton's in place of ∇²L, from random signs; None for the Hessian.
     seconds: wall time.
     unseen: the part of a product with the Hessian, relative, that its comparison with a finite
-        difference of gradients could not tell from their errors; None for the Gauss-Newton matrix.
+        difference of gradients could not tell from their errors (NaN where both are 0); None for the Gauss-Newton matrix.
     left_out: parameters whose gradients the optimizer cannot have seen, which are not in ``value``.
     """
 
