@@ -290,3 +290,71 @@ def test_posterior_bad_input():
         ntk.NTKRegressor(kernel=ntk.Linearized(module())).fit(X)
     with pytest.raises(ValueError, match='"model" or "zero"'):
         ntk.Linearized(module(), prior="one")
+
+
+@pytest.mark.parametrize("modes", ["eval", "train"])
+def test_a_fit_stays_as_it_was_when_the_model_trains_on(modes):
+    X, at, y = data()
+    inner, dropped = module(), nn.Dropout(0.5)
+    model = nn.Sequential(inner, nn.BatchNorm1d(C), dropped).double().eval()
+    held = X.clone()
+    regressor = ntk.NTKRegressor(kernel=ntk.Linearized(model), ridge=0.1).fit(held, y)
+    before, moved = regressor.predict(at, return_std=True), regressor.influence(at)
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 1
+        model[1].running_mean += 3
+        held += 1
+    inner[0].requires_grad_(False)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train(modes == "train")
+    after = regressor.predict(at, return_std=True)
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+    assert torch.equal(moved.change, regressor.influence(at).change)
+    # and the model goes on as it is
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert not inner[0].weight.requires_grad
+    assert all(part.training == (modes == "train") for part in model.modules())
+    again = ntk.NTKRegressor(kernel=ntk.Linearized(model.eval()), ridge=0.1).fit(X, y)
+    assert not np.allclose(again.predict(at), before[0])
+
+
+def test_a_function_s_parameters_are_those_of_the_fit():
+    X, at, y = data(1)
+    weights = {"W": torch.ones(3, 1, dtype=torch.float64)}
+    kernel = ntk.Linearized(lambda p, x: (x @ p["W"]).tanh(), params=weights)
+    regressor = ntk.NTKRegressor(kernel=kernel, ridge=0.1).fit(X, y)
+    before = regressor.predict(at)
+    weights["W"] += 1
+    np.testing.assert_array_equal(regressor.predict(at), before)
+
+
+@pytest.mark.parametrize("columns", [1, C])
+def test_targets_may_be_data_frames(columns):
+    import pandas
+
+    X, at, y = data(columns)
+    frame = pandas.DataFrame(y.numpy(), index=range(100, 100 + N), columns=list("ab")[:columns])
+    table = frame if columns > 1 else frame["a"]
+    model = module(columns)
+    plain = ntk.NTKRegressor(kernel=ntk.Linearized(model), ridge=0.1).fit(X, y)
+    given = ntk.NTKRegressor(kernel=ntk.Linearized(model), ridge=0.1).fit(X, table)
+    np.testing.assert_array_equal(given.predict(at).reshape(M, columns), plain.predict(at))
+    K = full(module(1), X, X)
+    assert torch.equal(
+        ntk.KernelPosterior(K, table, 0.1).solution, ntk.KernelPosterior(K, y, 0.1).solution
+    )
+    linear = ntk.LinearizedTraining((K + K.T) / 2, table)
+    assert torch.equal(linear.targets, y)
+
+
+@pytest.mark.parametrize("ridge", ["a", None, True, torch.ones(2)])
+def test_a_ridge_that_is_no_number_is_said(ridge):
+    X, _, y = data(1)
+    for make in (
+        lambda: ntk.NTKRegressor(ridge=ridge).fit(X, y),
+        lambda: ntk.KernelPosterior(torch.eye(N), y, ridge),
+    ):
+        with pytest.raises(TypeError, match="ridge must be a number"):
+            make()

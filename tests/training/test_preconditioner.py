@@ -50,7 +50,8 @@ def scale_by_hand(gradients, betas, eps, amsgrad=False):
 @pytest.mark.parametrize("part", ["hessian", "gauss_newton"])
 def test_it_is_the_top_of_the_preconditioned_matrix(kind, amsgrad, part):
     model, X = setting()
-    optimizer = kind(model.parameters(), lr=0.02, betas=(0.8, 0.95), eps=EPS, amsgrad=amsgrad)
+    settings = {"lr": 0.02, "betas": (0.8, 0.95), "eps": EPS, "amsgrad": amsgrad}
+    optimizer = kind(model.parameters(), **settings, weight_decay=0)
     P = scale_by_hand(trained(model, X, optimizer), (0.8, 0.95), EPS, amsgrad)
     dense = {"hessian": hessian, "gauss_newton": gauss_newton}[part]
     H = dense(model, (X,), CLASSES, F.cross_entropy)
@@ -159,6 +160,117 @@ def test_steps_contract_below_the_threshold_and_not_above(name):
         assert not run(1.02 * found.edge_step, 300) < 1e-6
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_weight_decay_is_in_the_edge(kind):
+    """Steps on a quadratic by hand, of Adam with its P frozen, against the edge."""
+    w, beta = 20.0, {"SGD": 0.0, "Adam": 0.9, "AdamW": 0.9}[kind]
+    model, X = setting()
+    made = getattr(torch.optim, kind)
+    optimizer = made(
+        [
+            {"params": model[0].parameters(), "weight_decay": w},
+            {"params": model[2].parameters(), "weight_decay": 0.0, "lr": 2e-3},
+        ],
+        lr=1e-3, **({} if kind == "SGD" else {"eps": EPS}),
+    )  # fmt: skip
+    trained(model, X, optimizer)
+    found = ntk.sharpness(
+        model, X, CLASSES, optimizer=optimizer, gauss_newton=True, tol=1e-9, max_products=200
+    )
+    G = gauss_newton(model, (X,), CLASSES, F.cross_entropy)
+    first = torch.arange(len(G)) < 25
+    rates = torch.where(first, 1.0, 2.0).double()  # relative to η
+    decay = torch.where(first, w, 0.0).double()
+    P = torch.ones(len(G)).double()
+    if kind != "SGD":
+        state = [optimizer.state[p]["exp_avg_sq"].flatten() for p in model.parameters()]
+        P = (1 - 0.9**4) * ((torch.cat(state) / (1 - 0.999**4)).sqrt() + EPS)
+
+    def grown(eta, count=3000):
+        theta = torch.ones(len(G)).double()
+        m = torch.zeros_like(theta)
+        for step in range(count):
+            g = G @ theta + (0 if kind == "AdamW" else decay * theta)
+            m = beta * m + (1 - beta) * g
+            kept = 1 - eta * rates * decay if kind == "AdamW" else 1
+            theta = kept * theta - eta * rates * m / P
+            if step == count // 2:
+                half = theta.norm()
+        return float(theta.norm() / half)
+
+    assert grown(0.99 * found.edge_step) <= 1.001
+    assert grown(1.01 * found.edge_step) > 2
+    assert found.value > w / 10  # the decay matters here
+
+
+def test_a_schedule_that_ends_at_0_leaves_the_curvature():
+    model, X = setting()
+    groups = [{"params": model[0].parameters(), "lr": 0.01}, {"params": model[2].parameters()}]
+    optimizer = torch.optim.Adam(groups, lr=0.05, eps=EPS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
+    trained(model, X, optimizer)
+    before = ntk.sharpness(model, X, CLASSES, optimizer=optimizer).value
+    schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0, 0]
+    assert ntk.sharpness(model, X, CLASSES, optimizer=optimizer).value == pytest.approx(before)
+    assert preconditioner(optimizer, model).edge == math.inf
+
+
+def test_an_optimizer_of_some_parameters_speaks_for_those_alone():
+    model, X = setting()
+    for kind in (torch.optim.SGD, torch.optim.Adam):
+        head = kind(model[2].parameters(), lr=0.1)
+        trained(model, X, head)
+        with pytest.raises(ValueError, match=r"does not hold 0\.weight, 0\.bias; pass params="):
+            ntk.sharpness(model, X, CLASSES, optimizer=head)
+        assert ntk.sharpness(model, X, CLASSES, optimizer=head, params="2.*").value > 0
+        other = kind(nn.Linear(2, 2).parameters(), lr=0.1)
+        with pytest.raises(ValueError, match=r"holds none of 0\.weight.*pass the optimizer that"):
+            ntk.sharpness(model, X, CLASSES, optimizer=other)
+
+
+def test_frozen_and_unused_parameters_in_the_optimizer_do_not_matter():
+    model, X = setting()
+    model.unused = nn.Linear(2, 2).double()
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, eps=EPS)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), CLASSES).backward()
+        optimizer.step()
+    found = ntk.sharpness(model, X, CLASSES, optimizer=optimizer, tol=1e-7)
+    part = ntk.sharpness(model, X, CLASSES, optimizer=optimizer, params="2.*", tol=1e-7)
+    assert found.value == pytest.approx(part.value, rel=1e-6)
+    model[0].requires_grad_(True)
+    with pytest.raises(ValueError, match=r"not taken a step with 0\.weight, 0\.bias,"):
+        ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
+
+
+def test_what_adam_has_seen_no_gradient_of_is_left_out():
+    """A bias before BatchNorm: none in train mode, one in eval mode, where v̂ would say ε."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, C)
+        ).double()  # fmt: skip
+        X = torch.randn(N, 4, dtype=torch.float64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    trained(model.train(), X, optimizer, 20)
+    model.eval()
+    with pytest.warns(UserWarning, match=r"no gradients of 0\.bias .*left out"):
+        found = ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
+    assert found.left_out == ("0.bias",)
+    model[0].bias.requires_grad_(False)
+    without = ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
+    assert without.left_out == ()
+    assert found.value == pytest.approx(without.value, rel=1e-2)
+    with pytest.raises(ValueError, match="measure the loss that it trains"):
+        ntk.sharpness(
+            model, X, CLASSES, loss=lambda f, y: 1e9 * F.cross_entropy(f, y), optimizer=optimizer
+        )
+
+
 def test_optimizers_that_say_nothing():
     model, X = setting()
     fresh = torch.optim.Adam(model.parameters(), lr=0.1)
@@ -171,7 +283,13 @@ def test_optimizers_that_say_nothing():
     ]  # fmt: skip
     for bad, words in [
         (torch.optim.SGD(groups, lr=0.1), "differ in momentum"),
-        (torch.optim.SGD(model.parameters(), lr=0.0), "must be positive"),
+        (
+            torch.optim.SGD(
+                [{"params": model[0].parameters(), "lr": 0.0}, {"params": model[2].parameters()}],
+                lr=0.1,
+            ),
+            "must be positive",
+        ),
         (torch.optim.SGD(model.parameters(), lr=0.1, maximize=True), "maximizes"),
     ]:
         with pytest.raises(ValueError, match=words):

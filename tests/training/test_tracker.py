@@ -84,6 +84,10 @@ def test_bad_input():
         Tracker(model, X, every=0)
     with pytest.raises(ValueError, match="features"):
         Tracker(model, X[:, :2])
+    with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer.*got 'adam'"):
+        Tracker(model, X, optimizer="adam")
+    with pytest.raises(TypeError, match="got None"):
+        Tracker(model, X).attach(None)
 
 
 def test_a_module_of_several_outputs_counts_by_its_trace():
@@ -108,7 +112,7 @@ def test_the_modes_are_those_of_the_beginning():
     ).double()  # fmt: skip
     X = ntk.data.gaussian(n_samples=6, dim=4, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
-    with pytest.raises(ValueError, match="eval"):
+    with pytest.raises(ValueError, match=r"model\.eval\(\).*call model\.train\(\) again"):
         Tracker(model.train(), X)
     with Tracker(model.eval(), X, every=1, optimizer=optimizer) as tracker:
         model.train()
@@ -187,6 +191,141 @@ def test_the_cost_is_held_under_a_share(monkeypatch):
     assert tracker.skipped == 348
     with pytest.raises(ValueError, match="share"):
         Tracker(model, X, share=0.0)
+
+
+def classifier(middle=torch.tanh):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(4, 9), torch.nn.Linear(9, 3)
+
+        def forward(self, x):
+            return self.head(middle(self.body(x)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Model().double(), ntk.data.gaussian(n_samples=6, dim=4, seed=0), torch.arange(6) % 3
+
+
+def fit(model, X, Y, optimizer, count):
+    for _ in range(count):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(X), Y).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.SGD])
+def test_an_edge_that_is_unknown_leaves_the_other_columns(make):
+    model, X, Y = classifier()
+    optimizer = make(model.head.parameters(), lr=0.01)
+    with Tracker(
+        model, X, every=2, optimizer=optimizer, loss="cross_entropy", targets=Y
+    ) as tracker:
+        fit(model, X, Y, optimizer, 2)
+    last = tracker.history[-1]
+    assert all(last[name] > 0 for name in ("lambda_max", "drift", "alignment", "probe_loss"))
+    assert math.isnan(last["edge"])
+    assert math.isnan(last["curvature"]) == (make is torch.optim.Adam)
+    assert "does not hold body.weight" in tracker.errors[2]
+
+
+def test_a_model_without_a_second_derivative_has_all_but_a_sharpness():
+    anchors = torch.linspace(-1, 1, 36).reshape(4, 9).double()
+    model, X, Y = classifier(lambda z: torch.cdist(z, anchors) @ anchors)
+    with pytest.warns(UserWarning, match="no sharpness could be measured at step 0"):
+        tracker = Tracker(model, X, loss="cross_entropy", targets=Y)
+    row = tracker.history[0]
+    assert row["curvature"] > 0
+    assert row["lambda_max"] > 0
+    assert math.isnan(row["sharpness"])
+    assert "_cdist_backward" in tracker.errors[0]
+
+
+def test_a_loss_that_fails_later_leaves_the_kernels_columns():
+    model, X, Y = classifier()
+    fails = []
+
+    def loss(outputs, targets):
+        if fails:
+            raise RuntimeError("out of luck")
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    tracker = Tracker(model, X, every=1, loss=loss, targets=Y)
+    fails.append(True)
+    with pytest.warns(UserWarning, match="no probe_loss, curvature.* could be measured at step 1"):
+        tracker.step()
+    assert tracker.history[-1]["lambda_max"] > 0
+    assert math.isnan(tracker.history[-1]["probe_loss"])
+    with pytest.raises(ValueError, match="out of luck"):  # said at once at the start
+        Tracker(model, X, loss=loss, targets=Y)
+
+
+def test_there_is_no_drift_once_parameters_were_freed():
+    model, X, Y = classifier()
+    model.head.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Tracker(model, X, every=1, optimizer=optimizer) as tracker:
+        fit(model, X, Y, optimizer, 1)
+        model.head.requires_grad_(True)
+        with pytest.warns(UserWarning, match="drift is unknown at step 2: no drift: .*head"):
+            fit(model, X, Y, optimizer, 1)
+        model.head.requires_grad_(False)
+        fit(model, X, Y, optimizer, 1)
+    drift = tracker.column("drift")
+    assert math.isnan(drift[2])
+    assert drift[3] > drift[1] > drift[0] == 0
+    assert all(value > 0 for value in tracker.column("lambda_max"))
+    assert list(tracker.errors) == [2]
+
+
+def test_targets_that_do_not_count_are_no_class_of_the_alignment():
+    model, X, Y = classifier()
+    some = torch.where(torch.arange(6) < 4, Y, -100)
+    found = Tracker(model, X, targets=some).history[0]["alignment"]
+    assert found == pytest.approx(Tracker(model, X[:4], targets=Y[:4]).history[0]["alignment"])
+
+
+def test_a_step_counts_once_by_whatever_ways_it_is_told():
+    model, X, Y = classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Tracker(model, X, every=2, optimizer=optimizer) as tracker:
+        trainer = LightningTrainer([tracker.callback()])
+        for index in range(4):
+            fit(model, X, Y, optimizer, 1)
+            trainer.global_step += 1
+            trainer.call("on_train_batch_end", model, None, None, index)
+            tracker.step()
+    assert tracker.steps_seen == 4
+    tracker.step()
+    assert tracker.steps_seen == 5
+
+
+class Wrapped(torch.optim.Optimizer):
+    """As accelerate's, around another."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+
+@pytest.mark.parametrize("framework", ["lightning", "hugging face"])
+def test_a_callback_finds_the_optimizer_that_is_made_later(framework):
+    model, X, Y = classifier()
+    tracker = Tracker(model, X, every=1, loss="cross_entropy", targets=Y)
+    callback, optimizer = tracker.callback(), torch.optim.SGD(model.parameters(), lr=0.1)
+    if framework == "lightning":
+        trainer = LightningTrainer([callback])
+        trainer.optimizers = [optimizer]
+        trainer.fit(model, 1)
+    else:
+        callback.on_train_begin(None, None, None, model=model, optimizer=Wrapped(optimizer))
+        callback.on_step_end(None, None, None)
+    assert math.isnan(tracker.history[0]["edge"])
+    assert tracker.history[1]["edge"] == 20
+    own = torch.optim.SGD(model.parameters(), lr=0.2)
+    given = Tracker(model, X, optimizer=own, every=1, loss="cross_entropy", targets=Y)
+    given.callback().on_train_begin(None, None, None, optimizer=optimizer)
+    given.step()
+    assert given.history[1]["edge"] == 10  # what was given stays
 
 
 class LightningTrainer:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ntkscope.kernels.loss.targets import IGNORED
 
-def as_label_columns(targets: Any, N: int) -> Float[Tensor, "N C"] | None:
-    """Centred labels, classes as indicators; None for what is no label a sample, or all the same."""
+
+@dataclass(frozen=True, eq=False)
+class LabelColumns:
+    """Centred labels Y of the samples ``kept``, those whose class is not −100."""
+
+    Y: Float[Tensor, "n C"]
+    kept: Int[Tensor, n]
+
+
+def as_label_columns(targets: Any, N: int) -> LabelColumns | None:
+    """Classes as indicators; None for what is no label a sample, or all the same."""
     if targets is None:
         return None
     array = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
@@ -22,20 +33,23 @@ def as_label_columns(targets: Any, N: int) -> Float[Tensor, "N C"] | None:
         array = torch.from_numpy(array)
     if array.ndim not in (1, 2) or len(array) != N:
         return None
-    columns = array if array.ndim == 2 else array[:, None]
+    columns, kept = array if array.ndim == 2 else array[:, None], torch.arange(N)
     if not columns.is_floating_point():
         if columns.shape[1] != 1:
             return None  # classes of tokens
-        values = columns.unique()
-        columns = columns == values
+        kept = torch.nonzero(columns[:, 0] != IGNORED)[:, 0]
+        columns = columns[kept]
+        columns = columns == columns.unique()
     columns = columns.to(torch.float64)
     columns = columns - columns.mean(dim=0)
-    return columns if bool(columns.any()) and bool(columns.isfinite().all()) else None
+    known = bool(columns.any()) and bool(columns.isfinite().all())
+    return LabelColumns(columns, kept) if known else None
 
 
-def label_alignment(K: Float[Tensor, "N N"], labels: Float[Tensor, "N C"]) -> float:
+def label_alignment(K: Float[Tensor, "N N"], labels: LabelColumns) -> float:
     """⟨HKH, YYᵀ⟩_F / (‖HKH‖_F ‖YYᵀ‖_F) with centred Y (Cortes et al., JMLR 13, 2012, Definition 4)."""
-    matrix, Y = K.to(torch.float64), labels.to(K.device)
+    Y, kept = labels.Y.to(K.device), labels.kept.to(K.device)
+    matrix = K[kept][:, kept].to(torch.float64)
     rows = matrix.mean(dim=0)
     centred = matrix - rows - rows[:, None] + rows.mean()
     size = float(torch.linalg.matrix_norm(centred) * torch.linalg.matrix_norm(Y.T @ Y))

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import torch
+
 
 @runtime_checkable
 class Counts(Protocol):
-    """What is told of optimizer steps and of the end."""
+    """What is told of an optimizer, its steps and the end."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether it knows an optimizer."""
+
+    def attach(self, optimizer: Any) -> None:
+        """This one trains."""
 
     def step(self, loss: Any = None) -> None:
         """One more."""
@@ -20,13 +29,34 @@ class TrackerCallback:
     """Counts a framework's optimizer steps for a tracker.
 
     Lightning calls ``on_train_batch_end(trainer, module, outputs, …)``, Hugging Face's Trainer
-    ``on_step_end(args, state, control, …)``; both end with ``on_train_end``. Every other hook does nothing,
-    and none raises for a measurement that fails. Neither library is imported.
+    ``on_step_end(args, state, control, …)``; both begin with a hook that shows the optimizer, which a tracker
+    without one is given, and end with ``on_train_end``. Every other hook does nothing, and none raises for a
+    measurement that fails. Neither library is imported.
     """
 
     def __init__(self, tracker: Counts) -> None:
         self.tracker = tracker
         self._step = 0
+
+    def _attach(self, optimizers: Any) -> None:
+        """The only one, out of what a framework wraps it in."""
+        if self.tracker.attached or len(optimizers) != 1:
+            return
+        optimizer = optimizers[0]
+        while hasattr(optimizer, "optimizer"):
+            optimizer = optimizer.optimizer
+        if isinstance(optimizer, torch.optim.Optimizer):
+            self.tracker.attach(optimizer)
+
+    def on_train_start(self, trainer: Any, module: Any = None, *_: Any) -> None:
+        """Lightning: its optimizers are made."""
+        del module
+        self._attach(getattr(trainer, "optimizers", None) or ())
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Hugging Face: its optimizer is made."""
+        del args, state, control
+        self._attach([kwargs.get("optimizer")])
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any = None, *_: Any) -> None:
         """Lightning: a batch, which is a step where the gradients were not accumulated further."""

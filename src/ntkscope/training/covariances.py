@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from ntkscope.kernels.limiting.limiting_kernel import limiting_kernel
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options
 from ntkscope.networks.network import Network
+from ntkscope.training.snapshot import Snapshot, copied
 
 _ROWS = 64  # of k(x, x) of a function that returns matrices
 
@@ -41,6 +45,14 @@ class Covariance(ABC):
         """(N, C) outputs before the data, None for 0."""
         del X
         return None
+
+    def held(self) -> Covariance:
+        """The same, of the model as it is now, inside :meth:`at_fit`."""
+        return self
+
+    def at_fit(self) -> AbstractContextManager[None]:
+        """The model as it was when the covariance was held."""
+        return nullcontext()
 
 
 class Limiting(Covariance):
@@ -86,7 +98,8 @@ class Linearized(Covariance):
 
     Given data, that is Bayesian linear regression on the Jacobian with θ ~ N(θ₀, I), whose covariance
     is that of the linearised Laplace approximation (Khan et al. 2019; Immer et al. 2021), and whose mean is
-    what the linearised model learns with weight decay towards θ₀. For ``NTKRegressor(kernel=…)``.
+    what the linearised model learns with weight decay towards θ₀. For ``NTKRegressor(kernel=…)``, whose
+    ``fit`` copies the weights: what it predicts does not change when the model trains on.
 
     Parameters
     ----------
@@ -111,6 +124,16 @@ class Linearized(Covariance):
             raise ValueError(f'prior must be "model" or "zero", got {prior!r}')
         self.model, self.start = model, prior
         self.options = Options(params, max_memory, chunk_size, self_check, general, output)
+        self._snapshot: Snapshot | None = None
+
+    def held(self) -> Linearized:
+        found = copy(self)
+        found.options = replace(self.options, params=copied(self.options.params))
+        found._snapshot = Snapshot(self.model)
+        return found
+
+    def at_fit(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._snapshot is None else self._snapshot.restored()
 
     def __repr__(self) -> str:
         return f"Linearized({type(self.model).__name__}, prior={self.start!r})"

@@ -24,27 +24,40 @@ class Targets:
     note: str
 
 
+def as_real(values: Any, name: str) -> Tensor:
+    """Numbers of any form and shape (tensors, arrays, data frames) as a finite float64 tensor on the CPU.
+
+    Raises TypeError for what is no real number, ValueError for values that are not finite.
+    """
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{name} must be numbers, got dtype {array.dtype}; name the classes by numbers first, "
+                f"e.g. numpy.unique({name}, return_inverse=True)[1]"
+            )
+        values = torch.from_numpy(np.array(array, dtype=np.float64))
+    if values.is_complex():
+        raise TypeError(f"{name} must be real, got {values.dtype}")
+    made = values.detach().to("cpu", torch.float64)
+    require_finite(made, name)
+    return made
+
+
 def as_targets(Y: Any, N: int, name: str = "Y") -> Float[Tensor, N]:
     """``Y`` as N finite float64 numbers; integers are taken at their value.
 
     Raises TypeError for text, ValueError for another length, more axes, or values not finite.
     """
-    array = Y.detach().cpu().numpy() if isinstance(Y, Tensor) else np.asarray(Y)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} must be numbers, got dtype {array.dtype}; name the classes by numbers first, "
-            f"e.g. numpy.unique({name}, return_inverse=True)[1]"
-        )
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1 or len(array) != N:
+    made = as_real(Y, name)
+    if made.ndim == 2 and made.shape[1] == 1:
+        made = made[:, 0]
+    if made.ndim != 1 or len(made) != N:
         raise ValueError(
-            f"{name} must hold one label for each of the {N} samples, got shape {array.shape}"
-            + ("; pass one column, a network here has one output" if array.ndim == 2 else "")
+            f"{name} must hold one label for each of the {N} samples, got shape {tuple(made.shape)}"
+            + ("; pass one column, a network here has one output" if made.ndim == 2 else "")
         )
-    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
-    require_finite(tensor, name)
-    return tensor
+    return made
 
 
 def make_targets(labels: Any, N: int, how: str = "auto") -> Targets:

@@ -16,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ntkscope._base import memory
-from ntkscope._base.inputs import as_data, require_finite
+from ntkscope._base.inputs import as_data
 from ntkscope.report import plots
 from ntkscope.report.chart import Chart
 from ntkscope.report.result import Drawn, Result, Shown
+from ntkscope.training.labels import as_real
 
 
 class Matrix(Protocol):
@@ -185,8 +186,7 @@ def _dense(K: Any, name: str) -> Float[Tensor, "n m"]:
 
 def _targets(Y: Any, n: int, name: str) -> tuple[tuple[int, ...], Tensor]:
     """(shape of a sample's outputs, (n, C) columns the kernel acts on)."""
-    values = torch.as_tensor(Y).to(torch.float64)
-    require_finite(values, name)
+    values = as_real(Y, name)
     if values.ndim == 1 and len(values) == n:
         return (), values[:, None]
     if values.ndim == 2 and len(values) == n:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.report.result import Shown
 from ntkscope.training.factors import DenseFactor, Factor, NotPositiveDefiniteError, TiledFactor
+from ntkscope.training.labels import as_real
 
 _PANEL = 1 << 24  # entries of the cross kernel that a prediction holds at a time
 _U = torch.finfo(torch.float64).eps / 2
@@ -48,6 +50,8 @@ class KernelPosterior(Shown):
 
     Raises
     ------
+    TypeError
+        For targets or a ridge that are no numbers.
     ValueError
         For targets that do not fit K, a negative ridge, or K + ridge that is not positive definite in
         floating point.
@@ -67,9 +71,7 @@ class KernelPosterior(Shown):
     ) -> None:
         kernel = as_kernel(K)
         kernel._require_symmetric("posterior")
-        if not (math.isfinite(ridge) and ridge >= 0):
-            raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
-        self.ridge, self.rows = float(ridge), len(kernel)
+        self.ridge, self.rows = as_ridge(ridge), len(kernel)
         R = self.rows
         values = _columns(targets, "targets")
         self.targets, (self.n_samples, self.n_outputs) = values, values.shape
@@ -249,6 +251,16 @@ class KernelPosterior(Shown):
         return math.sqrt(max(0.0, fit) / self.residual.numel())
 
 
+def as_ridge(ridge: Any) -> float:
+    """Raises TypeError for what is no number, ValueError for one below 0 or not finite."""
+    if isinstance(ridge, bool) or not isinstance(ridge, Real):
+        raise TypeError(f"ridge must be a number, such as 1e-6, got {ridge!r}")
+    made = float(ridge)
+    if not (math.isfinite(made) and made >= 0):
+        raise ValueError(f"ridge must be at least 0 and finite, got {ridge}")
+    return made
+
+
 def nonnegative(variance: Tensor, noise: Tensor) -> Tensor:
     """Variances with those within ``noise`` below 0 as 0. Raises ValueError for others below 0."""
     if bool((variance < -noise).any()):
@@ -261,9 +273,7 @@ def nonnegative(variance: Tensor, noise: Tensor) -> Tensor:
 
 def _columns(values: Any, name: str) -> Float[Tensor, "N C"]:
     """Finite float64 numbers as columns."""
-    made = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    made = as_real(values, name)
     if made.ndim not in (1, 2) or not made.numel():
         raise ValueError(f"{name} must be (N,) or (N, C), got shape {tuple(made.shape)}")
-    if not bool(torch.isfinite(made).all()):
-        raise ValueError(f"{name} hold values that are NaN or infinite")
     return made if made.ndim == 2 else made[:, None]

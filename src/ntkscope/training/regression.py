@@ -16,8 +16,10 @@ from ntkscope._base.specs import unknown
 from ntkscope.networks.network import Network
 from ntkscope.training.covariances import Covariance, Limiting, Linearized, OfFunction, targets_of
 from ntkscope.training.influence import Influence, influence
+from ntkscope.training.labels import as_real
 from ntkscope.training.leave_one_out import LeaveOneOut, leave_one_out
-from ntkscope.training.posterior import KernelPosterior, gamma, nonnegative
+from ntkscope.training.posterior import KernelPosterior, as_ridge, gamma, nonnegative
+from ntkscope.training.snapshot import copied
 
 with needs("data"):
     from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
@@ -36,7 +38,8 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     activation, init, bias_std: as in :class:`Network`, in the "ntk" parameterization.
     kernel: ``"ntk"``, ``"nngp"``, an ``nn.Module`` whose limiting NTK it is, :class:`Linearized` of a module for its own
         kernel about its own outputs (with inputs as the module takes them), or a callable of (X, X2 or
-        None) that returns a matrix or a :class:`Kernel`.
+        None) that returns a matrix or a :class:`Kernel`, called again by ``predict``. A kernel of a model's outputs
+        summed is no kernel of one of them: of several columns of targets each needs its own.
     ridge: added to the diagonal of the kernel on the samples; the variance of the noise.
     uncertainty: what ``return_std`` means for ``kernel="ntk"``: ``"gp"``, the posterior of a
         Gaussian process with that covariance, or ``"ensemble"``, the spread of trained networks
@@ -90,8 +93,9 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         self._check_parameters()
         self.network_ = None
         if isinstance(self.kernel, Linearized):
-            self.X_fit_, y = targets_of(X, y)
-            targets = torch.as_tensor(y).detach()
+            inputs, y = targets_of(X, y)
+            self.X_fit_ = copied(inputs)
+            targets = as_real(y, "y")
         else:
             X, y = validate_data(
                 self, X, y, dtype=np.float64, multi_output=True, y_numeric=True,
@@ -101,12 +105,12 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
             targets = torch.tensor(y, dtype=torch.float64)
             if isinstance(self.kernel, str):
                 self.network_ = self._network(X.shape[1])
-        self.covariance_ = self._covariance()
+        self.covariance_ = self._covariance().held()
         prior = self.covariance_.prior(self.X_fit_)
         self.posterior_ = KernelPosterior(
             self.covariance_.within(self.X_fit_),
             targets,
-            float(self.ridge),
+            self.ridge,
             prior,
             engine=self.engine,
         )
@@ -122,6 +126,10 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
         default as many as fit in 128 MB.
         """
         inputs = self._inputs(X)
+        with self.covariance_.at_fit():
+            return self._predicted(inputs, return_std, chunk_size)
+
+    def _predicted(self, inputs: Any, return_std: bool, chunk_size: int | None) -> Any:
         cross = self.covariance_.between(inputs, self.X_fit_)
         mean = self.posterior_.mean(cross, self.covariance_.prior(inputs), chunk_size)
         if not return_std:
@@ -141,8 +149,9 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
     def influence(self, X: Any) -> Influence:
         """Which training samples the predictions at X rest on."""
         inputs = self._inputs(X)
-        cross = self.covariance_.between(inputs, self.X_fit_)
-        return influence(self.posterior_, cross, self.covariance_.own(inputs)[0])
+        with self.covariance_.at_fit():
+            cross = self.covariance_.between(inputs, self.X_fit_)
+            return influence(self.posterior_, cross, self.covariance_.own(inputs)[0])
 
     def _inputs(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -203,8 +212,7 @@ class NTKRegressor(RegressorMixin, MultiOutputMixin, BaseEstimator):  # type: ig
             raise TypeError(f"hidden_layers must be an integer, got {self.hidden_layers!r}")
         if self.hidden_layers < 1:
             raise ValueError(f"hidden_layers must be at least 1, got {self.hidden_layers}")
-        if not (math.isfinite(self.ridge) and self.ridge >= 0):
-            raise ValueError(f"ridge must be at least 0 and finite, got {self.ridge}")
+        as_ridge(self.ridge)
         known = isinstance(self.kernel, Linearized) or callable(self.kernel)
         if not known and self.kernel not in ("ntk", "nngp"):
             raise ValueError(unknown("kernel", self.kernel, ("ntk", "nngp")) + ", or a callable")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+import warnings
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ntkscope._base import memory
 from ntkscope._base.samples import as_samples
@@ -19,20 +19,26 @@ from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
-from ntkscope.kernels.module.reading.plain import flat
-from ntkscope.kernels.module.reading.subject import take
+from ntkscope.kernels.module.reading.subject import Parameters, Subject
 from ntkscope.kernels.prepared import Options
 from ntkscope.report.result import Result
 from ntkscope.spectra.density import Estimate
 from ntkscope.spectra.solvers.krylov import block_lanczos, random_block
 from ntkscope.training.preconditioner import Preconditioner, preconditioner
+from ntkscope.training.pushforward import Push, pushforward
+from ntkscope.training.second_derivative import hessian_product, require_second_derivative
+from ntkscope.training.share import Share, Shares, split
 
 _PROBES = 16  # of a trace
 
 
+class LeftOutWarning(UserWarning):
+    """Parameters are not in the curvature that an optimizer sees."""
+
+
 @dataclass(frozen=True)
 class Sharpness(Result, also=("edge_step",)):
-    """λ_max of P^-½ ∇²_θL P^-½, from below; P is the identity unless an optimizer preconditions.
+    """λ_max of P^-½ (∇²_θL + D) P^-½, from below; P is 1 unless an optimizer preconditions, D its weight decay.
 
     Attributes
     ----------
@@ -41,8 +47,11 @@ class Sharpness(Result, also=("edge_step",)):
     products: with the Hessian.
     converged: whether the residual is below the tolerance.
     threshold: of η·λ_max; steps above it are unstable. 2 for gradient descent.
-    trace: of the same Gauss-Newton matrix, from random signs; None for the Hessian.
+    trace: of the same matrix with Gauss-Newton's in place of ∇²L, from random signs; None for the Hessian.
     seconds: wall time.
+    unseen: the part of a product with the Hessian, relative, that its comparison with a finite
+        difference of gradients could not tell from their errors (NaN where both are 0); None for the Gauss-Newton matrix.
+    left_out: parameters whose gradients the optimizer cannot have seen, which are not in ``value``.
     """
 
     value: float
@@ -52,6 +61,8 @@ class Sharpness(Result, also=("edge_step",)):
     seconds: float
     threshold: float = 2.0
     trace: Estimate | None = None
+    unseen: float | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def edge_interval(self) -> tuple[float, float]:
@@ -87,12 +98,13 @@ def sharpness(
     (Cohen et al., ICLR 2021, "edge of stability"), and Adam, preconditioned, to (2 + 2β₁)/((1 − β₁)η), 38/η
     at β₁ = 0.9 (Cohen et al. 2022, "Adaptive gradient methods at the edge of stability").
 
-    By Lanczos on products with the Hessian, two backward passes each.
+    By Lanczos on products: with the Hessian by two backward passes, which are compared with a finite
+    difference of gradients once; with the Gauss-Newton matrix by a forward derivative and a backward pass.
 
     Parameters
     ----------
-    optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, and for Adam its
-        preconditioner P. Of gradient descent without momentum where none is given.
+    optimizer: SGD, Adam or AdamW with the state that it trains with: its threshold, weight decay, and for Adam
+        its preconditioner P. Of gradient descent without momentum where none is given.
     gauss_newton: the largest eigenvalue of the Gauss-Newton matrix Jᵀ (∇²L) J in place of the Hessian's,
         and an estimate of its trace. Nothing grows with the square of the number of outputs, so the
         cross-entropy of a language model over all tokens and words is taken as it is.
@@ -105,7 +117,8 @@ def sharpness(
     -------
     Sharpness: a Ritz value with its residual.
 
-    Raises what :func:`gauss_newton_kernel` raises; TypeError or ValueError for an optimizer of another
+    Raises what :func:`gauss_newton_kernel` raises; SecondDerivativeError, a ValueError, where the Hessian is
+    asked for and an operation has no second derivative or hides that it has none; TypeError or ValueError for an optimizer of another
     kind, without a step behind it, or that does not hold the parameters.
     """
     samples = as_samples(X)
@@ -133,7 +146,11 @@ def sharpness_of(
         8.0 * subject.n_parameters * (most + 4), "Lanczos on the Hessian of the loss",
         "pass params= for some of the parameters, or fewer max_products",
     )  # fmt: skip
-    product = _Product(prepared, at, _roots_of(steps, prepared), gauss_newton)
+    shares = Shares(prepared, at)
+    push = pushforward(shares.few()) if gauss_newton else None
+    unseen = None if gauss_newton else require_second_derivative(shares.few())
+    roots, shifts, left_out = _of_steps(steps, shares, prepared)
+    product = _Product(shares, subject, roots, shifts, push)
     start = random_block(subject.n_parameters, 1, subject.device, seed)
 
     def done(values: Tensor, residuals: Tensor) -> bool:
@@ -143,110 +160,113 @@ def sharpness_of(
     trace = product.trace(seed) if gauss_newton else None
     return Sharpness(
         float(found.values[0]), float(found.residuals[0]), found.products, found.converged,
-        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace,
+        time.perf_counter() - begin, 2.0 if steps is None else steps.threshold, trace, unseen, left_out,
     )  # fmt: skip
 
 
-def _roots_of(steps: Preconditioner | None, prepared: PreparedModule) -> Tensor | None:
-    """P^-½ in the order of the subject's parameters, None for the identity."""
-    if steps is None or steps.scale is None:
-        return None
+def used(prepared: PreparedModule) -> list[str]:
+    """The parameters that the outputs depend on."""
+    found = {*prepared.survey.structured, *prepared.survey.general}
+    return [name for name in prepared.subject.parameters if name in found]
+
+
+def _of_steps(
+    steps: Preconditioner | None, shares: Shares, prepared: PreparedModule
+) -> tuple[Tensor | None, Tensor | None, tuple[str, ...]]:
+    """P^-½ and P⁻¹ D, None for 1 and 0, with zeros at the parameters that are left out."""
+    if steps is None:
+        return None, None, ()
     parameters = prepared.subject.parameters
-    missing = [name for name in parameters if name not in steps.scale]
-    if missing:
+    steps.require(used(prepared))
+    roots, shifts = steps.roots(parameters), steps.shifts(parameters)
+    left_out = _unlike(steps, shares, parameters)
+    if left_out:
+        parts = [torch.full_like(p, n not in left_out).reshape(-1) for n, p in parameters.items()]
+        kept = torch.cat(parts)
+        roots = kept if roots is None else roots * kept
+        shifts = None if shifts is None else shifts * kept
+    return roots, shifts, left_out
+
+
+def _unlike(steps: Preconditioner, shares: Shares, parameters: Parameters) -> tuple[str, ...]:
+    """The parameters whose gradients the optimizer cannot have seen, which a warning names.
+
+    A bias before BatchNorm has no gradient in train mode and one in eval mode: v̂ is 0, P is ε, and a
+    step with that gradient would have changed both. Raises ValueError where all are such.
+    """
+    if not steps.noticed:
+        return ()
+    slope = reduce(torch.add, (share.slope(share.gradient) for share in shares))
+    parts = zip(parameters, split(slope.to(torch.float64), parameters), strict=True)
+    unlike = [
+        name for name, part in parts
+        if float(torch.linalg.vector_norm(part)) > steps.noticed.get(name, math.inf)
+    ]  # fmt: skip
+    if len(unlike) == len(steps.noticed.keys() & parameters.keys()) > 0:
         raise ValueError(
-            f"the optimizer does not hold {', '.join(missing)}; pass params= for the parameters that "
-            "it trains"
+            "the optimizer has seen no gradients of the size that this loss has here, so its "
+            "preconditioner is not of this loss; measure the loss that it trains, in the modes it trains in"
         )
-    return torch.cat([steps.scale[name].reshape(-1) for name in parameters]).rsqrt()
+    if unlike:
+        warnings.warn(
+            f"the optimizer has seen no gradients of {', '.join(unlike)} of the size that this loss has "
+            "here (as with a bias before BatchNorm, measured in eval mode); they are left out of the "
+            "curvature that it sees",
+            LeftOutWarning,
+            stacklevel=4,
+        )
+    return tuple(unlike)
 
 
 class _Product:
-    """V ↦ S ∇²L S V by differentiating, chunk by chunk, Σ_b ⟨g_b, f_b⟩ + ½‖R_bᵀ(f_b − f_b(θ_0))‖².
+    """V ↦ (S A S + E) V for the Hessian A of a loss, or its Gauss-Newton matrix Jᵀ R Rᵀ J.
 
-    At θ_0 that has the Hessian of L: g and R Rᵀ are L's derivatives in the outputs. Without its first
-    part it has the Gauss-Newton matrix.
+    S and E are diagonal; None for 1 and 0.
     """
 
     def __init__(
-        self, prepared: PreparedModule, at: AtOutputs, S: Tensor | None, gauss_newton: bool
+        self,
+        shares: Shares,
+        subject: Subject,
+        S: Tensor | None,
+        E: Tensor | None,
+        push: Push | None,
     ) -> None:
-        self._prepared, self._S = prepared, S
-        self._n, self._chunk = len(prepared.rows[0]), prepared.chunk
-        self._roots = at.all_roots()
-        self._gradient = torch.zeros_like(at.gradient) if gauss_newton else at.gradient
-        self._each = len(at.gradient) // self._n  # blocks of a sample
+        self._shares, self._subject, self._S, self._E, self._push = shares, subject, S, E, push
 
     def __call__(self, V: Tensor) -> Tensor:
-        subject = self._prepared.subject
         S = None if self._S is None else self._S[:, None].to(V)
-        directions = (V if S is None else S * V).to(subject.dtype)
+        directions = (V if S is None else S * V).to(self._subject.dtype)
         total = torch.zeros_like(directions)
-        # fused attention has no second derivative
-        with subject.autograd() as (leaves, run), sdpa_kernel(SDPBackend.MATH):
-            for rows in self._spans():
-                outputs = run(take(self._prepared.rows, rows))
-                total += self._of_chunk(outputs, list(leaves.values()), rows, directions)
+        for share in self._shares:
+            total += self._of(share, directions)
         found = total.to(V.dtype)
-        return found if S is None else S * found
+        found = found if S is None else S * found
+        return found if self._E is None else found + self._E[:, None].to(V) * V
+
+    def _of(self, share: Share, V: Tensor) -> Tensor:
+        if self._push is None:
+            return hessian_product(share, V)
+        pushed = [share.curved(self._push(share, v)) for v in V.T]
+        return torch.stack([share.slope(weights) for weights in pushed], dim=1)
 
     def trace(self, seed: int, probes: int = _PROBES) -> Estimate:
         """Of the Gauss-Newton matrix: the mean of ‖S Jᵀ R z‖² over vectors z of random signs."""
         generator = torch.Generator().manual_seed(seed)
-        b, _, r = self._roots.shape
         found = []
         for _ in range(probes):
-            signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
-            weights = self._roots.push(signs.to(self._gradient))[..., 0]
-            slope = self._slope(weights)
+            slope = self._pulled(generator)
             slope = slope if self._S is None else self._S * slope
             found.append(float(slope.to(torch.float64).square().sum()))
         each = torch.tensor(found, dtype=torch.float64)
-        return Estimate(float(each.mean()), float(each.std()) / math.sqrt(probes))
+        shift = 0.0 if self._E is None else float(self._E.sum())
+        return Estimate(float(each.mean()) + shift, float(each.std()) / math.sqrt(probes))
 
-    def _slope(self, weights: Tensor) -> Tensor:
-        """Jᵀ w, (P,), for w (B, C)."""
-        subject = self._prepared.subject
-        total = torch.zeros(subject.n_parameters, dtype=subject.dtype, device=subject.device)
-        for rows in self._spans():
-            with subject.autograd() as (leaves, run):
-                outputs = run(take(self._prepared.rows, rows))
-                own = weights[rows.start * self._each : rows.stop * self._each]
-                slopes = torch.autograd.grad(
-                    outputs, list(leaves.values()), own.reshape(outputs.shape), allow_unused=True
-                )
-                total += _joined(slopes, list(leaves.values()))
-        return total
+    def _pulled(self, generator: torch.Generator) -> Tensor:
+        """Jᵀ R z."""
+        return reduce(torch.add, (self._weighted(share, generator) for share in self._shares))
 
-    def _spans(self) -> Iterator[slice]:
-        for i in range(0, self._n, self._chunk):
-            yield slice(i, min(i + self._chunk, self._n))
-
-    def _of_chunk(
-        self, outputs: Tensor, leaves: list[Tensor], rows: slice, directions: Tensor
-    ) -> Tensor:
-        blocks = slice(rows.start * self._each, rows.stop * self._each)
-        outputs = outputs.reshape(blocks.stop - blocks.start, -1)
-        moved = self._roots[blocks].pull((outputs - outputs.detach())[..., None])
-        surrogate = (self._gradient[blocks] * outputs).sum() + 0.5 * moved.square().sum()
-        slopes = torch.autograd.grad(surrogate, leaves, create_graph=True, allow_unused=True)
-        used = [g for g in slopes if g is not None and g.requires_grad]
-        if not used:
-            return torch.zeros_like(directions)
-        columns = []
-        for v in directions.T:
-            parts = v.split([p.numel() for p in leaves])
-            inner = sum(
-                (g * part.view_as(g)).sum()
-                for g, part in zip(slopes, parts, strict=True)
-                if g is not None and g.requires_grad
-            )
-            second = torch.autograd.grad(inner, leaves, retain_graph=True, allow_unused=True)
-            columns.append(_joined(second, leaves))
-        return torch.stack(columns, dim=1)
-
-
-def _joined(slopes: Sequence[Tensor | None], leaves: list[Tensor]) -> Tensor:
-    return torch.cat(
-        [flat(torch.zeros_like(p) if g is None else g) for g, p in zip(slopes, leaves, strict=True)]
-    )
+    def _weighted(self, share: Share, generator: torch.Generator) -> Tensor:
+        b, _, r = share.roots.shape
+        signs = 2 * torch.randint(2, (b, r, 1), generator=generator) - 1
+        return share.slope(share.roots.push(signs.to(share.gradient))[..., 0])

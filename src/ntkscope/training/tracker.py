@@ -11,30 +11,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW
 from torch.utils.hooks import RemovableHandle
 
 from ntkscope._base.extras import needs
 from ntkscope._base.files import save_figure
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
-from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
-from ntkscope.kernels.loss.make import loss_of
-from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.prepared import Options, Prepared
 from ntkscope.report.palette import BLUE, GREEN, ORANGE
 from ntkscope.report.result import Shown, Tabular
-from ntkscope.spectra.extremes import largest_eigenvalue
 from ntkscope.training.alignment import as_label_columns, label_alignment
 from ntkscope.training.callbacks import TrackerCallback
+from ntkscope.training.loss_probe import LossProbe
 from ntkscope.training.outlets import Outlet, Rows, Scalars, write_rows
-from ntkscope.training.preconditioner import Preconditioner, preconditioner
 from ntkscope.training.probes import extremes
-from ntkscope.training.sharpness import sharpness_of
 
 Modes = list[tuple[nn.Module, bool]]
+
+
+def _require_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            f"optimizer must be the torch.optim.Optimizer that trains the model, got {optimizer!r}"
+        )
 
 
 def _set_modes(modes: Modes) -> None:
@@ -52,16 +53,19 @@ class Tracker(Tabular, Shown):
             ...
         tracker.plot("ntk.png")
 
-    ``callbacks=[tracker.callback()]`` serves Lightning and Hugging Face's Trainer. A measurement that
-    fails never ends the training: its numbers are NaN, ``errors`` says why, and one warning does.
+    ``callbacks=[tracker.callback()]`` serves Lightning and Hugging Face's Trainer, and finds their optimizer.
+    A measurement that fails never ends the training: the numbers that it cannot give are NaN, ``errors`` says
+    why, and one warning does.
 
     ``history`` holds one dict a measurement: step, loss (NaN where the optimizer is followed),
-    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F, seconds; where labels are known
+    lambda_min, lambda_min_error, lambda_max, drift = ‖K_t − K_0‖_F/‖K_0‖_F (NaN once parameters were frozen or
+    freed), seconds; where labels are known
     alignment, the centred alignment of K_t with them (Cortes et al. 2012); with ``loss=``
     probe_loss, that loss on the probe, curvature, the largest eigenvalue of its Gauss-Newton matrix,
     sharpness, that of its Hessian, and edge, the value at which the optimizer's steps turn unstable: 2/η
     of gradient descent, of momentum and of Adam as in :func:`sharpness`, whose preconditioner is then in
-    curvature and sharpness (NaN before its first step). The edge of other optimizers is NaN.
+    curvature and sharpness (NaN before its first step), as is weight decay. The edge of other optimizers, and of one
+    that does not hold the parameters, is NaN.
 
     Parameters
     ----------
@@ -70,7 +74,7 @@ class Tracker(Tabular, Shown):
         the modes, train or eval, that they have when the tracker is made.
     X_probe: (N, d), or what the model takes, read once; N sets the cost of a measurement.
     every: optimizer steps from one measurement to the next.
-    optimizer: that a context follows.
+    optimizer: that a context follows; one that is made later goes to ``attach``.
     loss, targets: of the probe samples, as in ``gauss_newton_kernel``; targets alone give the alignment.
     share: of the time spent training that measuring may take, such as 0.05; measurements that would
         exceed it are left out, and counted in ``skipped``.
@@ -81,6 +85,8 @@ class Tracker(Tabular, Shown):
 
     Raises
     ------
+    TypeError
+        For an ``optimizer`` that is none.
     ValueError
         For ``every`` below 1, a ``share`` that is none; what ``empirical_ntk`` raises for the model and
         data when the tracker is made.
@@ -109,6 +115,8 @@ class Tracker(Tabular, Shown):
             raise ValueError(f"every must be an integer of at least 1, got {every!r}")
         if share is not None and not 0 < share <= 1:
             raise ValueError(f"share must be a part of the training time in (0, 1], got {share!r}")
+        if optimizer is not None:
+            _require_optimizer(optimizer)
         # prepare says which modules it takes
         self._model: Any = model
         self._options = Options(params, max_memory, chunk_size, self_check, general, output)
@@ -125,18 +133,48 @@ class Tracker(Tabular, Shown):
         self.steps_seen = self.skipped = 0
         self.history: list[dict[str, float]] = []
         self.errors: dict[int, str] = {}
+        self._warned = False
         self._began, self._spent, self._last = time.perf_counter(), 0.0, 0.0
         self._start: Tensor | None = None
-        self._record(math.nan)
+        self._names: tuple[str, ...] = ()
+        try:
+            self._record(math.nan)
+        except ValueError as error:
+            if any(training for _, training in self._modes) and "model.eval()" in str(error):
+                raise ValueError(
+                    f"{error}; it is measured in the modes of this moment throughout, so call "
+                    "model.train() again once the tracker is made"
+                ) from error
+            raise
 
     def step(self, loss: Any = None) -> None:
-        """Count one optimizer step; measure when its number is a multiple of ``every``."""
+        """Count one optimizer step; measure when its number is a multiple of ``every``.
+
+        Where a context follows the optimizer, its steps count by themselves, and this does nothing.
+        """
+        if self._hook is None:
+            self._count(loss)
+
+    def _count(self, loss: Any = None) -> None:
         self.steps_seen += 1
         if self.steps_seen % self.every == 0:
             known = loss.detach() if isinstance(loss, Tensor) else loss
             self._measure(math.nan if known is None else float(known))
 
     __call__ = step
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """The optimizer whose edge is measured from now on, where it was not made before the tracker.
+
+        Callbacks of Lightning and Hugging Face do this. Raises TypeError for what is no optimizer.
+        """
+        _require_optimizer(optimizer)
+        self._optimizer = optimizer
+
+    @property
+    def attached(self) -> bool:
+        """Whether an optimizer is known."""
+        return self._optimizer is not None
 
     def callback(self) -> TrackerCallback:
         """For ``callbacks=[…]`` of Lightning's or Hugging Face's Trainer."""
@@ -165,14 +203,17 @@ class Tracker(Tabular, Shown):
         try:
             self._record(loss)
         except Exception as error:  # a probe must not end the run that it watches
-            if not self.errors:
-                warnings.warn(
-                    f"the NTK could not be measured at step {self.steps_seen}: {error}",
-                    stacklevel=3,
-                )
-            self.errors[self.steps_seen] = f"{type(error).__name__}: {error}"
+            self._note(f"{type(error).__name__}: {error}", "the NTK could not be measured")
             row = dict.fromkeys(self.history[0], math.nan)
             self._add(row | {"step": float(self.steps_seen), "loss": loss})
+
+    def _note(self, reason: str, warning: str = "") -> None:
+        """What is wrong with numbers of this step; the first ``warning`` is given."""
+        if warning and not self._warned:
+            self._warned = True
+            warnings.warn(f"{warning} at step {self.steps_seen}: {reason}", stacklevel=5)
+        before = self.errors.get(self.steps_seen)
+        self.errors[self.steps_seen] = reason if before is None else f"{before}; {reason}"
 
     def _record(self, loss: float) -> None:
         begin = time.perf_counter()
@@ -192,47 +233,41 @@ class Tracker(Tabular, Shown):
         kernel = prepared.kernel("trace")
         matrix = kernel.dense()
         least, most = extremes(kernel, matrix)
-        self._start = matrix if self._start is None else self._start
-        norm = float(torch.linalg.matrix_norm(self._start))
-        change = float(torch.linalg.matrix_norm(matrix - self._start))
         return {
             "lambda_min": least.value,
             "lambda_min_error": least.error,
             "lambda_max": most.value,
-            "drift": change / norm if norm else math.nan,
+            "drift": self._drift(prepared, matrix),
             **(
                 {} if self._labels is None else {"alignment": label_alignment(matrix, self._labels)}
             ),
-            **({} if self._loss is None else self._curvature(prepared)),
+            **self._curvature(prepared),
         }
 
-    def _curvature(self, prepared: Prepared) -> dict[str, float]:
-        assert self._loss is not None
-        at = loss_of(prepared, self._loss, self._targets)
-        found, steps = {"probe_loss": at.value}, self._stepping()
-        if steps is None and isinstance(self._optimizer, (Adam, AdamW)):
-            return found | dict.fromkeys(("curvature", "sharpness", "edge"), math.nan)
-        module = prepared
-        if not isinstance(module, PreparedModule):
-            module = PreparedModule(self._model, self._X, self._options)
-        found["curvature"] = (
-            largest_eigenvalue(GaussNewtonKernel(prepared.beside("full"), at)).value
-            if steps is None or steps.scale is None
-            else sharpness_of(module, at, steps=steps, gauss_newton=True).value
-        )
-        found["sharpness"] = sharpness_of(module, at, steps=steps).value
-        return found | {"edge": math.nan if steps is None else steps.edge}
+    def _drift(self, prepared: Prepared, matrix: Tensor) -> float:
+        """NaN where the kernel is of other parameters than the first: some were frozen or freed."""
+        names = tuple(prepared.shapes)
+        if self._start is None:
+            self._start, self._names = matrix, names
+        moved = sorted({*names} ^ {*self._names})
+        if moved:
+            self._note(
+                f"no drift: the kernel is not of the parameters of step 0 ({', '.join(moved)} were "
+                "frozen or freed)",
+                "the kernel's drift is unknown",
+            )
+            return math.nan
+        norm = float(torch.linalg.matrix_norm(self._start))
+        change = float(torch.linalg.matrix_norm(matrix - self._start))
+        return change / norm if norm else math.nan
 
-    def _stepping(self) -> Preconditioner | None:
-        """How the optimizer steps, where that is known; ``errors`` says why it is not."""
-        optimizer = self._optimizer
-        if optimizer is None or (isinstance(optimizer, (Adam, AdamW)) and not self.steps_seen):
-            return None
-        try:
-            return preconditioner(optimizer, self._model)
-        except (TypeError, ValueError) as error:
-            self.errors[self.steps_seen] = f"no edge: {error}"
-            return None
+    def _curvature(self, prepared: Prepared) -> dict[str, float]:
+        if self._loss is None:
+            return {}
+        probe = LossProbe(self._model, self._X, self._options, self._loss, self._targets)
+        return probe.measure(
+            prepared, self._optimizer, self.steps_seen > 0, self._note, strict=not self.history
+        )
 
     def _add(self, row: dict[str, float]) -> None:
         self.history.append(row)
@@ -242,7 +277,7 @@ class Tracker(Tabular, Shown):
             except Exception as error:  # a full disk must not end the run either
                 if len(self.history) == 1:
                     raise
-                self.errors[self.steps_seen] = f"{type(error).__name__}: {error}"
+                self._note(f"{type(error).__name__}: {error}")
 
     def to_csv(self, path: str | Path) -> Path:
         """The history as a table, one row a measurement. Raises OSError where it cannot be written."""
@@ -250,7 +285,7 @@ class Tracker(Tabular, Shown):
 
     def __enter__(self) -> Tracker:
         if self._optimizer is not None:
-            self._hook = self._optimizer.register_step_post_hook(lambda *_: self.step())
+            self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
         return self
 
     def __exit__(
