@@ -47,14 +47,14 @@ def test_a_module_is_surveyed_and_passed_once(outputs, surveys):
     model, X = network(outputs), torch.randn(N, 1, 4, 4, dtype=torch.float64)
     seen = sizes(model, lambda: ntk.inspect(model, X))
     assert len(surveys) == 1
-    # the survey: two, three, and the third alone; the check: two alone
-    assert seen == {2: 1, 3: 1, 1: 3, N: 1}
+    # the survey: two, three, and the third alone; the checks: two alone, and all in two other batches
+    assert seen == {2: 1, 3: 1, 1: 3, N: 1, N // 2: 2}
     assert sizes(model, lambda: ntk.inspect(model, X, self_check=False)) == {2: 1, 3: 1, 1: 1, N: 1}
 
 
 def test_other_calls_do_no_more(surveys):
     model, X = network(3), torch.randn(N, 1, 4, 4, dtype=torch.float64)
-    expected = {2: 1, 3: 1, 1: 3, N: 1}
+    expected = {2: 1, 3: 1, 1: 3, N: 1, N // 2: 2}
     for reduce in ("trace", "full", "diagonal", 1):
         assert sizes(model, lambda r=reduce: ntk.empirical_ntk(model, X, reduce=r)) == expected
     assert sizes(model, lambda: ntk.Tracker(model, X)) == expected

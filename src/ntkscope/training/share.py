@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -50,9 +50,10 @@ class Share:
 
     def slope_near(self, shift: Float[Tensor, P], outputs: Tensor) -> Float[Tensor, P]:
         """The gradient at θ_0 + shift; ``outputs``: at θ_0."""
-        with self.subject.autograd() as (leaves, run):
-            for leaf, part in zip(leaves.values(), split(shift, leaves), strict=True):
-                leaf.data = leaf.data + part
+        own = self.subject.parameters
+        parts = dict(zip(own, split(shift, own), strict=True))
+        moved_by = lambda values: {n: v + parts[n] if n in parts else v for n, v in values.items()}  # noqa: E731
+        with _changed(self.subject, moved_by).autograd() as (leaves, run):
             near = run(self.inputs)
             moved = self.curved(self.blocks(near.detach() - outputs))
             return backward(near, leaves, self.gradient + moved)
@@ -60,10 +61,7 @@ class Share:
     def as_float64(self) -> Share:
         """The same in float64, where the model runs there."""
         wide = torch.float64
-        subject = replace(
-            self.subject, runs=_widened(self.subject.runs),
-            parameters=_wide(self.subject.parameters), fixed=_wide(self.subject.fixed),
-        )  # fmt: skip
+        subject = _changed(self.subject, _wide)
         inputs = tuple(part.to(wide) if part.is_floating_point() else part for part in self.inputs)
         roots = self.roots.to(self.gradient.device, wide)
         return Share(self.number, self.eps, subject, inputs, self.gradient.to(wide), roots)
@@ -133,10 +131,14 @@ def _wide(values: Parameters) -> Parameters:
     return {n: v.to(torch.float64) if v.is_floating_point() else v for n, v in values.items()}
 
 
-def _widened(runs: Any) -> Any:
-    held = {f.name: getattr(runs, f.name) for f in fields(runs)}
+def _changed(subject: Subject, change: Callable[[Parameters], Parameters]) -> Subject:
+    """The same at other values of its parameters."""
+    held = {f.name: getattr(subject.runs, f.name) for f in fields(cast(Any, subject.runs))}
     tensors = {
-        name: value for name, value in held.items()
+        name: change(value) for name, value in held.items()
         if isinstance(value, dict) and all(isinstance(v, Tensor) for v in value.values())
     }  # fmt: skip
-    return replace(runs, **{name: _wide(value) for name, value in tensors.items()})
+    runs = replace(cast(Any, subject.runs), **tensors)
+    return replace(
+        subject, runs=runs, parameters=change(subject.parameters), fixed=change(subject.fixed)
+    )

@@ -86,7 +86,19 @@ def in_place(change, back):
     return run
 
 
+def split(m, x):
+    return m.head(torch.cat([torch.tanh(F.linear(part, m.W) + m.b) for part in x.split(4)]))
+
+
+def squeezed(m, x):
+    """Without the samples' axis where there is one sample."""
+    y = torch.tanh(F.linear(x, m.W).squeeze() + m.b)
+    return m.head(y.view(len(x), -1))
+
+
 USES = {
+    "samples split": (Made(split), (7, 4)),
+    "axes squeezed": (Made(squeezed), (7, 4)),
     "a force": (Made(force), (7, 4)),
     "behind a gradient": (Made(penalised), (7, 4)),
     "one bias for all units": (Made(of_a_layer(lambda m, x: F.linear(x, m.W, m.b)), b=(1,)), (7, 4)),

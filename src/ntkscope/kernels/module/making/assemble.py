@@ -80,8 +80,8 @@ class Recipe:
     def made(self, rows: Inputs, cols: Inputs | None) -> tuple[Recipe, tuple[Passed, Passed]]:
         """One pass for the rows and, of a cross kernel, one for the columns.
 
-        Where a pass reads values, what these samples use otherwise than the first ones goes the
-        general way: the recipe is the one that the passes followed.
+        What a pass uses by other calls than the first samples' did goes the general way, and where a pass reads
+        values, what it uses otherwise: the recipe is the one that the passes followed.
         """
         recipe = self
         while True:
@@ -89,9 +89,14 @@ class Recipe:
                 left = recipe._pass(rows)
                 return recipe, (left, left if cols is None else recipe._pass(cols))
             except OtherWayError as error:
-                if not self.survey.reads:
+                if not self.survey.reads and not error.shown:
                     raise
-                reason = f"the pass reads values ({self.survey.reads}) and uses it otherwise on some samples"
+                reads = (
+                    f"the pass reads values ({self.survey.reads}) and "
+                    if self.survey.reads
+                    else "the pass "
+                )
+                reason = f"{reads}uses it otherwise on some samples"
                 recipe = replace(recipe, survey=recipe.survey.with_general(error.names, reason))
 
     def _pass(self, inputs: Inputs) -> Passed:

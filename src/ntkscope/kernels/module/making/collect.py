@@ -167,6 +167,7 @@ def matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
             other,
             f"the forward pass uses {min(other)} otherwise on these data than on the first samples; "
             "use general=True",
+            shown=True,
         )
     return found
 

@@ -10,8 +10,11 @@ class SelfCheckError(ValueError):
 
 
 class OtherWayError(SelfCheckError):
-    """A pass uses parameters, ``names``, otherwise than the first samples' did."""
+    """A pass uses parameters, ``names``, otherwise than the first samples' did.
 
-    def __init__(self, names: Collection[str], message: str) -> None:
+    shown: by other calls, for as many samples as these are; else by sums that are not autograd's.
+    """
+
+    def __init__(self, names: Collection[str], message: str, shown: bool = False) -> None:
         super().__init__(message)
-        self.names = tuple(names)
+        self.names, self.shown = tuple(names), shown
