@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_NO_STEP = 1e100  # of a learning rate: more is rounding noise turned over
+_NO_LIMIT = "no limit is known, as the curvature is 0 to rounding"
+
 
 def count(value: float | int | str) -> str:
     """A whole number with separators, or ∞ (as JSON holds it, the string inf)."""
@@ -94,6 +97,39 @@ def enclosed(end: Mapping[str, Any]) -> str:
     if not float(end["upper"]) < float("inf"):
         return f"≥ {number(end['lower'])}"
     return interval(end["lower"], end["value"], end["upper"])
+
+
+def judged(end: Mapping[str, Any]) -> str:
+    """An eigenvalue as one end or both ends of its interval, with its status where that is not OK."""
+    low, value, high = (float(end[key]) for key in ("lower", "value", "upper"))
+    if end["status"] == "BELOW_NOISE":
+        return f"0 ± {number(max(-low, high), 2)} (below rounding)"
+    text = enclosure(low, high, value)
+    return text if end["status"] == "OK" else f"{text} ({end['status'].replace('_', ' ').lower()})"
+
+
+def limit_of_steps(stable: float, short: float) -> str:
+    """A step that is stable for certain, and how far the limit may lie above it."""
+    stable, short = float(stable), float(short)
+    if stable > _NO_STEP:
+        return _NO_LIMIT
+    if not short < math.inf:
+        return f"below {number(stable)} for certain; {_NO_LIMIT}"
+    if short <= 1e-2 * stable:
+        return f"below {number(stable)}, at most {number(short, 2)} short of the limit"
+    return (
+        f"below {number(stable)} for certain; the limit lies at or below {number(stable + short)}"
+    )
+
+
+def any_batch(loss: Mapping[str, Any]) -> str:
+    """The step below which no batch, whatever its size, is unstable on the linearised model."""
+    step = loss["any_batch_step"]
+    if step is None:
+        return f"not known: {loss['loss']} is no mean of what it is on single {loss['unit']}s, such as a mean with weights"
+    if float(step) > _NO_STEP:
+        return _NO_LIMIT
+    return f"below {number(step)} with batches of any size (linearised)"
 
 
 def with_error(value: float, error: float) -> str:

@@ -9,11 +9,14 @@ from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
+    any_batch,
     count,
     counted,
     enclosed,
     enclosure,
     interval,
+    judged,
+    limit_of_steps,
     number,
     own_smallest,
     predicted,
@@ -206,19 +209,20 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
     name = loss["loss"]
     table.add_row("the loss trained", f"{name}, {number(loss['value'])} at the model")
     low = loss["smallest"]
-    bottom = "" if low is None else f", least of {loss['rows']} {enclosed(low)}"
-    table.add_row("Gauss-Newton", f"largest eigenvalue {enclosed(loss['largest'])}{bottom}")
+    bottom = "" if low is None else f", least of {loss['rows']} {judged(low)}"
+    table.add_row("Gauss-Newton", f"largest eigenvalue {judged(loss['largest'])}{bottom}")
     trace = with_error(loss["trace"], loss["trace_error"])
     many = loss["effective_dimension"]
     text = f"trace {trace}"
     if many is not None:
         text += f", {number(many['value'], 3)} directions above 1% of the largest"
     table.add_row("", text)
-    short = number(loss["largest_stable_step_error"], 2)
-    stable = f"below {number(loss['largest_stable_step'])}, at most {short} short of the limit"
-    table.add_row(f"GD step, {name}", stable)
-    table.add_row("SGD step", f"below {number(loss['any_batch_step'])} with batches of any size")
+    stable = limit_of_steps(loss["largest_stable_step"], loss["largest_stable_step_error"])
+    table.add_row(f"GD step, {name}", f"{stable} (linearised)")
+    table.add_row("any batch's step", any_batch(loss))
     sharp = loss["sharpness"]
+    if loss["missing"]:
+        table.add_row("sharpness", f"not known: {loss['missing']}")
     if sharp is not None:
         text = f"{number(sharp['value'])} (residual {number(sharp['residual'], 2)})"
         table.add_row(

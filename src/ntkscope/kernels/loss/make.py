@@ -29,8 +29,13 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
             "targets are missing: give them by targets=, or samples that come with labels (a dataset "
             "of pairs, a dict with labels)"
         )
+    return loss_at(loss, shaped_outputs(prepared), targets)
+
+
+def shaped_outputs(prepared: Prepared) -> Tensor:
+    """The outputs on the samples as the model returns them, (N, …)."""
     outputs = prepared.outputs()
-    return loss_at(loss, outputs.reshape(len(outputs), *_output_shape(prepared, outputs)), targets)
+    return outputs.reshape(len(outputs), *_output_shape(prepared, outputs))
 
 
 def require_blocks(at: AtOutputs, n_samples: int) -> None:

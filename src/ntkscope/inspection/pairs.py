@@ -1,0 +1,47 @@
+"""The kernel of all pairs of outputs: formed where memory and time allow, otherwise applied to vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ntkscope._base import memory
+from ntkscope.kernels.kernel import Kernel
+from ntkscope.kernels.prepared import Prepared
+
+_ALWAYS = 1000  # rows that are formed, whatever an entry costs
+_FLOPS = 1e12  # of forming, factorising and all eigenvalues: under a minute on one core
+_CUBES = 4  # rows³ of two factorisations and all eigenvalues
+_COPIES = 5  # matrices in float64: the kernel, a matrix made of it, their float32 forms, a factor
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """kernel: of N·C rows. formed: whether its dense matrix, and one made of it, fit in memory and time."""
+
+    kernel: Kernel
+    formed: bool
+
+
+def pairs_of(prepared: Prepared, rows: int, limit: float | None = None) -> Pairs:
+    """The kernel of the ``rows`` outputs of all samples; ``limit``: bytes allowed, half of the free ones
+    where it is None."""
+    room = memory.available() / 2 if limit is None else limit
+    if 8.0 * _COPIES * rows**2 <= room and _CUBES * float(rows) ** 3 <= _FLOPS:
+        kernel = prepared.beside("full")
+        if rows <= _ALWAYS or forming_flops(kernel) + _CUBES * float(rows) ** 3 <= _FLOPS:
+            return Pairs(kernel, True)
+    return Pairs(prepared.products("full"), False)
+
+
+def forming_flops(kernel: Kernel) -> float:
+    """What the dense matrix takes, term by term; infinite for terms that do not say."""
+    return sum(_of_term(term, len(kernel)) for term in kernel.terms)
+
+
+def _of_term(term: Kernel, rows: int) -> float:
+    flops, inner = getattr(term, "flops", None), getattr(term, "inner", None)
+    if flops is not None:
+        return float(flops())
+    if inner is not None:
+        return float(rows) ** 2 * inner
+    return 0.0 if getattr(term, "matrix", None) is not None else float("inf")
