@@ -46,6 +46,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import ConditionNumber
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
+_LOSSES = '"cross_entropy", "binary_cross_entropy", "mse" or a function'
 _SHOWN_OUTPUTS = 100  # the report's table of outputs
 
 
@@ -223,11 +224,9 @@ def inspect(
     clock.step("forward and backward pass", 0.0)
     options = Options(params, max_memory, chunk_size, self_check, general, output)
     if loss is None and targets is not None:
-        raise ValueError('targets belong to a loss: pass loss="cross_entropy", "mse" or a function')
+        raise ValueError(f"targets belong to a loss: pass loss={_LOSSES}")
     if loss is None and optimizer is not None:
-        raise ValueError(
-            'an optimizer steps on a loss: pass loss="cross_entropy", "mse" or a function'
-        )
+        raise ValueError(f"an optimizer steps on a loss: pass loss={_LOSSES}")
     samples = Samples(None) if X is None else as_samples(X)
     seen = examine(model, samples.inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)

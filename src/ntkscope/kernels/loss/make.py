@@ -77,8 +77,9 @@ def gauss_newton_kernel(
     ----------
     targets: the labels of X in its order; those that come with X where none are given.
     loss: ``"cross_entropy"`` (mean over samples; of scores (N, T, C) with classes (N, T), as language models
-        have them, over tokens, where a class of −100 does not count), ``"mse"`` (mean over samples and
-        outputs), or a function of (outputs, targets) that returns one number, a sum over the samples,
+        have them, over tokens, where a class of −100 does not count), ``"binary_cross_entropy"`` of logits
+        with targets 0 or 1 and ``"mse"`` (means over samples and outputs; for ``"mse"`` whole numbers (N,)
+        with several outputs are classes, compared as one-hot rows), or a function of (outputs, targets) that returns one number, a sum over the samples,
         convex in them.
     X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
     model: as in :func:`empirical_ntk`.
