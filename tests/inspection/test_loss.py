@@ -157,3 +157,76 @@ def test_every_row_has_a_name_of_its_own_and_says_that_it_is_linearised():
     said = " ".join(text.split())
     assert "short of the limit (linearised)" in said
     assert "with batches of any size (linearised)" in said
+
+
+class GPTLMHeadModel(nn.Module):
+    """Scores of the next token, as Hugging Face's causal models return them."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 5), nn.Linear(5, 7)
+
+    def forward(self, input_ids):
+        return {"logits": self.head(torch.tanh(self.embedding(input_ids).cumsum(1)))}
+
+
+def test_labels_that_are_the_tokens_themselves_are_said_to_be_unshifted():
+    model = GPTLMHeadModel().double()
+    ids = torch.arange(12).reshape(3, 4) % 7
+    labels = ids.clone()
+    labels[:, -1] = -100
+    with pytest.warns(UserWarning, match=r"scores the next token.*targets=input_ids\[:, 1:\]"):
+        report = ntk.inspect(
+            model, {"input_ids": ids, "labels": labels}, output="logits", loss="cross_entropy"
+        )
+    assert any("scores the next token" in w for w in report.warnings)
+    shifted = ntk.inspect(
+        model, {"input_ids": ids}, output=lambda out: out["logits"][:, :-1],
+        loss="cross_entropy", targets=ids[:, 1:],
+    )  # fmt: skip
+    assert not any("next token" in w for w in shifted.warnings)
+
+
+def test_whole_numbers_are_no_missing_data():
+    model = GPTLMHeadModel().double()
+    data = {"input_ids": torch.arange(12).reshape(3, 4) % 7}
+    report = ntk.inspect(model, data, output="logits", settings={"data": "tokens.npz"})
+    assert "tokens.npz: N = 3, inputs 3×4 int64" in str(report)
+    assert report.inputs == ["3×4 int64"]
+
+
+def test_the_steps_of_several_outputs_name_their_kernel():
+    report = ntk.inspect(network(), X)
+    K = ntk.empirical_ntk(network(), X, reduce="full").dense()
+    text, page = " ".join(str(report).split()), report.to_html()
+    assert report.training.rows == N * C
+    assert f"N·C = {N * C} rows" in text
+    assert f"for all {N * C} outputs together" in page
+    assert f"λ_max = {float(torch.linalg.eigvalsh(K)[-1]):.6f}"[:13] in text
+    assert "everything else on this page is about the trace kernel" in page
+    one = ntk.inspect(network(1), X)
+    assert "of all pairs of outputs" not in str(one) + one.to_html()
+    narrow = nn.Sequential(nn.Linear(5, 1), nn.Linear(1, C)).double()
+    assert ntk.inspect(narrow, X).memorization.reason.startswith("N·C = 48 exceeds the 14")
+
+
+class _Attention(nn.Module):
+    """The scores of all keys move by the same with the keys' bias: its gradient is 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.key = nn.Linear(4, 1), nn.Parameter(torch.randn(4))
+
+    def forward(self, x):
+        scores = (x @ (x + self.key).mT).softmax(-1)
+        return self.last(torch.tanh(scores @ x).mean(1))
+
+
+def test_a_term_of_rounding_alone_is_no_number():
+    torch.manual_seed(0)
+    model = _Attention().double()
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    layer = next(layer for layer in ntk.inspect(model, x).layers if layer.name == "key")
+    assert 0 < layer.trace < 1e-25
+    assert layer.smallest_status == "BELOW_NOISE"
+    assert layer.smallest < layer.smallest_error < 1e-24

@@ -15,7 +15,7 @@ from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
-from ntkscope.kernels.loss.make import loss_of, require_blocks, shaped_outputs
+from ntkscope.kernels.loss.make import loss_of, require_blocks, shaped_outputs, unshifted
 from ntkscope.kernels.loss.parts import divides
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
@@ -51,6 +51,7 @@ class LossCurvature(Result):
     sharpness: λ_max of the Hessian itself, where the model has one.
     optimizer, preconditioned: the optimizer's name, and λ_max(P^-½ G P^-½) as its steps see G, whose
         ``edge_step`` is the step at which the linearised model turns unstable; "" and None without one.
+    note: a caution about the loss, or "".
     missing: why ``sharpness`` or ``preconditioned`` is None where it was asked for; otherwise "".
     """
 
@@ -72,6 +73,7 @@ class LossCurvature(Result):
     optimizer: str = ""
     preconditioned: Sharpness | None = None
     missing: str = ""
+    note: str = ""
 
 
 def inspect_loss(
@@ -133,6 +135,7 @@ def inspect_loss(
         optimizer="" if optimizer is None else type(optimizer).__name__,
         preconditioned=preconditioned,
         missing=missing,
+        note=unshifted(seen.prepared, at, targets),
     )
 
 

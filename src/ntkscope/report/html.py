@@ -36,7 +36,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
 }  # fmt: skip
 _GLOBALS: dict[str, Callable[..., str]] = {
     "interval": numbers.interval, "enclosed": numbers.enclosed, "with_error": numbers.with_error,
-    "share": numbers.share, "limit_of_steps": numbers.limit_of_steps,
+    "share": numbers.share, "limit_of_steps": numbers.limit_of_steps, "of_all_outputs": numbers.of_all_outputs,
 }  # fmt: skip
 
 

@@ -132,6 +132,28 @@ def any_batch(loss: Mapping[str, Any]) -> str:
     return f"below {number(step)} with batches of any size (linearised)"
 
 
+def numbers_only(record: Mapping[str, Any]) -> str:
+    """Of samples that are not described: their number and shapes, or that there are none."""
+    n = record["n_samples"]
+    if not record["inputs"]:
+        return f"not given; N = {n}"
+    source = record["settings"].get("data", "samples")
+    return f"{source}: N = {n}, inputs {', '.join(record['inputs'])}"
+
+
+def of_all_outputs(record: Mapping[str, Any]) -> str:
+    """Which kernel gradient descent follows, where it is not the inspected one; else nothing."""
+    training, n = record["training"], record["n_samples"]
+    if training["rows"] == n:
+        return ""
+    low = training["smallest"]
+    least = "its λ_min was not computed" if low is None else f"λ_min = {judged(low)}"
+    return (
+        f"the steps and the memorization below follow from the kernel of all pairs of outputs, of N·C = "
+        f"{training['rows']} rows: λ_max = {judged(training['largest'])}, {least}"
+    )
+
+
 def with_error(value: float, error: float) -> str:
     """``value ± error``, in as many digits as the error allows."""
     return interval(value - error, value, value + error) if error < float("inf") else "unknown"

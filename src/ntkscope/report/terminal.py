@@ -18,6 +18,8 @@ from ntkscope.report.numbers import (
     judged,
     limit_of_steps,
     number,
+    numbers_only,
+    of_all_outputs,
     own_smallest,
     predicted,
     share,
@@ -73,7 +75,7 @@ def _subject(record: Mapping[str, Any]) -> Table:
     table = _grid("What was analysed")
     source = record["settings"].get("data", "samples")
     if data is None:
-        table.add_row("data", f"not given; N = {record['n_samples']}")
+        table.add_row("data", numbers_only(record))
     else:
         table.add_row("data", f"{source}: N = {data['n_samples']}, d = {data['dim']}")
         norms = f"{number(data['norm_min'])} … {number(data['norm_max'])}"
@@ -177,13 +179,15 @@ def _meaning(record: Mapping[str, Any]) -> Table:
     table = _grid("What it means")
     if record["loss"] is not None:
         _add_loss(table, record["loss"])
+    if of_all_outputs(record):
+        table.add_row("all outputs", of_all_outputs(record))
     stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
     mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
     short = number(training["largest_stable_step_error"], 2)
     short_mse = number(training["largest_stable_step_mse_error"], 2)
     table.add_row(
         "stable GD step",
-        f"below {stable}, at most {short} short of 2/λ_max; {mse}, {short_mse} short",
+        f"below {stable}, at most {short} short of 2/λ_max; {mse}, {short_mse} short (linearised)",
     )
     best = with_error(training["best_step"], training["best_step_error"])
     mse = with_error(training["best_step_mse"], training["best_step_mse_error"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
+from ntkscope.kernels.loss.targets import IGNORED
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
@@ -29,7 +32,34 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
             "targets are missing: give them by targets=, or samples that come with labels (a dataset "
             "of pairs, a dict with labels)"
         )
-    return loss_at(loss, shaped_outputs(prepared), targets)
+    at = loss_at(loss, shaped_outputs(prepared), targets)
+    note = unshifted(prepared, at, targets)
+    if note:
+        warnings.warn(note, stacklevel=3)
+    return at
+
+
+def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
+    """What to say where a model that predicts the next token is compared with the tokens it was given.
+
+    Hugging Face's causal models move the labels by one inside their own loss; their scores are not moved.
+    """
+    if not isinstance(prepared, PreparedModule) or at.unit != "token":
+        return ""
+    name = prepared.subject.title
+    labels = torch.as_tensor(targets).cpu()
+    counted = labels != IGNORED
+    copied = any(
+        part.shape == labels.shape and bool((part.cpu() == labels)[counted].all())
+        for part in prepared.rows
+    )
+    if not copied or not re.search(r"(ForCausalLM|LMHead\w*)$", name):
+        return ""
+    return (
+        f"{name} scores the next token, and the labels are the tokens themselves, at the same places: this is "
+        "not the loss that it is trained with. Leave labels out of the inputs, and give "
+        "output=lambda out: out.logits[:, :-1] with targets=input_ids[:, 1:]"
+    )
 
 
 def shaped_outputs(prepared: Prepared) -> Tensor:
