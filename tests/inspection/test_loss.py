@@ -65,6 +65,20 @@ def test_products_give_ends_that_hold_and_the_tables_say_so(monkeypatch, dtype):
     assert found.largest.upper <= bound * (1 + 1e-5)
 
 
+def test_above_the_size_of_all_eigenvalues_the_largest_is_still_certain(monkeypatch):
+    monkeypatch.setattr(pairs, "_ALL", 10)
+    report = inspected()
+    for end, least in ((report.loss.largest, top()), (report.training.largest, None)):
+        status = end["status"] if isinstance(end, dict) else end.status.name
+        assert status == "OK"
+        assert least is None or end.value == pytest.approx(least, rel=1e-12)
+    assert report.loss.smallest is None
+    assert report.training.smallest is None
+    K = ntk.empirical_ntk(network(), X, reduce="full").dense()
+    limit = 2 / float(torch.linalg.eigvalsh(K)[-1])
+    assert report.training.largest_stable_step == pytest.approx(limit, rel=1e-12)
+
+
 def test_a_step_that_is_not_known_closely_is_printed_with_both_ends():
     assert limit_of_steps(0.1, 1e-9) == "below 0.1, at most 1e-09 short of the limit"
     assert limit_of_steps(0.1, 7.0) == "below 0.1 for certain; the limit lies at or below 7.1"
@@ -84,9 +98,12 @@ def test_the_kernel_of_pairs_is_formed_by_memory_and_flops(monkeypatch):
     monkeypatch.setattr(pairs, "_ALWAYS", 0)
     own = pairs.forming_flops(prepared.beside("full"))
     assert 0 < own < math.inf
-    monkeypatch.setattr(pairs, "_FLOPS", pairs._CUBES * float(N * C) ** 3 + own)
+    monkeypatch.setattr(pairs, "_FLOPS", float(N * C) ** 3 + own)
+    assert pairs.pairs_of(prepared, N * C).small
+    monkeypatch.setattr(pairs, "_ALL", N * C - 1)
     assert pairs.pairs_of(prepared, N * C).formed
-    monkeypatch.setattr(pairs, "_FLOPS", pairs._CUBES * float(N * C) ** 3 + 0.5 * own)
+    assert not pairs.pairs_of(prepared, N * C).small
+    monkeypatch.setattr(pairs, "_FLOPS", float(N * C) ** 3 + 0.5 * own)
     assert not pairs.pairs_of(prepared, N * C).formed
 
 
@@ -141,11 +158,11 @@ def test_a_model_without_a_second_derivative_has_no_sharpness_and_the_reason():
     torch.manual_seed(0)
     report = inspected(model=_Distances().double())
     assert report.loss.sharpness is None
-    assert "not implemented" in report.loss.missing
+    assert "not implemented" in report.loss.missing["sharpness"]
     assert report.loss.largest.value > 0
     assert "not known: the derivative" in " ".join(str(report).split())
     assert "not known: the derivative" in report.to_html()
-    assert inspected().loss.missing == ""
+    assert inspected().loss.missing == {}
 
 
 def test_every_row_has_a_name_of_its_own_and_says_that_it_is_linearised():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.inspection.examined import Examined
+from ntkscope.inspection.pairs import Pairs
 from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
@@ -22,7 +22,7 @@ from ntkscope.kernels.prepared import Options
 from ntkscope.report.result import Result
 from ntkscope.spectra.density import Density, Estimate, spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.spectra.extremes import extreme_eigenvalues, largest_of_trace
+from ntkscope.spectra.extremes import extreme_eigenvalues, largest_eigenvalue, largest_of_trace
 from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.training.preconditioner import preconditioner
 from ntkscope.training.sharpness import Sharpness, sharpness_of
@@ -38,9 +38,9 @@ class LossCurvature(Result):
     ----------
     loss, value: its name, L at the model.
     rows: the eigenvalues of G that need not be 0; directions: r, of a ``unit``, a sample or a token.
-    smallest: the least of them, None where G is too large to form. largest: λ_max(G).
+    smallest: the least of them, None above 4000 outputs or where G is too large to form. largest: λ_max(G).
     trace, trace_error: tr G and a bound on its error.
-    spectrum: (rows,) in ascending order, None where G is too large to form.
+    spectrum: (rows,) in ascending order, None where ``smallest`` is.
     effective_dimension: Σ λ/(λ + λ_max/100), None without the spectrum.
     largest_stable_step: 2 over the upper end of λ_max(G), for gradient descent on the linearised model;
         2/λ_max is at most ``largest_stable_step_error`` above it.
@@ -52,7 +52,7 @@ class LossCurvature(Result):
     optimizer, preconditioned: the optimizer's name, and λ_max(P^-½ G P^-½) as its steps see G, whose
         ``edge_step`` is the step at which the linearised model turns unstable; "" and None without one.
     note: a caution about the loss, or "".
-    missing: why ``sharpness`` or ``preconditioned`` is None where it was asked for; otherwise "".
+    missing: why "sharpness" or "preconditioned" is None where it was asked for, by its name.
     """
 
     loss: str
@@ -72,7 +72,7 @@ class LossCurvature(Result):
     sharpness: Sharpness | None
     optimizer: str = ""
     preconditioned: Sharpness | None = None
-    missing: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -99,17 +99,21 @@ def inspect_loss(
     K = GaussNewtonKernel(pairs.kernel, at).to(torch.float64)
     trace, error = K.trace(), trace_error(K)
     own = _own_curvatures(K)
-    smallest, largest, spectrum = _ends(K, pairs.formed, up(trace + error), up(math.fsum(own)))
+    smallest, largest, spectrum = _ends(K, pairs, up(trace + error), up(math.fsum(own)))
     stable = down_to(2.0 / largest.upper) if largest.upper > 0 else math.inf
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
-    sharpness, preconditioned, missing = None, None, ""
+    sharpness, preconditioned, missing = None, None, dict[str, str]()
     if curvature:
-        sharpness, missing = _or_why(lambda: sharpness_of(_as_module(seen, options), at))
+        try:
+            sharpness = sharpness_of(_as_module(seen, options), at)
+        except (NotImplementedError, RuntimeError, ValueError) as why:
+            missing["sharpness"] = _reason(why)
     if steps is not None:
-        preconditioned, why = _or_why(
-            lambda: sharpness_of(_as_module(seen, options), at, steps=steps, gauss_newton=True)
-        )
-        missing = missing or why
+        module = _as_module(seen, options)
+        try:
+            preconditioned = sharpness_of(module, at, steps=steps, gauss_newton=True)
+        except (NotImplementedError, RuntimeError) as why:
+            missing["preconditioned"] = _reason(why)
     steepest = up(len(own) * max(own))
     every = divides(loss, shaped_outputs(seen.prepared), targets)
     return LossCurvature(
@@ -140,14 +144,16 @@ def inspect_loss(
 
 
 def _ends(
-    K: Kernel, formed: bool, trace: float, above: float
+    K: Kernel, pairs: Pairs, trace: float, above: float
 ) -> tuple[Eigenvalue | None, Eigenvalue, Density | None]:
-    """λ_min, λ_max and all eigenvalues of a matrix that is ``formed``; λ_max alone of another.
+    """λ_min, λ_max and all eigenvalues of a small matrix; λ_max alone of another.
 
     ``trace``, ``above``: upper bounds on tr K and λ_max.
     """
-    if not formed:
+    if not pairs.formed:
         return None, largest_of_trace(K, trace, above), None
+    if not pairs.small:
+        return None, largest_eigenvalue(K), None
     ends = extreme_eigenvalues(K)
     return ends.smallest[0], ends.largest[0], spectral_density(K, exact=True)
 
@@ -166,12 +172,9 @@ def _own_curvatures(K: GaussNewtonKernel) -> list[float]:
     ]
 
 
-def _or_why(measure: Callable[[], Sharpness]) -> tuple[Sharpness | None, str]:
-    """What is measured, or why the model has no derivative of that kind."""
-    try:
-        return measure(), ""
-    except (NotImplementedError, RuntimeError) as error:
-        return None, str(error).strip().splitlines()[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """Why a model has no derivative of some kind, in one line."""
+    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _as_module(seen: Examined, options: Options) -> PreparedModule:

@@ -9,28 +9,30 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.prepared import Prepared
 
 _ALWAYS = 1000  # rows that are formed, whatever an entry costs
-_FLOPS = 1e12  # of forming, factorising and all eigenvalues: under a minute on one core
-_CUBES = 4  # rows³ of two factorisations and all eigenvalues
+_ALL = 4000  # rows up to which all eigenvalues are computed
+_FLOPS = 1e12  # of forming, and the rows³ of what encloses λ_max: under a minute on one core
 _COPIES = 5  # matrices in float64: the kernel, a matrix made of it, their float32 forms, a factor
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """kernel: of N·C rows. formed: whether its dense matrix, and one made of it, fit in memory and time."""
+    """kernel: of N·C rows. formed: whether its dense matrix, and one made of it, fit in memory and time. small:
+    whether all eigenvalues do too."""
 
     kernel: Kernel
     formed: bool
+    small: bool
 
 
 def pairs_of(prepared: Prepared, rows: int, limit: float | None = None) -> Pairs:
     """The kernel of the ``rows`` outputs of all samples; ``limit``: bytes allowed, half of the free ones
     where it is None."""
     room = memory.available() / 2 if limit is None else limit
-    if 8.0 * _COPIES * rows**2 <= room and _CUBES * float(rows) ** 3 <= _FLOPS:
+    if 8.0 * _COPIES * rows**2 <= room and float(rows) ** 3 <= _FLOPS:
         kernel = prepared.beside("full")
-        if rows <= _ALWAYS or forming_flops(kernel) + _CUBES * float(rows) ** 3 <= _FLOPS:
-            return Pairs(kernel, True)
-    return Pairs(prepared.products("full"), False)
+        if rows <= _ALWAYS or forming_flops(kernel) + float(rows) ** 3 <= _FLOPS:
+            return Pairs(kernel, True, rows <= _ALL)
+    return Pairs(prepared.products("full"), False, False)
 
 
 def forming_flops(kernel: Kernel) -> float:

@@ -67,8 +67,8 @@ class Descent:
 def descent(seen: Examined, double: Kernel, smallest: Eigenvalue, largest: Eigenvalue) -> Descent:
     """The same as the inspected kernel's for one output; otherwise that of ``reduce="full"``.
 
-    The outputs of a model share parameters, so neither end follows from the trace kernel's. Where
-    that kernel is cheap to form, both ends are computed; otherwise λ_max alone, by at most 64
+    The outputs of a model share parameters, so neither end follows from the trace kernel's. Of a small
+    kernel both ends are computed, of one that can be formed λ_max alone; otherwise λ_max by at most 64
     products and bounded above by the trace and by C times that of the trace kernel, as G = Σ_c J_cᵀJ_c
     for the outputs c. ``double``: as in :func:`whole_spectrum`.
     """
@@ -80,10 +80,14 @@ def descent(seen: Examined, double: Kernel, smallest: Eigenvalue, largest: Eigen
     if isinstance(seen.model, Network):  # C equal kernels beside one another
         return Descent(_divided(smallest, C), _divided(largest, C), N * C, mean)
     pairs = seen.pairs
-    if pairs.formed:
+    if pairs.small:
         ends = extreme_eigenvalues(pairs.kernel)
         return Descent(ends.smallest[0], ends.largest[0], N * C, mean)
-    high = largest_of_trace(pairs.kernel, trace, up(C * largest.upper))
+    high = (
+        largest_eigenvalue(pairs.kernel)
+        if pairs.formed
+        else largest_of_trace(pairs.kernel, trace, up(C * largest.upper))
+    )
     return Descent(None, high, N * C, mean)
 
 

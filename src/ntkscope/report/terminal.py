@@ -181,14 +181,9 @@ def _meaning(record: Mapping[str, Any]) -> Table:
         _add_loss(table, record["loss"])
     if of_all_outputs(record):
         table.add_row("all outputs", of_all_outputs(record))
-    stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
-    mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
-    short = number(training["largest_stable_step_error"], 2)
-    short_mse = number(training["largest_stable_step_mse_error"], 2)
-    table.add_row(
-        "stable GD step",
-        f"below {stable}, at most {short} short of 2/λ_max; {mse}, {short_mse} short (linearised)",
-    )
+    for key, name in (("", "½‖F − Y‖²"), ("_mse", "MSELoss")):
+        ends = (training[f"largest_stable_step{key}{error}"] for error in ("", "_error"))
+        table.add_row(f"GD step, {name}", f"{limit_of_steps(*ends)} (linearised)")
     best = with_error(training["best_step"], training["best_step_error"])
     mse = with_error(training["best_step_mse"], training["best_step_mse_error"])
     table.add_row("best fixed step", f"{best} for ½‖F − Y‖²; {mse} for MSELoss")
@@ -225,8 +220,9 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
     table.add_row(f"GD step, {name}", f"{stable} (linearised)")
     table.add_row("any batch's step", any_batch(loss))
     sharp = loss["sharpness"]
-    if loss["missing"]:
-        table.add_row("sharpness", f"not known: {loss['missing']}")
+    for name, why in loss["missing"].items():
+        row = "sharpness" if name == "sharpness" else f"{loss['optimizer']} step"
+        table.add_row(row, f"not known: {why}")
     if sharp is not None:
         text = f"{number(sharp['value'])} (residual {number(sharp['residual'], 2)})"
         table.add_row(
