@@ -230,7 +230,7 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
         )
     own = loss["preconditioned"]
     if own is not None:
-        text = f"unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
+        text = f"on the linearised model unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
         seen = f"{number(own['value'])} that it sees (residual {number(own['residual'], 2)})"
         table.add_row(f"{loss['optimizer']} step", f"{text} {seen}")
 
