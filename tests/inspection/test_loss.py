@@ -52,17 +52,24 @@ def test_the_largest_curvature_is_certain_above_a_thousand_rows():
 def test_products_give_ends_that_hold_and_the_tables_say_so(monkeypatch, dtype):
     """The sum of the samples' own curvatures bounds λ_max where the trace leaves more."""
     monkeypatch.setattr(pairs, "_FLOPS", 0.0)
-    model = network().to(dtype)
-    report = ntk.inspect(model, X.to(dtype), loss="cross_entropy", targets=Y)
-    found = report.loss
-    assert found.largest.lower <= top() * (1 + 1e-6)
-    assert top() <= found.largest.upper * (1 + 1e-6)
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(60, 5, dtype=torch.float64, generator=generator)
+    classes = torch.randint(0, 11, (60,), generator=generator)
+    report = ntk.inspect(
+        network(11).to(dtype), many.to(dtype), loss="cross_entropy", targets=classes
+    )
+    found, exact = report.loss, ntk.gauss_newton_kernel(network(11), many, classes)
+    truth = float(torch.linalg.eigvalsh(exact.dense())[-1])
+    assert found.largest.lower <= truth * (1 + 1e-6)
+    assert truth <= found.largest.upper * (1 + 1e-6)
     assert found.smallest is None
     assert found.spectrum is None
-    assert found.any_batch_step <= found.largest_stable_step <= 2 / top() * (1 + 1e-6)
-    own = ntk.gauss_newton_kernel(network(), X, Y).own_blocks
-    bound = float(torch.linalg.matrix_norm(own, ord=2).sum())
-    assert found.largest.upper <= bound * (1 + 1e-5)
+    assert found.any_batch_step <= found.largest_stable_step <= 2 / truth * (1 + 1e-6)
+    bound = float(torch.linalg.matrix_norm(exact.own_blocks, ord=2).sum())
+    assert found.largest.upper <= bound * (1 + 1e-4) < 0.5 * found.trace
+    assert found.largest.status is ntk.Status.NOT_CONVERGED
+    assert "(not converged)" in str(report)
+    assert "for certain; the limit lies at or below" in " ".join(str(report).split())
 
 
 def test_above_the_size_of_all_eigenvalues_the_largest_is_still_certain(monkeypatch):
@@ -141,6 +148,17 @@ def test_which_losses_divide_into_samples():
     assert not divides(lambda f, y: (per_sample * ((f - y) ** 2).sum(1)).sum(), outputs, real)
     balanced = nn.CrossEntropyLoss(weight=torch.full((C,), 3.0, dtype=torch.float64))
     assert divides(balanced, outputs, Y)
+
+
+def test_weights_are_seen_where_every_sample_is_fitted():
+    per_sample = torch.linspace(1, 2, N, dtype=torch.float64)
+
+    def weighted(f, y):
+        w = per_sample[: len(f)]
+        return (w * ((f - y) ** 2).sum(1)).sum() / w.sum()
+
+    real = torch.randn(N, C, dtype=torch.float64)
+    assert not divides(weighted, real, real)
 
 
 class _Distances(nn.Module):

@@ -15,7 +15,7 @@ from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
-from ntkscope.kernels.loss.targets import IGNORED
+from ntkscope.kernels.loss.targets import IGNORED, as_tensor
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
@@ -47,7 +47,7 @@ def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
     if not isinstance(prepared, PreparedModule) or at.unit != "token":
         return ""
     name = prepared.subject.title
-    labels = torch.as_tensor(targets).cpu()
+    labels = as_tensor(targets)
     counted = labels != IGNORED
     copied = any(
         part.shape == labels.shape and bool((part.cpu() == labels)[counted].all())

@@ -17,7 +17,7 @@ IGNORED = -100  # the class that does not count, as in torch and in the labels o
 
 def _array(targets: Any, n: int) -> Tensor:
     """Numbers, one row a sample."""
-    tensor = _tensor(targets)
+    tensor = as_tensor(targets)
     if tensor.ndim == 0 or len(tensor) != n:
         held = "one number" if tensor.ndim == 0 else f"{len(tensor)} rows"
         raise ValueError(f"targets hold {held} for {n} samples; give one for each, in their order")
@@ -26,8 +26,8 @@ def _array(targets: Any, n: int) -> Tensor:
     return tensor
 
 
-def _tensor(targets: Any) -> Tensor:
-    """One array of real numbers."""
+def as_tensor(targets: Any) -> Tensor:
+    """One array of real numbers, on the CPU. Raises TypeError for anything else."""
     if isinstance(targets, Tensor):
         require_strided(targets, "targets")
         if targets.is_complex():
