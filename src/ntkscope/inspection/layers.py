@@ -17,7 +17,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.rounding import down_to, up_to
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
-_NOISE = 64  # roundings of a gradient that is exactly 0, relative to the largest: a key's bias in attention
+_NOISE = 1  # roundings of the whole gradient: what a gradient that is exactly 0 comes to, as a key's bias in attention
 _DOWN = 1.0 - 2.0**-50  # takes back what two products may have rounded up
 
 
