@@ -12,7 +12,7 @@ from ntkscope.inspection import pairs
 from ntkscope.kernels.loss.parts import divides
 from ntkscope.report.numbers import judged, limit_of_steps
 
-N, C = 12, 4
+N, C, CPU = 12, 4, torch.device("cpu")
 
 
 def network(outputs=C):
@@ -100,18 +100,18 @@ def test_the_kernel_of_pairs_is_formed_by_memory_and_flops(monkeypatch):
     from ntkscope.kernels.empirical import prepare
 
     prepared = prepare(network(), X)
-    assert pairs.pairs_of(prepared, N * C).formed
-    assert not pairs.pairs_of(prepared, N * C, limit=1e3).formed
+    assert pairs.pairs_of(prepared, N * C, CPU).formed
+    assert not pairs.pairs_of(prepared, N * C, CPU, limit=1e3).formed
     monkeypatch.setattr(pairs, "_ALWAYS", 0)
     own = pairs.forming_flops(prepared.beside("full"))
     assert 0 < own < math.inf
     monkeypatch.setattr(pairs, "_FLOPS", float(N * C) ** 3 + own)
-    assert pairs.pairs_of(prepared, N * C).small
+    assert pairs.pairs_of(prepared, N * C, CPU).small
     monkeypatch.setattr(pairs, "_ALL", N * C - 1)
-    assert pairs.pairs_of(prepared, N * C).formed
-    assert not pairs.pairs_of(prepared, N * C).small
+    assert pairs.pairs_of(prepared, N * C, CPU).formed
+    assert not pairs.pairs_of(prepared, N * C, CPU).small
     monkeypatch.setattr(pairs, "_FLOPS", float(N * C) ** 3 + 0.5 * own)
-    assert not pairs.pairs_of(prepared, N * C).formed
+    assert not pairs.pairs_of(prepared, N * C, CPU).formed
 
 
 WEIGHTS = torch.tensor([0.01, 1.0, 1.0, 2.0], dtype=torch.float64)

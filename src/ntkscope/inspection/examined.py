@@ -52,7 +52,7 @@ class Examined:
         """Of all outputs of the samples, whatever ``reduce`` selects. Only for a model that was read."""
         assert self.prepared is not None
         rows = len(self.kernel) * self.prepared.n_outputs
-        return pairs_of(self.prepared, rows, self.limit)
+        return pairs_of(self.prepared, rows, self.kernel.device, self.limit)
 
     @property
     def network(self) -> Network | None:

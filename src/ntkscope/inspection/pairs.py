@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from ntkscope._base import memory
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.prepared import Prepared
@@ -24,10 +26,12 @@ class Pairs:
     small: bool
 
 
-def pairs_of(prepared: Prepared, rows: int, limit: float | None = None) -> Pairs:
-    """The kernel of the ``rows`` outputs of all samples; ``limit``: bytes allowed, half of the free ones
-    where it is None."""
-    room = memory.available() / 2 if limit is None else limit
+def pairs_of(
+    prepared: Prepared, rows: int, device: torch.device, limit: float | None = None
+) -> Pairs:
+    """The kernel of the ``rows`` outputs of all samples on ``device``; ``limit``: bytes allowed, half of those
+    that are free there where it is None."""
+    room = memory.available(device) / 2 if limit is None else limit
     if 8.0 * _COPIES * rows**2 <= room and float(rows) ** 3 <= _FLOPS:
         kernel = prepared.beside("full")
         if rows <= _ALWAYS or forming_flops(kernel) + float(rows) ** 3 <= _FLOPS:
