@@ -66,6 +66,7 @@ ROWS = {
     "pairs": TensorDataset(X, Y),
     "alone": TensorDataset(X),
     "items": Items([(np.asarray(x), int(y)) for x, y in zip(X, Y, strict=True)]),
+    "list of pairs": list(TensorDataset(X, Y)),
     "loader": DataLoader(TensorDataset(X, Y), batch_size=4),
     "loader-of-samples": DataLoader(Items(list(X)), batch_size=4),
     "frame": Frame(
@@ -93,7 +94,7 @@ def test_rows(name):
     found = as_samples(ROWS[name])
     assert len(found) == 6
     assert np.array_equal(np.asarray(found.inputs), X.numpy())
-    known = name in ("pairs", "items", "loader")
+    known = name in ("pairs", "items", "list of pairs", "loader")
     assert (found.targets is not None) == known
     if known:
         assert np.array_equal(np.asarray(found.targets), Y.numpy())
@@ -107,6 +108,16 @@ def test_keywords(name):
     assert np.array_equal(np.asarray(found.inputs["input_ids"]), IDS.numpy())
     assert np.asarray(found.inputs["input_ids"]).dtype.kind == "i"
     assert np.array_equal(np.asarray(found.targets), Y.numpy())
+
+
+def test_a_list_of_samples_of_several_axes_is_no_list_of_batches():
+    images = [{"pixels": torch.randn(3, 8, 8), "label": i} for i in range(2)]
+    assert as_samples(images).inputs["pixels"].shape == (2, 3, 8, 8)
+    tokens = [{"input_ids": IDS[i], "labels": IDS[i]} for i in range(6)]
+    assert torch.equal(as_samples(tokens).targets, IDS)
+    unlabelled = [{"pixels": torch.randn(3, 8, 8)} for _ in range(2)]
+    assert as_samples(unlabelled).inputs["pixels"].shape == (2, 3, 8, 8)
+    assert as_samples([(1.0, 2.0), (3.0, 4.0)]).inputs == [(1.0, 2.0), (3.0, 4.0)]
 
 
 def test_several_inputs_and_a_label():
@@ -156,6 +167,10 @@ class Augmented(Items):
         (lambda: Items([X[0], X[1, :2]]), ValueError, "stack"),
         (lambda: DataLoader(Items([IDS[:1], IDS[:2]]), batch_size=1), ValueError, "pad all"),
         (lambda: Table({"input_ids": [[1, 2], [3]]}), ValueError, "different lengths"),
+        (lambda: Table({"ids": [[1, 2], None, [3, 4]]}), ValueError, "1 rows, the first at row 1"),
+        (lambda: list(DataLoader(Items(dicts()), 3)), ValueError, "look like batches of 3 samples"),
+        (lambda: [{"ids": IDS[:3]}, {"ids": IDS[3:]}], ValueError, "look like batches of 3"),
+        (lambda: list(DataLoader(TensorDataset(X, Y), 2)), ValueError, "look like batches of 2"),
         (lambda: Table({"text": ["a", "b"], "input_ids": [[1], [2]]}), TypeError, "tokenise"),
         (lambda: {"train": Table({"x": [1]}), "test": Table({"x": [1]})}, TypeError, "splits"),
         (lambda: {"labels": Y}, ValueError, "no inputs"),

@@ -161,6 +161,12 @@ def test_the_loss_that_is_trained(capsys):
     code, text, _ = run(capsys, *digits, "cross_entropy", "--json")
     assert code == 0
     assert json.loads(text)["loss"]["rows"] == 12 * 9
-    assert run(capsys, *digits, "mse")[0] == 2
+    code, text, _ = run(capsys, *digits, "mse", "--json")  # of one-hot rows
+    assert (code, json.loads(text)["loss"]["rows"]) == (0, 12 * 10)
+    cancer = ["inspect", "--data", "breast_cancer:N=12", "--widths", "30,8,1", "--loss"]
+    code, _, error = run(capsys, *cancer, "cross_entropy")
+    assert (code, "take the loss binary_cross_entropy" in error) == (2, True)
+    code, text, _ = run(capsys, *cancer, "binary_cross_entropy")
+    assert (code, "binary cross-entropy" in text) == (0, True)
     code, _, error = run(capsys, *GOOD, "--loss", "mse")
     assert (code, "needs labels" in error) == (2, True)

@@ -70,7 +70,7 @@ def test_gradient_descent_needs_the_steps_it_says(report, exact):
 
 def test_terminal_page_and_files(report, tmp_path):
     text = str(report)
-    for words in ("λ_min", "The layers", "Bounds around", "stable GD step", "memorization"):
+    for words in ("λ_min", "The layers", "Bounds around", "GD step, MSELoss", "memorization"):
         assert words in text
     page = report.save(tmp_path / "out")
     html = page.read_text()

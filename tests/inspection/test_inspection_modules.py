@@ -97,7 +97,7 @@ class _Evil:
         ("{folder}/none.py:build", None, FileNotFoundError, "no file"),
         ("no_such_package.at_all:build", None, ImportError, "no installed module"),
         ("{file}:build", "none.pt", FileNotFoundError, "no checkpoint"),
-        ("{file}:build", "evil.pt", ValueError, "weights alone"),
+        ("{file}:build", "evil.pt", ValueError, "would run code; save the weights alone"),
         ("{file}:build", "list.pt", ValueError, "no state_dict"),
         ("{file}:build", "other.pt", ValueError, "does not fit"),
         ("{file}:build", "broken.safetensors", ValueError, "no safetensors"),
@@ -111,8 +111,9 @@ def test_bad_models_are_one_line(file, tmp_path, capsys, spec, checkpoint, error
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     (tmp_path / "weights.onnx").write_bytes(b"nothing")
     path = None if checkpoint is None else tmp_path / checkpoint
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as raised:
         load_model(spec.format(file=file, folder=tmp_path), path)
+    assert str(raised.value).isprintable()
     assert "ran" not in capsys.readouterr().out
 
 

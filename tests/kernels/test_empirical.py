@@ -203,3 +203,13 @@ def test_other_bad_arguments():
         ntk.empirical_ntk(model, X, reduce=2)
     ints = ntk.empirical_ntk(model, torch.ones(2, 3, dtype=torch.int32)).dense()
     torch.testing.assert_close(ints, ntk.empirical_ntk(model, X).dense())
+
+
+@pytest.mark.parametrize("measure", [ntk.smallest_eigenvalue, lambda K: ntk.compare_kernels(K, K)])
+def test_what_stands_before_a_kernel_is_told_how_to_become_one(measure):
+    model, X = torch.nn.Linear(3, 2).double(), torch.randn(4, 3, dtype=torch.float64)
+    for one in (model, ntk.Network([3, 4, 1])):
+        with pytest.raises(TypeError, match=r"got the model \w+; .*empirical_ntk\(model, X\)"):
+            measure(one)
+    with pytest.raises(TypeError, match=r"got those of 2 outputs; .*kernels\[0\]"):
+        measure(ntk.empirical_ntk(model, X, reduce="diagonal"))

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import re
 import tomllib
 from html.parser import HTMLParser
@@ -218,6 +219,7 @@ def test_predict_and_eig_write_the_same_files(capsys, tmp_path):
     for folder in ("eig", "predict"):
         again = (tmp_path / folder / "settings.toml").read_text()
         assert again.startswith(f"# Again: ntkscope {folder} ")
+        assert f"begin at {os.getcwd()!r}" in again.splitlines()[1]
         tomllib.loads(again)
 
 

@@ -84,3 +84,9 @@ def test_products_and_a_trace_enclose_the_largest():
     assert found.lower <= 5 <= found.upper <= 5 * (1 + 1e-3)
     flat = largest_of_trace(MatrixKernel(torch.eye(300, dtype=torch.float64)), 300.0)
     assert flat.upper >= 1  # no Ritz value stands out: the trace that is left
+    assert flat.status is Status.NOT_CONVERGED
+    flat = largest_of_trace(MatrixKernel(torch.eye(300, dtype=torch.float64)), 300.0, 1.5)
+    assert 1 <= flat.upper <= 1.5
+    assert "a bound that was given" in flat.method
+    known = largest_of_trace(MatrixKernel(torch.eye(300, dtype=torch.float64)), 300.0, 1.0001)
+    assert known.status is Status.OK

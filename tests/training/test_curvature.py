@@ -79,6 +79,8 @@ def test_float32_agrees_with_float64():
 
 def test_bad_input():
     X = torch.ones(2, 3)
+    with pytest.raises(TypeError, match=r"sampled fully connected network, .*, got Linear"):
+        hessian_norms(torch.nn.Linear(3, 1), X)
     with pytest.raises(ValueError, match="one output"):
         hessian_norms(ntk.Network([3, 4, 2]).sample(0), X)
     with pytest.raises(ValueError, match="the network takes 3"):

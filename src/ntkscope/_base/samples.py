@@ -42,7 +42,7 @@ def as_samples(X: Any, name: str = "X") -> Samples:
     """Whatever holds samples, read once and in its order.
 
     A dict names the model's keyword arguments; its ``labels`` (or ``label``) are targets. A torch
-    ``Dataset`` or ``DataLoader`` gives inputs, dicts, or pairs of input and label; a table with
+    ``Dataset``, a list of its items, or a ``DataLoader`` gives inputs, dicts, or pairs of input and label; a table with
     ``column_names`` (Hugging Face) or ``columns`` (pandas, polars) its columns. All else, arrays and
     tuples of several inputs, stays as it is.
 
@@ -50,7 +50,8 @@ def as_samples(X: Any, name: str = "X") -> Samples:
     ------
     ValueError
         For a loader that shuffles or a dataset whose items are random: rows of a kernel have an order.
-        For samples of several shapes, or tuples of more than input and label.
+        For samples of several shapes, tuples of more than input and label, a list of batches, a column with
+        missing values.
     TypeError
         For columns that hold no numbers, and data without a length.
     """
@@ -70,9 +71,49 @@ def as_samples(X: Any, name: str = "X") -> Samples:
         return _of_batch({key: _column(columns[key], f"{name}[{key!r}]") for key in columns}, name)
     if hasattr(X, "columns") and hasattr(X, "to_numpy"):
         return Samples(_of_frame(X, name))
-    if isinstance(X, Dataset) or (isinstance(X, list) and X and isinstance(X[0], Mapping)):
+    if isinstance(X, Dataset):
+        return _of_items(X, name)
+    if isinstance(X, list) and X and (isinstance(X[0], Mapping) or _has_arrays(X[0])):
+        _refuse_batches(X, name)
         return _of_items(X, name)
     return Samples(X)
+
+
+def _has_arrays(item: Any) -> bool:
+    """Whether it is a pair or a batch, and no row of numbers."""
+    return isinstance(item, (tuple, list)) and any(_axes(part) for part in item)
+
+
+def _axes(part: Any) -> int:
+    return part.ndim if isinstance(part, (Tensor, np.ndarray)) else 0
+
+
+def _is_fractional(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.is_floating_point()
+    return np.asarray(part).dtype.kind == "f"
+
+
+def _refuse_batches(X: Sequence[Any], name: str) -> None:
+    """Raises ValueError for a list of batches, ``list(loader)``, which would be stacked as samples."""
+    item = X[0]
+    parts: list[Any]
+    if isinstance(item, Mapping):
+        labels = [item[key] for key in LABELS if key in item]
+        parts = [item[key] for key in item if key not in LABELS and not is_setting(item[key])]
+        indices = not any(_is_fractional(part) for part in parts)
+        batched = bool(parts) and all(_axes(part) > 1 for part in parts)
+        batched &= all(_axes(label) == 1 for label in labels) if labels else indices
+    else:  # a loader collates pairs to lists, a dataset gives tuples
+        parts, labels = list(item), []
+        batched = isinstance(item, list) and len(item) == 2
+    lengths = {len(part) for part in (*parts, *labels) if _axes(part)}
+    if batched and len(lengths) == 1:
+        raise ValueError(
+            f"{name} is a list of {len(X)} items that look like batches of {lengths.pop()} samples; give the "
+            "loader itself (without shuffling) or its dataset, or, if each is one sample, stack them: "
+            "torch.stack of each of their parts"
+        )
 
 
 def _of_loader(loader: Any, name: str) -> Samples:
@@ -181,6 +222,12 @@ def _column(values: Any, name: str) -> Any:
     if isinstance(values, (Tensor, np.ndarray)):
         return values
     values = list(values)
+    empty = [row for row, value in enumerate(values) if value is None]
+    if empty:
+        raise ValueError(
+            f"{name} has no value (None) in {len(empty)} rows, the first at row {empty[0]}; leave these rows "
+            "out, or fill them"
+        )
     if values and isinstance(values[0], str):
         return values
     if values and isinstance(values[0], Tensor):

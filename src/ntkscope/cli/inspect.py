@@ -36,9 +36,10 @@ class InspectOptions(options.Problem):
     loss: Annotated[
         str | None,
         typer.Option(
-            help="The loss that is trained, on the data's labels: cross_entropy or mse.",
+            help="The loss that is trained, on the data's labels: cross_entropy; binary_cross_entropy, of one "
+            "logit and labels 0 or 1; mse, of numbers or classes.",
             metavar="NAME",
-            autocompletion=completion.of("cross_entropy", "mse"),
+            autocompletion=completion.of("cross_entropy", "binary_cross_entropy", "mse"),
         ),
     ] = None
     dtype: options.Dtype = "float64"

@@ -6,6 +6,8 @@ import copy
 import importlib
 import importlib.util
 import inspect
+import pickle
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,6 +124,13 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"a checkpoint ends in {known}, got {path.name!r}")
     try:
         loaded = load_saved(path)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        what = code[1] if code else "more than tensors and plain values"
+        raise ValueError(
+            f"{path} holds {what}, and reading that would run code; save the weights alone, with "
+            "torch.save(model.state_dict(), path)"
+        ) from error
     except Exception as error:
         raise ValueError(
             f"{path} does not load as weights alone ({_said(error)}); save them with "
@@ -150,5 +159,5 @@ def _load(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
     return f"{type(error).__name__}: {text[:300]}"

@@ -29,7 +29,7 @@ def cautions(
     if moves.smallest is None:
         found.append(
             f"the numbers of GD steps need λ_min of the kernel of all pairs of outputs "
-            f"({moves.rows} rows), which is too large to form here."
+            f"({moves.rows} rows), which is too large to compute here."
         )
     if weak.pair_angle is not None and weak.pair_share > 0.9:
         found.append(

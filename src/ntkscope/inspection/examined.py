@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ntkscope._base.inputs import as_data
 from ntkscope._base.samples import Samples
 from ntkscope.data.summary import DataSummary, summarize
+from ntkscope.inspection.pairs import Pairs, pairs_of
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.limiting.terms import limiting_terms
@@ -32,7 +34,7 @@ class Examined:
 
     shapes: of the parameter behind each term; a kernel by itself has none. n_outputs: how many
     outputs the kernel sums. prepared: the model read on the samples, for further kernels of it.
-    seed: that the weights were drawn with.
+    seed: that the weights were drawn with. limit: bytes that the work may take, where the caller gave a number.
     """
 
     model: Any
@@ -43,6 +45,14 @@ class Examined:
     n_outputs: int
     prepared: Prepared | None = None
     seed: int | None = None
+    limit: float | None = None
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Of all outputs of the samples, whatever ``reduce`` selects. Only for a model that was read."""
+        assert self.prepared is not None
+        rows = len(self.kernel) * self.prepared.n_outputs
+        return pairs_of(self.prepared, rows, self.kernel.device, self.limit)
 
     @property
     def network(self) -> Network | None:
@@ -135,7 +145,8 @@ def examine(
     prepared = prepare(model, X, options)
     kernel = prepared.kernel(reduce)
     summed = prepared.n_outputs if reduce == "trace" else 1
-    return Examined(model, X, kernel, reduce, prepared.shapes, summed, prepared, drawn)
+    limit = None if options.max_memory is None else float(options.max_memory)
+    return Examined(model, X, kernel, reduce, prepared.shapes, summed, prepared, drawn, limit)
 
 
 def _of_kernel(kernel: Kernel, X: Any, reduce: Reduce, options: Options) -> Examined:

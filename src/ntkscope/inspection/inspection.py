@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -46,6 +47,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import ConditionNumber
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
+_LOSSES = '"cross_entropy", "binary_cross_entropy", "mse" or a function'
 _SHOWN_OUTPUTS = 100  # the report's table of outputs
 
 
@@ -68,6 +70,7 @@ class Inspection(Drawn, Tabular, Shown):
     prediction: λ_min of the limiting kernel from N, d and the norms alone, or why it is refused.
     warnings: in plain words.
     loss: the curvature of the loss that is trained, where one was named.
+    inputs: shape and type of each of the model's inputs; empty for a kernel without data.
     network: its description, for the report.
     seconds: wall time of each stage.
     peak_memory: bytes.
@@ -95,6 +98,7 @@ class Inspection(Drawn, Tabular, Shown):
     peak_memory: int
     extra: dict[str, Any] = field(default_factory=dict)
     loss: LossCurvature | None = None
+    inputs: list[str] = field(default_factory=list)
 
     @property
     def condition_number(self) -> ConditionNumber:
@@ -107,6 +111,7 @@ class Inspection(Drawn, Tabular, Shown):
             "settings": self.settings,
             "data": None if self.data is None else self.data.to_dict(),
             "n_samples": self.n_samples,
+            "inputs": self.inputs,
             "network": self.network,
             "smallest_eigenvalue": self.smallest.to_dict(),
             "largest_eigenvalue": self.largest.to_dict(),
@@ -223,11 +228,9 @@ def inspect(
     clock.step("forward and backward pass", 0.0)
     options = Options(params, max_memory, chunk_size, self_check, general, output)
     if loss is None and targets is not None:
-        raise ValueError('targets belong to a loss: pass loss="cross_entropy", "mse" or a function')
+        raise ValueError(f"targets belong to a loss: pass loss={_LOSSES}")
     if loss is None and optimizer is not None:
-        raise ValueError(
-            'an optimizer steps on a loss: pass loss="cross_entropy", "mse" or a function'
-        )
+        raise ValueError(f"an optimizer steps on a loss: pass loss={_LOSSES}")
     samples = Samples(None) if X is None else as_samples(X)
     seen = examine(model, samples.inputs, reduce, options, seed)
     found = _measured(seen, settings or {}, clock)
@@ -240,9 +243,21 @@ def inspect(
     if width_limit:
         clock.step("infinite width", 0.95)
         extra["width_limit"] = _width_limit(seen, output)
+    notes = [curvature.note] if curvature is not None and curvature.note else []
     return replace(
-        found, extra=extra, loss=curvature, seconds=clock.done(), peak_memory=memory.peak()
-    )
+        found, extra=extra, loss=curvature, seconds=clock.done(), peak_memory=memory.peak(),
+        warnings=[*notes, *found.warnings], inputs=_shapes(samples),
+    )  # fmt: skip
+
+
+def _shapes(samples: Samples) -> list[str]:
+    """``12×7 int64`` of each input."""
+    found = []
+    for part in () if samples.inputs is None else samples.parts:
+        array = part if isinstance(part, torch.Tensor) else np.asarray(part)
+        kind = str(array.dtype).removeprefix("torch.")
+        found.append(f"{'×'.join(map(str, array.shape))} {kind}")
+    return found
 
 
 def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspection:
@@ -284,7 +299,12 @@ def _measured(seen: Examined, settings: dict[str, Any], clock: Clock) -> Inspect
         ladder=rungs,
         training=training(moves.smallest, moves.largest, moves.rows, moves.mean),
         memorization=memorization(
-            moves.smallest, moves.rows, seen.n_parameters, data, isinstance(seen.model, MLP)
+            moves.smallest,
+            moves.rows,
+            seen.n_parameters,
+            data,
+            isinstance(seen.model, MLP),
+            moves.rows // len(K),
         ),
         weakest=weak,
         outputs=outputs,

@@ -13,10 +13,11 @@ from torch import Tensor
 from ntkscope.inspection.shares import rayleigh, share, total, trace_error
 from ntkscope.kernels.hadamard import Factor, HadamardKernel, Term
 from ntkscope.kernels.kernel import Kernel
-from ntkscope.spectra.eigenvalue import Eigenvalue
+from ntkscope.spectra.eigenvalue import Eigenvalue, Status
 from ntkscope.spectra.rounding import down_to, up_to
 from ntkscope.spectra.smallest import smallest_eigenvalue
 
+_NOISE = 1  # roundings of the whole gradient: what a gradient that is exactly 0 comes to, as a key's bias in attention
 _DOWN = 1.0 - 2.0**-50  # takes back what two products may have rounded up
 
 
@@ -25,7 +26,8 @@ class Layer:
     """One term of the kernel: the gradients with respect to one parameter, of ``shape`` if known.
 
     trace_share: its part of tr K. rayleigh: vᵀK_t v at the computed eigenvector v of λ_min, its part
-    of λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone. ``*_error`` bounds
+    of λ_min. smallest, smallest_error, smallest_status: λ_min of the term alone; below noise where all of the
+    term is of the size of the squared rounding of gradients. ``*_error`` bounds
     the error of the number before it; a share's is ∞ where the whole cannot be told from 0.
     features_smallest: a rigorous lower bound on λ_min(F Fᵀ), 0 where F has fewer columns than rows.
     signals_min: min_i ‖B_i‖². schur: scale · features_smallest · signals_min ≤ λ_min(K_t).
@@ -90,13 +92,16 @@ def inspect_layers(
         features = 0.0 if factors is None else _features_lower(factors, len(K))
         signals = 0.0 if factors is None else _signals_min(factors)
         part = one.trace(), trace_error(one)
+        noise = (_NOISE * torch.finfo(K.dtype).eps) ** 2 * trace[0]
+        lost = 0 < part[0] <= noise
         layers.append(
             Layer(
                 term.name or "K", "×".join(map(str, shapes.get(term.name, ()))),
                 _width(None if factors is None else factors.features, 0),
                 _width(None if factors is None else factors.signals, 1),
                 *part, *share(*part, *trace), *parts[index], *share(*parts[index], *total(parts)),
-                own.value, own.error, own.status.name, features, signals,
+                own.value, noise if lost else own.error,
+                (Status.BELOW_NOISE if lost else own.status).name, features, signals,
                 max(0.0, features * signals * (1.0 if factors is None else factors.scale) * _DOWN),
             )
         )  # fmt: skip

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope.inspection.examined import Examined
+from ntkscope.inspection.pairs import Pairs
 from ntkscope.inspection.shares import trace_error
+from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
-from ntkscope.kernels.loss.make import loss_of, require_blocks
+from ntkscope.kernels.loss.make import loss_of, require_blocks, shaped_outputs, unshifted
+from ntkscope.kernels.loss.parts import divides
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
 from ntkscope.report.result import Result
 from ntkscope.spectra.density import Density, Estimate, spectral_density
 from ntkscope.spectra.eigenvalue import Eigenvalue
-from ntkscope.spectra.extremes import extreme_eigenvalues, largest_of_trace
-from ntkscope.spectra.rounding import down_to, up, up_to
+from ntkscope.spectra.extremes import extreme_eigenvalues, largest_eigenvalue, largest_of_trace
+from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.training.preconditioner import preconditioner
 from ntkscope.training.sharpness import Sharpness, sharpness_of
 
-_ALL_ENDS = 1000  # rows up to which λ_min is computed
-_ALL_EIGENVALUES = 3000  # and all eigenvalues
 _SHARE = 0.01  # of λ_max: the ridge of the effective dimension
 
 
@@ -37,18 +38,21 @@ class LossCurvature(Result):
     ----------
     loss, value: its name, L at the model.
     rows: the eigenvalues of G that need not be 0; directions: r, of a ``unit``, a sample or a token.
-    smallest: the least of them, None above 1000 rows. largest: λ_max(G).
+    smallest: the least of them, None above 4000 outputs or where G is too large to form. largest: λ_max(G).
     trace, trace_error: tr G and a bound on its error.
-    spectrum: (rows,) in ascending order, None above 3000 rows.
+    spectrum: (rows,) in ascending order, None where ``smallest`` is.
     effective_dimension: Σ λ/(λ + λ_max/100), None without the spectrum.
     largest_stable_step: 2 over the upper end of λ_max(G), for gradient descent on the linearised model;
         2/λ_max is at most ``largest_stable_step_error`` above it.
     any_batch_step: 2 over n times the largest curvature of one unit's share of L, n the units that count.
         Below it no step on any batch, of the same mean (or sum) over its units, expands the linearised
-        model's error.
+        model's error. None of a function that is not the mean or sum of what it is on batches of one, such
+        as a mean with class weights, which torch divides by the batch's weights.
     sharpness: λ_max of the Hessian itself, where the model has one.
     optimizer, preconditioned: the optimizer's name, and λ_max(P^-½ G P^-½) as its steps see G, whose
         ``edge_step`` is the step at which the linearised model turns unstable; "" and None without one.
+    note: a caution about the loss, or "".
+    missing: why "sharpness" or "preconditioned" is None where it was asked for, by its name.
     """
 
     loss: str
@@ -64,10 +68,12 @@ class LossCurvature(Result):
     effective_dimension: Estimate | None
     largest_stable_step: float
     largest_stable_step_error: float
-    any_batch_step: float
+    any_batch_step: float | None
     sharpness: Sharpness | None
     optimizer: str = ""
     preconditioned: Sharpness | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def inspect_loss(
@@ -89,46 +95,86 @@ def inspect_loss(
     steps = None if optimizer is None else preconditioner(optimizer, seen.model)
     at = loss_of(seen.prepared, loss, targets)
     require_blocks(at, len(seen.prepared.outputs()))
-    rows = at.roots.shape[0] * at.roots.shape[2]
-    small = rows <= _ALL_EIGENVALUES
-    pairs = seen.prepared.beside("full") if small else seen.prepared.products("full")
-    K = GaussNewtonKernel(pairs, at)
-    trace = K.trace()
-    error = trace_error(K)
-    density: Density | None = None
-    dimension: Estimate | None = None
-    if rows <= _ALL_ENDS:
-        ends = extreme_eigenvalues(K)
-        smallest, largest = ends.smallest[0], ends.largest[0]
-    else:
-        smallest, largest = None, largest_of_trace(K, up(trace + error))
-    if small:
-        density = spectral_density(K, exact=True)
-        dimension = density.effective_dimension(max(_SHARE * largest.value, math.ulp(0.0)))
+    pairs = seen.pairs
+    K = GaussNewtonKernel(pairs.kernel, at).to(torch.float64)
+    trace, error = K.trace(), trace_error(K)
+    own = _own_curvatures(K)
+    smallest, largest, spectrum = _ends(K, pairs, up(trace + error), up(math.fsum(own)))
     stable = down_to(2.0 / largest.upper) if largest.upper > 0 else math.inf
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
-    steepest = len(at.roots) * float(torch.linalg.matrix_norm(K.own_blocks, ord=2).max())
+    sharpness, preconditioned, missing = None, None, dict[str, str]()
+    if curvature:
+        try:
+            sharpness = sharpness_of(_as_module(seen, options), at)
+        except (NotImplementedError, RuntimeError, ValueError) as why:
+            missing["sharpness"] = _reason(why)
+    if steps is not None:
+        module = _as_module(seen, options)
+        try:
+            preconditioned = sharpness_of(module, at, steps=steps, gauss_newton=True)
+        except (NotImplementedError, RuntimeError) as why:
+            missing["preconditioned"] = _reason(why)
+    steepest = up(len(own) * max(own))
+    every = divides(loss, shaped_outputs(seen.prepared), targets)
     return LossCurvature(
         loss=at.title,
         value=at.value,
         unit=at.unit,
-        rows=rows,
+        rows=len(K),
         directions=K.directions,
         smallest=smallest,
         largest=largest,
         trace=trace,
         trace_error=error,
-        spectrum=None if density is None else density.nodes[0].cpu(),
-        effective_dimension=dimension,
+        spectrum=None if spectrum is None else spectrum.nodes[0].cpu(),
+        effective_dimension=None
+        if spectrum is None
+        else spectrum.effective_dimension(max(_SHARE * largest.value, math.ulp(0.0))),
         largest_stable_step=stable,
         largest_stable_step_error=up_to(limit - stable),
-        any_batch_step=down_to(2.0 / (steepest * (1 + 1e-9))) if steepest > 0 else math.inf,
-        sharpness=sharpness_of(_as_module(seen, options), at) if curvature else None,
+        any_batch_step=min(stable, down_to(2.0 / steepest) if steepest > 0 else math.inf)
+        if every
+        else None,
+        sharpness=sharpness,
         optimizer="" if optimizer is None else type(optimizer).__name__,
-        preconditioned=None
-        if steps is None
-        else sharpness_of(_as_module(seen, options), at, steps=steps, gauss_newton=True),
+        preconditioned=preconditioned,
+        missing=missing,
+        note=unshifted(seen.prepared, at, targets),
     )
+
+
+def _ends(
+    K: Kernel, pairs: Pairs, trace: float, above: float
+) -> tuple[Eigenvalue | None, Eigenvalue, Density | None]:
+    """λ_min, λ_max and all eigenvalues of a small matrix; λ_max alone of another.
+
+    ``trace``, ``above``: upper bounds on tr K and λ_max.
+    """
+    if not pairs.formed:
+        return None, largest_of_trace(K, trace, above), None
+    if not pairs.small:
+        return None, largest_eigenvalue(K), None
+    ends = extreme_eigenvalues(K)
+    return ends.smallest[0], ends.largest[0], spectral_density(K, exact=True)
+
+
+def _own_curvatures(K: GaussNewtonKernel) -> list[float]:
+    """At least the largest eigenvalue of each unit's own block, whose sum is at least that of K: with
+    J_i its rows and Jᵀ = (J_1ᵀ … J_nᵀ), ‖JᵀJ‖ ≤ Σ_i ‖J_iᵀJ_i‖."""
+    blocks = K.own_blocks
+    norms = torch.linalg.eigvalsh(blocks)[:, -1]
+    # an entry is wrong by γ √(K_aa K_bb), a block by γ times its trace
+    sizes = blocks.diagonal(dim1=1, dim2=2).sum(dim=1)
+    rounding = K.entry_error() + (blocks.shape[1] + 8) * 8 * U
+    return [
+        max(0.0, float(norm) + rounding * float(size))
+        for norm, size in zip(norms, sizes, strict=True)
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """Why a model has no derivative of some kind, in one line."""
+    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _as_module(seen: Examined, options: Options) -> PreparedModule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,9 @@ class Training:
     ``largest_stable_step_error`` above it. ``best_step`` is 2/(λ_max + λ_min), within
     ``best_step_error``; the same of ``*_mse`` and ``*_mse_error``. ``steps[rate][factor]`` counts steps that divide the loss by 10³ or 10⁶ at
     step 1/λ_max or at the best fixed step: an interval (few, many) from the intervals of λ_min and
-    λ_max, ``None`` where λ_min cannot be told from zero.
+    λ_max, ``None`` where λ_min cannot be told from zero. ``rows``, ``smallest``, ``largest``: N·C, and the
+    ends of the kernel of all pairs of outputs as plain values, which these follow from; ``smallest`` is None
+    where it was not computed.
     """
 
     largest_stable_step: float
@@ -35,6 +38,9 @@ class Training:
     best_step_mse: float
     best_step_mse_error: float
     steps: dict[str, dict[str, tuple[float, float] | None]]
+    rows: int
+    smallest: dict[str, Any] | None
+    largest: dict[str, Any]
 
 
 def training(
@@ -51,10 +57,15 @@ def training(
             (smallest.lower, smallest.upper) if smallest else (0.0, min(mean, largest.upper))
         )
     )
+    ends: dict[str, Any] = {
+        "rows": rows,
+        "smallest": None if smallest is None else smallest.to_dict(),
+        "largest": largest.to_dict(),
+    }
     if largest.value <= 0.0:  # a kernel of zeros: nothing moves, whatever the step
         none: dict[str, tuple[float, float] | None] = {"1e+03": None, "1e+06": None}
         rates = {"1/λ_max": none, "2/(λ_max + λ_min)": none}
-        return Training(*(math.inf, 0.0) * 4, rates)
+        return Training(*(math.inf, 0.0) * 4, rates, **ends)
     limit = up_to(2.0 / largest.lower) if largest.lower > 0 else math.inf
     best = 2.0 / (largest.value + (max(0.0, smallest.value) if smallest else 0.0))
     shortest = down_to(2.0 / up_to(largest.upper + high))
@@ -71,7 +82,7 @@ def training(
     return Training(
         *_from_below(*stable), *_from_below(*_scaled(*stable, to_mse)),
         best, _reach(best, shortest, longest),
-        best * to_mse, _reach(best * to_mse, *_scaled(shortest, longest, to_mse)), steps,
+        best * to_mse, _reach(best * to_mse, *_scaled(shortest, longest, to_mse)), steps, **ends,
     )  # fmt: skip
 
 
@@ -114,6 +125,7 @@ def memorization(
     n_parameters: int | float,
     data: DataSummary | None,
     fully_connected: bool,
+    n_outputs: int = 1,
 ) -> Memorization:
     """From λ_min of the N·C ``rows`` of the Jacobian, None where it was not computed.
 
@@ -123,7 +135,8 @@ def memorization(
     if rows > n_parameters:
         return Memorization(
             False,
-            f"N = {rows} exceeds the {int(n_parameters)} parameters: the Jacobian has no full rank.",
+            f"{'N' if n_outputs == 1 else 'N·C'} = {rows} exceeds the {int(n_parameters)} parameters: the "
+            "Jacobian has no full rank.",
         )
     if data is not None and data.duplicate_rows and data.duplicate_example is not None:
         i, j = data.duplicate_example

@@ -21,8 +21,6 @@ from ntkscope.spectra.extremes import (
 from ntkscope.spectra.rounding import down_to, up, up_to
 
 _ALL_EIGENVALUES = 6000  # above it all of them would take minutes on two cores
-_ALL_PAIRS = 1000  # rows of the kernel of all pairs of outputs up to which it is formed
-_MANY_PAIRS, _FLOPS = 4000, 1e12  # or so many, where their gradients' products take some seconds
 
 
 def require_fitting(K: Kernel) -> None:
@@ -69,9 +67,10 @@ class Descent:
 def descent(seen: Examined, double: Kernel, smallest: Eigenvalue, largest: Eigenvalue) -> Descent:
     """The same as the inspected kernel's for one output; otherwise that of ``reduce="full"``.
 
-    The outputs of a model share parameters, so neither end follows from the trace kernel's. Where
-    that kernel is cheap to form, both ends are computed; otherwise λ_max alone, by at most 64
-    products and bounded above by the trace. ``double``: as in :func:`whole_spectrum`.
+    The outputs of a model share parameters, so neither end follows from the trace kernel's. Of a small
+    kernel both ends are computed, of one that can be formed λ_max alone; otherwise λ_max by at most 64
+    products and bounded above by the trace and by C times that of the trace kernel, as G = Σ_c J_cᵀJ_c
+    for the outputs c. ``double``: as in :func:`whole_spectrum`.
     """
     N, C = len(double), seen.n_outputs
     trace = up(double.trace() + trace_error(double))
@@ -80,16 +79,16 @@ def descent(seen: Examined, double: Kernel, smallest: Eigenvalue, largest: Eigen
         return Descent(smallest, largest, N, mean)
     if isinstance(seen.model, Network):  # C equal kernels beside one another
         return Descent(_divided(smallest, C), _divided(largest, C), N * C, mean)
-    assert seen.prepared is not None
-    if _formed(N * C, seen.n_parameters):
-        ends = extreme_eigenvalues(seen.prepared.beside("full"))
+    pairs = seen.pairs
+    if pairs.small:
+        ends = extreme_eigenvalues(pairs.kernel)
         return Descent(ends.smallest[0], ends.largest[0], N * C, mean)
-    pairs = seen.prepared.products("full")  # its trace is the trace kernel's
-    return Descent(None, largest_of_trace(pairs, trace), N * C, mean)
-
-
-def _formed(rows: int, n_parameters: int | float) -> bool:
-    return rows <= _ALL_PAIRS or (rows <= _MANY_PAIRS and rows**2 * n_parameters <= _FLOPS)
+    high = (
+        largest_eigenvalue(pairs.kernel)
+        if pairs.formed
+        else largest_of_trace(pairs.kernel, trace, up(C * largest.upper))
+    )
+    return Descent(None, high, N * C, mean)
 
 
 def _divided(end: Eigenvalue, count: int) -> Eigenvalue:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ntkscope.kernels.index import Index, count, place
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
+from ntkscope.kernels.outputs import OutputKernels
+from ntkscope.networks.network import Network
 
 
 class OperatorKernel(Kernel):
@@ -66,12 +68,22 @@ def as_kernel(K: Any) -> Kernel:
     Raises
     ------
     TypeError
-        For anything else, and for numbers that are not real.
+        For anything else, such as a model or the kernels of several outputs, and for numbers that are not real.
     ValueError
         For a matrix with entries that are not finite, or an operator that is not square.
     """
     if isinstance(K, Kernel):
         return K
+    if isinstance(K, (nn.Module, Network)):
+        raise TypeError(
+            f"a kernel is needed, got the model {type(K).__name__}; give its kernel on samples X, "
+            "ntk.empirical_ntk(model, X)"
+        )
+    if isinstance(K, OutputKernels):
+        raise TypeError(
+            f"one kernel is needed, got those of {len(K)} outputs; give one of them, kernels[0], or their sum, "
+            'reduce="trace"'
+        )
     if callable(K) and not hasattr(K, "shape"):
         raise TypeError("a callable needs its size: pass (apply, N), apply taking an (N,) tensor")
     if isinstance(K, tuple) and len(K) == 2 and callable(K[0]):

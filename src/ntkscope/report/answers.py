@@ -59,6 +59,9 @@ def inspection(record: Record) -> str:
         else f"gradient descent needs about {many(pair[1])} steps to divide the loss by 1000 "
         "(linearised, worst labels, best fixed step)"
     )
+    training = record["training"]
+    if training["rows"] != record["n_samples"]:
+        steps = f"for all {training['rows']} outputs together, whose kernel is another, {steps}"
     return f"{said}: {conditioning(ratio)}, λ_max/λ_min = {number(ratio, 3)}; {steps}."
 
 

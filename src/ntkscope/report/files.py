@@ -38,7 +38,11 @@ def results(
 
     again: the command that does so, as a comment above the settings.
     """
-    head = f"# Again: {again}\n" if again else ""
+    head = (
+        f"# Again: {again}\n# Paths that are not absolute begin at {str(Path.cwd())!r}\n"
+        if again
+        else ""
+    )
     return {REPORT: page, RESULT: to_json(record), SETTINGS: head + to_toml(settings)}
 
 

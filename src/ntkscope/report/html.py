@@ -32,11 +32,11 @@ def _raised(say: Callable[..., str]) -> Callable[..., str]:
 
 _FILTERS: dict[str, Callable[..., str]] = {
     "number": numbers.number, "steps": numbers.steps, "own": numbers.own_smallest,
-    "bars": numbers.bars,
+    "bars": numbers.bars, "judged": numbers.judged, "any_batch": numbers.any_batch,
 }  # fmt: skip
 _GLOBALS: dict[str, Callable[..., str]] = {
     "interval": numbers.interval, "enclosed": numbers.enclosed, "with_error": numbers.with_error,
-    "share": numbers.share,
+    "share": numbers.share, "limit_of_steps": numbers.limit_of_steps, "of_all_outputs": numbers.of_all_outputs,
 }  # fmt: skip
 
 

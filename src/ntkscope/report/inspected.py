@@ -20,12 +20,11 @@ def card(record: Mapping[str, Any]) -> Card:
         ("λ_max", enclosed(record["largest_eigenvalue"])),
         ("λ_max/λ_min", enclosed(record["condition_number"])),
         ("tr K", numbers.with_error(record["trace"], record["trace_error"])),
-        ("steps of GD are stable", f"below {number(training['largest_stable_step'])} on ½‖F − Y‖²"),
+        ("steps of GD on ½‖F − Y‖²", _stable(training)),
         ("memorization", possible[record["memorization"]["possible"]]),
     ]
     if record["loss"] is not None:
-        stable = f"below {number(record['loss']['largest_stable_step'])}"
-        made.pairs.append((f"the same on {record['loss']['loss']}", stable))
+        made.pairs.append((f"steps of GD on {record['loss']['loss']}", _stable(record["loss"])))
     layers = [
         (
             layer["name"], layer["shape"], share(layer["trace_share"], layer["trace_share_error"]),
@@ -45,3 +44,8 @@ def card(record: Mapping[str, Any]) -> Card:
     made.grids.append(Grid("Bounds around λ_min", ("", "value", "source"), bounds))
     made.notes = list(record["warnings"])
     return made
+
+
+def _stable(found: Mapping[str, Any]) -> str:
+    ends = found["largest_stable_step"], found["largest_stable_step_error"]
+    return f"{numbers.limit_of_steps(*ends)} (linearised)"

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_NO_STEP = 1e100  # of a learning rate: more is rounding noise turned over
+_NO_LIMIT = "no limit is known, as the curvature is 0 to rounding"
+
 
 def count(value: float | int | str) -> str:
     """A whole number with separators, or ∞ (as JSON holds it, the string inf)."""
@@ -94,6 +97,61 @@ def enclosed(end: Mapping[str, Any]) -> str:
     if not float(end["upper"]) < float("inf"):
         return f"≥ {number(end['lower'])}"
     return interval(end["lower"], end["value"], end["upper"])
+
+
+def judged(end: Mapping[str, Any]) -> str:
+    """An eigenvalue as one end or both ends of its interval, with its status where that is not OK."""
+    low, value, high = (float(end[key]) for key in ("lower", "value", "upper"))
+    if end["status"] == "BELOW_NOISE":
+        return f"0 ± {number(max(-low, high), 2)} (below rounding)"
+    text = enclosure(low, high, value)
+    return text if end["status"] == "OK" else f"{text} ({end['status'].replace('_', ' ').lower()})"
+
+
+def limit_of_steps(stable: float, short: float) -> str:
+    """A step that is stable for certain, and how far the limit may lie above it."""
+    stable, short = float(stable), float(short)
+    if stable > _NO_STEP:
+        return _NO_LIMIT
+    if not short < math.inf:
+        return f"below {number(stable)} for certain; {_NO_LIMIT}"
+    if short <= 1e-2 * stable:
+        return f"below {number(stable)}, at most {number(short, 2)} short of the limit"
+    return (
+        f"below {number(stable)} for certain; the limit lies at or below {number(stable + short)}"
+    )
+
+
+def any_batch(loss: Mapping[str, Any]) -> str:
+    """The step below which no batch, whatever its size, is unstable on the linearised model."""
+    step = loss["any_batch_step"]
+    if step is None:
+        return f"not known: {loss['loss']} is no mean of what it is on single {loss['unit']}s, such as a mean with weights"
+    if float(step) > _NO_STEP:
+        return _NO_LIMIT
+    return f"below {number(step)} with batches of any size (linearised)"
+
+
+def numbers_only(record: Mapping[str, Any]) -> str:
+    """Of samples that are not described: their number and shapes, or that there are none."""
+    n = record["n_samples"]
+    if not record["inputs"]:
+        return f"not given; N = {n}"
+    source = record["settings"].get("data", "samples")
+    return f"{source}: N = {n}, inputs {', '.join(record['inputs'])}"
+
+
+def of_all_outputs(record: Mapping[str, Any]) -> str:
+    """Which kernel gradient descent follows, where it is not the inspected one; else nothing."""
+    training, n = record["training"], record["n_samples"]
+    if training["rows"] == n:
+        return ""
+    low = training["smallest"]
+    least = "its λ_min was not computed" if low is None else f"λ_min = {judged(low)}"
+    return (
+        f"the steps and the memorization below follow from the kernel of all pairs of outputs, of N·C = "
+        f"{training['rows']} rows: λ_max = {judged(training['largest'])}, {least}"
+    )
 
 
 def with_error(value: float, error: float) -> str:

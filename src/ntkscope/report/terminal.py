@@ -9,12 +9,17 @@ from ntkscope._base.extras import needs
 from ntkscope._base.memory import human
 from ntkscope.report.consoles import printed
 from ntkscope.report.numbers import (
+    any_batch,
     count,
     counted,
     enclosed,
     enclosure,
     interval,
+    judged,
+    limit_of_steps,
     number,
+    numbers_only,
+    of_all_outputs,
     own_smallest,
     predicted,
     share,
@@ -70,7 +75,7 @@ def _subject(record: Mapping[str, Any]) -> Table:
     table = _grid("What was analysed")
     source = record["settings"].get("data", "samples")
     if data is None:
-        table.add_row("data", f"not given; N = {record['n_samples']}")
+        table.add_row("data", numbers_only(record))
     else:
         table.add_row("data", f"{source}: N = {data['n_samples']}, d = {data['dim']}")
         norms = f"{number(data['norm_min'])} … {number(data['norm_max'])}"
@@ -174,14 +179,11 @@ def _meaning(record: Mapping[str, Any]) -> Table:
     table = _grid("What it means")
     if record["loss"] is not None:
         _add_loss(table, record["loss"])
-    stable = f"{number(training['largest_stable_step'])} for ½‖F − Y‖²"
-    mse = f"{number(training['largest_stable_step_mse'])} for torch's MSELoss (mean)"
-    short = number(training["largest_stable_step_error"], 2)
-    short_mse = number(training["largest_stable_step_mse_error"], 2)
-    table.add_row(
-        "stable GD step",
-        f"below {stable}, at most {short} short of 2/λ_max; {mse}, {short_mse} short",
-    )
+    if of_all_outputs(record):
+        table.add_row("all outputs", of_all_outputs(record))
+    for key, name in (("", "½‖F − Y‖²"), ("_mse", "MSELoss")):
+        ends = (training[f"largest_stable_step{key}{error}"] for error in ("", "_error"))
+        table.add_row(f"GD step, {name}", f"{limit_of_steps(*ends)} (linearised)")
     best = with_error(training["best_step"], training["best_step_error"])
     mse = with_error(training["best_step_mse"], training["best_step_mse_error"])
     table.add_row("best fixed step", f"{best} for ½‖F − Y‖²; {mse} for MSELoss")
@@ -206,19 +208,21 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
     name = loss["loss"]
     table.add_row("the loss trained", f"{name}, {number(loss['value'])} at the model")
     low = loss["smallest"]
-    bottom = "" if low is None else f", least of {loss['rows']} {enclosed(low)}"
-    table.add_row("Gauss-Newton", f"largest eigenvalue {enclosed(loss['largest'])}{bottom}")
+    bottom = "" if low is None else f", least of {loss['rows']} {judged(low)}"
+    table.add_row("Gauss-Newton", f"largest eigenvalue {judged(loss['largest'])}{bottom}")
     trace = with_error(loss["trace"], loss["trace_error"])
     many = loss["effective_dimension"]
     text = f"trace {trace}"
     if many is not None:
         text += f", {number(many['value'], 3)} directions above 1% of the largest"
     table.add_row("", text)
-    short = number(loss["largest_stable_step_error"], 2)
-    stable = f"below {number(loss['largest_stable_step'])}, at most {short} short of the limit"
-    table.add_row(f"GD step, {name}", stable)
-    table.add_row("SGD step", f"below {number(loss['any_batch_step'])} with batches of any size")
+    stable = limit_of_steps(loss["largest_stable_step"], loss["largest_stable_step_error"])
+    table.add_row(f"GD step, {name}", f"{stable} (linearised)")
+    table.add_row("any batch's step", any_batch(loss))
     sharp = loss["sharpness"]
+    for name, why in loss["missing"].items():
+        row = "sharpness" if name == "sharpness" else f"{loss['optimizer']} step"
+        table.add_row(row, f"not known: {why}")
     if sharp is not None:
         text = f"{number(sharp['value'])} (residual {number(sharp['residual'], 2)})"
         table.add_row(
@@ -226,7 +230,7 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
         )
     own = loss["preconditioned"]
     if own is not None:
-        text = f"unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
+        text = f"on the linearised model unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
         seen = f"{number(own['value'])} that it sees (residual {number(own['residual'], 2)})"
         table.add_row(f"{loss['optimizer']} step", f"{text} {seen}")
 

@@ -287,13 +287,13 @@ def _largest_by_products(source: Source, k: int, norm: float) -> Ends:
     )  # fmt: skip
 
 
-def largest_of_trace(kernel: Kernel, trace: float) -> Eigenvalue:
+def largest_of_trace(kernel: Kernel, trace: float, above: float = math.inf) -> Eigenvalue:
     """λ_max of a positive semidefinite kernel of known trace, from products with it.
 
     Lanczos ends when the trace less the sum of the Ritz values is below the first of them. This bounds λ_max
     from above to 1e-3 (:func:`~ntkscope.spectra.proof.norms.trace_bound`). It ends after 64 products in any
-    case; the bound is then wider. The products are taken as exact up to n u ‖K‖.
-    ``trace``: an upper bound.
+    case; the bound is then wider, and the status NOT_CONVERGED. The products are taken as exact up to n u ‖K‖.
+    ``trace``: an upper bound. ``above``: another upper bound on λ_max, if one is known.
     """
     begin, source = time.perf_counter(), Source(kernel)
     n, unit = source.n, torch.finfo(kernel.dtype).eps
@@ -301,16 +301,18 @@ def largest_of_trace(kernel: Kernel, trace: float) -> Eigenvalue:
     def done(values: Tensor, residuals: Tensor) -> bool:
         sizes = residuals[:_KEPT] + n * unit * values[0]
         found = values[:_KEPT].tolist()
-        return trace_bound(found, sizes.tolist(), trace) <= found[0] * (1 + 1e-3)
+        bound = min(above, trace_bound(found, sizes.tolist(), trace))
+        return bound <= found[0] * (1 + 1e-3)
 
     pairs = _ritz_pairs(source, min(n, 4), done, min(n, _KEPT), _KEPT)
     values = [-v for v in pairs.values]
     rounding = n * unit * values[0]
-    upper = trace_bound(values, [r + rounding for r in pairs.residuals], trace)
+    left = trace_bound(values, [r + rounding for r in pairs.residuals], trace)
+    bound = "what the Ritz values leave of the trace" if left < above else "a bound that was given"
     return Eigenvalue(
-        value=values[0], lower=values[0] - rounding, upper=max(upper, values[0]),
+        value=values[0], lower=values[0] - rounding, upper=max(min(left, above), values[0]),
         status=Status.OK if pairs.converged else Status.NOT_CONVERGED,
-        method="block Lanczos on products, above: what the Ritz values leave of the trace",
+        method=f"block Lanczos on products, above: {bound}",
         covers=kernel.covers, seconds=time.perf_counter() - begin, vector=pairs.vectors[:, 0],
         residual=pairs.residuals[0], matvecs=pairs.solves,
     )  # fmt: skip

@@ -89,9 +89,14 @@ def hessian_norms(
     -------
     HessianNorms: a norm, a residual and a state of convergence for each sample.
 
-    Raises ValueError for several outputs, or data that do not fit the model.
+    Raises ValueError for several outputs, or data that do not fit the model; TypeError for another model.
     """
     started = time.perf_counter()
+    if not isinstance(model, MLP):
+        raise TypeError(
+            f"hessian_norms takes a sampled fully connected network, ntk.Network(...).sample(seed), got "
+            f"{type(model).__name__}"
+        )
     if model.network.n_outputs != 1:
         raise ValueError(f"curvature is of one output, the network has {model.network.n_outputs}")
     data = as_data(X, "X").to(dtype=model.dtype, device=model.device)

@@ -39,6 +39,9 @@ LOSSES = {
     "weighted": (WEIGHTED, CLASSES, WEIGHTED, C - 1),
     "summed": (nn.CrossEntropyLoss(reduction="sum"), CLASSES, nn.CrossEntropyLoss(reduction="sum"), C - 1),
     "binary": (F.binary_cross_entropy_with_logits, (REAL > 0).double(), F.binary_cross_entropy_with_logits, C),
+    "logits": ("binary_cross_entropy", REAL > 0, lambda f, y: F.binary_cross_entropy_with_logits(f, y.to(f)), C),
+    "one-hot": ("cross_entropy", F.one_hot(CLASSES, C), lambda f, y: F.cross_entropy(f, y.to(f)), C - 1),
+    "classes for mse": ("mse", CLASSES, lambda f, y: F.mse_loss(f, F.one_hot(y, C).to(f)), C),
     "ignored": (F.cross_entropy, torch.where(CLASSES == 2, -100, CLASSES), F.cross_entropy, C - 1),
 }  # fmt: skip
 
@@ -209,7 +212,11 @@ BAD = {
     "too few": ("cross_entropy", CLASSES[:5], "5 rows for 8 samples"),
     "no distribution": ("cross_entropy", SOFT * 2, "sum 1"),
     "another shape": ("cross_entropy", CLASSES.repeat(2, 1).T, "8 classes or"),
-    "classes for mse": ("mse", CLASSES, "one_hot"),
+    "several ones": ("cross_entropy", torch.ones(N, C, dtype=torch.long), "sum 1"),
+    "a class too many for mse": ("mse", CLASSES + 1, "classes 0 … 2 for 3 outputs, and these go from 1 to 3"),
+    "numbers for several outputs": ("mse", CLASSES + 0.5, "or are classes as whole numbers"),
+    "classes for logits": ("binary_cross_entropy", CLASSES, "take the loss cross_entropy"),
+    "no probabilities": ("binary_cross_entropy", REAL, "0 or 1 for each output"),
     "NaN": ("mse", REAL * math.nan, "NaN"),
     "unknown": ("cross_entropi", CLASSES, "did you mean 'cross_entropy'"),
     "linear": (lambda f, y: (f * y).sum(), REAL, "linear|curvature"),
@@ -233,10 +240,55 @@ def test_more_bad_input():
     with pytest.raises(TypeError, match="loss must be"):
         bad(nn.MSELoss, REAL)
     one = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)).double()
-    with pytest.raises(ValueError, match="binary_cross_entropy_with_logits"):
+    with pytest.raises(ValueError, match="take the loss binary_cross_entropy"):
         bad("cross_entropy", CLASSES, one)
+    with pytest.raises(TypeError, match=r"dict of 'a', 'b'; give one array"):
+        bad(lambda f, y: F.mse_loss(f, y["a"]), {"a": REAL, "b": CLASSES})
+    with pytest.raises(TypeError, match="a tuple of several arrays; give one array"):
+        bad(lambda f, y: F.mse_loss(f, y[0]), (REAL, CLASSES))
+    with pytest.raises(TypeError, match="sparse"):
+        bad("mse", REAL.to_sparse())
     model, X = setting()
     with pytest.raises(ValueError, match="belong to a loss"):
         ntk.inspect(model, X, targets=CLASSES)
     with pytest.raises(ValueError, match="have none"):
         ntk.inspect(ntk.empirical_ntk(model, X), loss="mse", targets=REAL)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_probabilities_of_low_precision_are_rows_that_sum_to_one(dtype):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 30000, dtype=torch.float64, generator=generator)
+    soft = torch.softmax(3 * torch.randn(4, 30000, generator=generator), 1).to(dtype)
+    at = loss_at("cross_entropy", outputs, soft)
+    exact = soft.double() / soft.double().sum(1, keepdim=True)
+    assert at.value == pytest.approx(float(F.cross_entropy(outputs, exact)), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("margin", [10.0, 20.0, 40.0])
+def test_a_function_stays_convex_where_every_sample_is_certain(dtype, margin):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(N, C, dtype=torch.float64, generator=generator)
+    outputs = (margin * F.one_hot(CLASSES, C) + noise).to(dtype)
+    for loss in (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1)):
+        found = loss_at(loss, outputs, CLASSES).roots.matrices.double()
+        p = torch.softmax(outputs.double(), 1)
+        H = (torch.diag_embed(p) - p[:, :, None] * p[:, None]) / N
+        assert float((found @ found.mT - H).abs().max()) <= 20 * torch.finfo(dtype).eps / N
+
+
+def test_a_function_that_bends_down_by_more_than_rounding_is_refused_beside_a_flat_place():
+    outputs = torch.full((N, C), 30.0, dtype=torch.float64)
+    bent = lambda f, y: F.cross_entropy(f, y) - 1e-10 * (f**2).sum()  # noqa: E731
+    with pytest.raises(ValueError, match="not convex"):
+        loss_at(bent, outputs + 40 * F.one_hot(CLASSES, C), CLASSES)
+
+
+def test_the_loss_of_logits_keeps_its_digits_where_it_is_certain():
+    outputs = torch.tensor([[40.0], [-40.0]], dtype=torch.float64)
+    at = loss_at("binary_cross_entropy", outputs, torch.tensor([1, 0]))
+    small = math.exp(-40) / (1 + math.exp(-40))
+    found = (at.roots.matrices**2).flatten().tolist()
+    assert found == pytest.approx([small * (1 - small) / 2] * 2, rel=1e-12)
+    assert at.gradient.flatten().tolist() == pytest.approx([-small / 2, small / 2], rel=1e-12)

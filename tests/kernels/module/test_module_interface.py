@@ -154,6 +154,42 @@ def test_bad_outputs_are_said(name):
         ntk.empirical_ntk(small_bert(), DATA, **options)
 
 
+class Returning(nn.Module):
+    """What ``wrap`` makes of the outputs."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.linear, self.wrap = nn.Linear(4, 2), wrap
+
+    def forward(self, x):
+        return self.wrap(self.linear(x))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "advised"),
+    [
+        (lambda y: {"o": y}, "output='o'"),
+        (lambda y: {"loss": None, "logits": y}, "output='logits'"),
+        (lambda y: ("text", y), "output=1"),
+    ],
+)
+@pytest.mark.parametrize("asked", [None, 7, "scores"])
+def test_the_advice_on_outputs_works(wrap, advised, asked):
+    model, x = Returning(wrap).double(), torch.randn(3, 4, dtype=torch.float64)
+    if asked == "scores" and advised != "output=1":
+        asked = None  # a name that is not there is answered by those that are
+    with pytest.raises((TypeError, ValueError), match=advised):
+        ntk.empirical_ntk(model, x, output=asked)
+    picked = advised.removeprefix("output=").strip("'")
+    ntk.empirical_ntk(model, x, output=int(picked) if picked.isdigit() else picked)
+
+
+def test_a_part_of_a_part_is_picked_by_a_function():
+    model = Returning(lambda y: {"a": {"b": y}}).double()
+    with pytest.raises(TypeError, match=r"output picks a dict of b.*; pass a function that picks"):
+        ntk.empirical_ntk(model, torch.randn(3, 4).double(), output="a")
+
+
 def test_bad_inputs_are_said():
     model = small_bert()
     with pytest.raises(ValueError, match="X names input_ids, attention_mask and X2 input_ids"):

@@ -93,7 +93,7 @@ class GaussNewtonKernel(Kernel):
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-    ) -> Kernel:
+    ) -> GaussNewtonKernel:
         """The same of K in another precision or on another device."""
         return GaussNewtonKernel(self.pairs.to(dtype, device), self.at)
 

@@ -13,10 +13,17 @@ from torch import Tensor
 
 from ntkscope._base.specs import unknown
 from ntkscope.kernels.loss.roots import HeldRoots, Roots, SoftmaxRoots
-from ntkscope.kernels.loss.targets import IGNORED, class_targets, free_targets, real_targets
+from ntkscope.kernels.loss.targets import (
+    IGNORED,
+    binary_targets,
+    class_targets,
+    free_targets,
+    real_targets,
+)
 
 LossLike = str | Callable[..., Any]
-NAMED = ("cross_entropy", "mse")
+NAMED = ("cross_entropy", "binary_cross_entropy", "mse")
+_HALVINGS = 12  # of the outputs, on the way to 0
 _HELD = 1 << 24  # entries of all Hessians up to which a softmax's roots are held as matrices
 
 
@@ -47,9 +54,10 @@ class AtOutputs:
 def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> AtOutputs:
     """``loss`` at the outputs of a model on its samples.
 
-    ``"cross_entropy"`` (targets: classes, or probabilities; of outputs (N, T, C) one for each token) and
-    ``"mse"`` are torch's, means over the samples or tokens and over samples and outputs; a class of −100
-    does not count. A function of (outputs, targets) returns one number that is a sum over the samples,
+    ``"cross_entropy"`` (targets: classes, or probabilities; of outputs (N, T, C) one for each token),
+    ``"binary_cross_entropy"`` (of logits; targets from 0 to 1, one for each output) and ``"mse"`` (of real
+    targets, or of classes as one-hot rows) are torch's, means over the samples or tokens, and the last two
+    over samples and outputs; a class of −100 does not count. A function of (outputs, targets) returns one number that is a sum over the samples,
     weighted or not.
 
     Raises ValueError for targets that do not fit, a loss that mixes samples or is not convex in the
@@ -59,7 +67,9 @@ def loss_at(loss: LossLike, outputs: Float[Tensor, N * shape], targets: Any) -> 
         if loss not in NAMED:
             raise ValueError(unknown("loss", loss, NAMED) + ", or a function of (outputs, targets)")
         flat = outputs.flatten(1)
-        return _cross_entropy(outputs, targets) if loss == NAMED[0] else _mse(flat, targets)
+        if loss == "cross_entropy":
+            return _cross_entropy(outputs, targets)
+        return (_mse if loss == "mse" else _binary)(flat, targets)
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(
             f"loss must be {', '.join(map(repr, NAMED))} or a function of (outputs, targets) such as "
@@ -97,6 +107,16 @@ def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
     return AtOutputs("MSE", float(value), roots, gradient, _all(outputs))
 
 
+def _binary(outputs: Tensor, targets: Any) -> AtOutputs:
+    """p(1 − p) of each output by itself, as the product of two sigmoids: 1 − p keeps its digits."""
+    Y = binary_targets(targets, outputs)
+    p, q, entries = torch.sigmoid(outputs), torch.sigmoid(-outputs), outputs.numel()
+    roots = HeldRoots(torch.diag_embed((p * q / entries).sqrt()))
+    value = F.binary_cross_entropy_with_logits(outputs, Y)
+    gradient = torch.where(Y > 0.5, (1 - Y) - q, p - Y) / entries
+    return AtOutputs("binary cross-entropy", float(value), roots, gradient, _all(outputs))
+
+
 def _all(outputs: Tensor) -> Tensor:
     return torch.arange(len(outputs), device=outputs.device)
 
@@ -119,12 +139,36 @@ def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtO
                 "'sum')"
             )
         gradient = torch.autograd.grad(value.sum(), leaf, create_graph=True)[0].flatten(1)
-        blocks = _hessian_blocks(title, gradient, leaf)
-    roots, slope = HeldRoots(_roots(title, blocks)), gradient.detach()
+        typical = _steepest(loss, outputs, targets)
+        blocks = _hessian_blocks(title, gradient, leaf, typical)
+    roots, slope = HeldRoots(_roots(title, blocks, typical)), gradient.detach()
     return AtOutputs(title, float(value.detach()), roots, slope, _all(outputs))
 
 
-def _hessian_blocks(title: str, gradient: Tensor, leaf: Tensor) -> Tensor:
+def _steepest(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> float:
+    """The largest curvature of secants of ∂L/∂f_i on the way from the outputs to 0, halving them.
+
+    Where a loss is flat, the rounding of its Hessian is that of the terms which cancel there: their size
+    shows where it is curved. Points outside the loss's domain are left out.
+    """
+    found = 0.0
+    before: Tensor | None = None
+    for halving in range(_HALVINGS):
+        at = (outputs * 0.5**halving).detach().requires_grad_()
+        try:
+            slope = torch.autograd.grad(loss(at, targets).sum(), at)[0].flatten(1)
+        except (RuntimeError, ValueError):
+            return found
+        if before is not None:
+            moved = torch.linalg.vector_norm(at.detach().flatten(1), dim=1)  # from twice as far
+            secants = torch.linalg.vector_norm(before - slope, dim=1) / moved
+            known = secants[torch.isfinite(secants)]
+            found = max(found, float(known.max()) if len(known) else 0.0)
+        before = slope
+    return found
+
+
+def _hessian_blocks(title: str, gradient: Tensor, leaf: Tensor, typical: float) -> Tensor:
     """∇²_{f_i} L of every sample, (N, C, C). Raises ValueError where samples' outputs interact."""
     if not gradient.requires_grad:
         raise ValueError(f"{title} is linear in the outputs: its Hessian is zero")
@@ -141,23 +185,26 @@ def _hessian_blocks(title: str, gradient: Tensor, leaf: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(N, C, generator=generator, dtype=torch.float64).to(leaf)
     mixed = product(v) - torch.einsum("nc,ncd->nd", v, blocks)
-    scale = float(torch.linalg.matrix_norm(blocks).max()) * float(v.abs().max()) * C
+    size = float(torch.linalg.matrix_norm(blocks).max())
+    scale = max(size, typical) * float(v.abs().max()) * C
     if not float(mixed.abs().max()) <= 1e2 * torch.finfo(leaf.dtype).eps * scale:
         raise ValueError(
             f"{title} is no sum over the samples: an output's curvature depends on another sample's"
         )
-    if scale == 0:
+    if size == 0:
         raise ValueError(f"{title} has no curvature at these outputs: its Hessian is zero")
     return 0.5 * (blocks + blocks.mT)
 
 
-def _roots(title: str, blocks: Tensor) -> Tensor:
+def _roots(title: str, blocks: Tensor, typical: float) -> Tensor:
     """V √E of H = V E Vᵀ, without the directions that are null in every sample."""
     values, vectors = torch.linalg.eigh(blocks)
     C = values.shape[1]
-    rounding = 8 * C * torch.finfo(values.dtype).eps * values.abs().amax(dim=1, keepdim=True)
-    if bool((values < -rounding).any()):
-        i = int((values + rounding).amin(dim=1).argmin())
+    unit = 8 * C * torch.finfo(values.dtype).eps
+    rounding = unit * values.abs().amax(dim=1, keepdim=True)
+    allowed = rounding.clamp_min(unit * typical)
+    if bool((values < -allowed).any()):
+        i = int((values + allowed).amin(dim=1).argmin())
         raise ValueError(
             f"{title} is not convex in the outputs: its Hessian at sample {i} has the eigenvalue "
             f"{float(values[i, 0]):.3g}, and the Gauss-Newton matrix has no square root"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
+from ntkscope.kernels.loss.targets import IGNORED, as_tensor
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
@@ -29,8 +32,40 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
             "targets are missing: give them by targets=, or samples that come with labels (a dataset "
             "of pairs, a dict with labels)"
         )
+    at = loss_at(loss, shaped_outputs(prepared), targets)
+    note = unshifted(prepared, at, targets)
+    if note:
+        warnings.warn(note, stacklevel=3)
+    return at
+
+
+def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
+    """What to say where a model that predicts the next token is compared with the tokens it was given.
+
+    Hugging Face's causal models move the labels by one inside their own loss; their scores are not moved.
+    """
+    if not isinstance(prepared, PreparedModule) or at.unit != "token":
+        return ""
+    name = prepared.subject.title
+    labels = as_tensor(targets)
+    counted = labels != IGNORED
+    copied = any(
+        part.shape == labels.shape and bool((part.cpu() == labels)[counted].all())
+        for part in prepared.rows
+    )
+    if not copied or not re.search(r"(ForCausalLM|LMHead\w*)$", name):
+        return ""
+    return (
+        f"{name} scores the next token, and the labels are the tokens themselves, at the same places: this is "
+        "not the loss that it is trained with. Leave labels out of the inputs, and give "
+        "output=lambda out: out.logits[:, :-1] with targets=input_ids[:, 1:]"
+    )
+
+
+def shaped_outputs(prepared: Prepared) -> Tensor:
+    """The outputs on the samples as the model returns them, (N, …)."""
     outputs = prepared.outputs()
-    return loss_at(loss, outputs.reshape(len(outputs), *_output_shape(prepared, outputs)), targets)
+    return outputs.reshape(len(outputs), *_output_shape(prepared, outputs))
 
 
 def require_blocks(at: AtOutputs, n_samples: int) -> None:
@@ -72,8 +107,9 @@ def gauss_newton_kernel(
     ----------
     targets: the labels of X in its order; those that come with X where none are given.
     loss: ``"cross_entropy"`` (mean over samples; of scores (N, T, C) with classes (N, T), as language models
-        have them, over tokens, where a class of −100 does not count), ``"mse"`` (mean over samples and
-        outputs), or a function of (outputs, targets) that returns one number, a sum over the samples,
+        have them, over tokens, where a class of −100 does not count), ``"binary_cross_entropy"`` of logits
+        with targets 0 or 1 and ``"mse"`` (means over samples and outputs; for ``"mse"`` whole numbers (N,)
+        with several outputs are classes, compared as one-hot rows), or a function of (outputs, targets) that returns one number, a sum over the samples,
         convex in them.
     X, params, max_memory, chunk_size, self_check, general, output: as in :func:`empirical_ntk`.
     model: as in :func:`empirical_ntk`.

@@ -12,6 +12,7 @@ from ntkscope._base.samples import is_setting
 from ntkscope._base.specs import unknown
 
 Output = str | int | Callable[[Any], Any] | None
+PICK = "pass a function that picks the tensor, output=lambda out: …"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +59,14 @@ class Interface:
         if isinstance(wanted, int):
             if not isinstance(raw, (tuple, list)) or not -len(raw) <= wanted < len(raw):
                 raise ValueError(
-                    f"output={wanted} names no part of what the model returns: {outline(raw)}"
+                    f"output={wanted} names no part of what the model returns: {outline(raw)}; {remedy(raw)}"
                 )
             return raw[wanted]
         if wanted not in entries:
             raise ValueError(
                 unknown("output", wanted, entries)
                 if entries
-                else f"output={wanted!r}, but the model returns {outline(raw)}; leave output out"
+                else f"output={wanted!r}, but the model returns {outline(raw)}; {remedy(raw)}"
             )
         return entries[wanted]
 
@@ -79,6 +80,18 @@ def parts_of(raw: Any) -> dict[str, Any]:
     if isinstance(raw, tuple) and hasattr(raw, "_fields"):
         return {name: getattr(raw, name) for name in raw._fields}
     return {}
+
+
+def remedy(raw: Any) -> str:
+    """What to give as ``output`` for what a model returned: a part that holds a tensor, if there is one."""
+    if isinstance(raw, Tensor):
+        return "leave output out"
+    parts = dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {}
+    found = [key for key, value in (parts_of(raw) or parts).items() if isinstance(value, Tensor)]
+    if not found:
+        return PICK
+    first = "logits" if "logits" in found else found[0]
+    return f"name the part that holds the outputs, such as output={first!r}, or {PICK}"
 
 
 def outline(raw: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.interface import Interface, outline
+from ntkscope.kernels.module.reading.interface import PICK, Interface, outline, remedy
 from ntkscope.kernels.module.reading.modes import with_gradients
 
 Parameters = dict[str, Tensor]
@@ -106,10 +106,11 @@ class Subject:
 
     def _checked(self, raw: Any, n: int) -> Tensor:
         if not isinstance(raw, Tensor):
-            whose = "the model returns" if self.interface.output is None else "output picks"
+            named = self.interface.output is not None
+            whose = "output picks" if named else "the model returns"
             raise WrongOutputError(
                 f"{whose} {outline(raw)}, and a kernel needs one tensor of shape (samples, outputs); "
-                'name it, output="logits" or output=0, or pass a function that picks it'
+                f"{PICK if named else remedy(raw)}"
             )
         if raw.ndim == 0 or raw.shape[0] != n:
             raise ValueError(
