@@ -261,6 +261,9 @@ def test_what_adam_has_seen_no_gradient_of_is_left_out():
     with pytest.warns(UserWarning, match=r"no gradients of 0\.bias .*left out"):
         found = ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
     assert found.left_out == ("0.bias",)
+    with pytest.warns(UserWarning, match="left out"):
+        report = ntk.inspect(model, X, loss="cross_entropy", targets=CLASSES, optimizer=optimizer)
+    assert "without 0.bias, of whose gradients" in " ".join(str(report).split())
     model[0].bias.requires_grad_(False)
     without = ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
     assert without.left_out == ()

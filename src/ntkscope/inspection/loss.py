@@ -25,6 +25,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import extreme_eigenvalues, largest_eigenvalue, largest_of_trace
 from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.training.preconditioner import preconditioner
+from ntkscope.training.second_derivative import SecondDerivativeError
 from ntkscope.training.sharpness import Sharpness, sharpness_of
 
 _SHARE = 0.01  # of λ_max: the ridge of the effective dimension
@@ -106,7 +107,7 @@ def inspect_loss(
     if curvature:
         try:
             sharpness = sharpness_of(_as_module(seen, options), at)
-        except (NotImplementedError, RuntimeError, ValueError) as why:
+        except SecondDerivativeError as why:
             missing["sharpness"] = _reason(why)
     if steps is not None:
         module = _as_module(seen, options)

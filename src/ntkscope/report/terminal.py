@@ -232,6 +232,8 @@ def _add_loss(table: Table, loss: Mapping[str, Any]) -> None:
     if own is not None:
         text = f"on the linearised model unstable above {number(own['edge_step'])}: {number(own['threshold'])} over the curvature"
         seen = f"{number(own['value'])} that it sees (residual {number(own['residual'], 2)})"
+        if own["left_out"]:
+            seen += f"; without {', '.join(own['left_out'])}, of whose gradients it has not seen the size"
         table.add_row(f"{loss['optimizer']} step", f"{text} {seen}")
 
 
