@@ -1,11 +1,15 @@
 """What depends on the other samples of a batch: outputs of late samples, gradients, products."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
 import ntkscope as ntk
-from ntkscope.kernels.module.making import prepare
+from ntkscope.kernels.module.holding.general import General
+from ntkscope.kernels.module.making import batching, collect, invariant, prepare
+from ntkscope.kernels.module.making.lazy import LazyKernel
 from oracles import module_ntk
 
 WAYS = {
@@ -127,6 +131,109 @@ def test_what_rounding_moves_across_a_kink_is_no_dependence():
     assert float(one[0]) < 0 < float(nine[0])
     K = ntk.empirical_ntk(model, X)
     assert float(K.dense().diagonal().min()) > 0
+
+
+class Uneven(nn.Linear):
+    """Its rounding, of 30 units in the last place, follows the size of the batch."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        generator = torch.Generator().manual_seed(len(x))
+        noise = torch.rand(y.shape[1:], generator=generator) - 0.5
+        return y + 60 * torch.finfo(y.dtype).eps * noise.to(y)
+
+
+class Rows(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def uneven(*first):
+    layers = [Uneven(16, 64), nn.ReLU(), Uneven(64, 64), nn.ReLU(), Uneven(64, 64), nn.ReLU()]
+    return nn.Sequential(*first, *layers, Rows(), nn.Linear(64, 1))
+
+
+def test_units_that_single_precision_moves_across_kinks_are_no_dependence(monkeypatch):
+    asked = []
+    plain = invariant.require_no_others
+    monkeypatch.setattr(invariant, "require_no_others", lambda *a: asked.append(1) or plain(*a))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        ntk.empirical_ntk(uneven(), torch.randn(40, 100, 16))
+    assert asked == []
+
+
+class Logged(nn.Module):
+    def forward(self, x):
+        return torch.log1p(x)
+
+
+class Worded(nn.Module):
+    """A column of a float tensor holds words."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(5, 4)
+
+    def forward(self, x):
+        return torch.cat([x[..., 1:], self.words(x[..., 0].long())], -1)
+
+
+@pytest.mark.parametrize("first", ["log of counts", "words beside numbers"])
+def test_points_where_the_model_does_not_run_say_nothing(first, monkeypatch):
+    monkeypatch.setattr(invariant, "KINKS", 0.0)  # so that the second look is taken
+    torch.manual_seed(0)
+    X = torch.poisson(torch.full((20, 10, 16), 2.0)).clamp(max=4)
+    model = uneven(Logged())
+    if first != "log of counts":
+        model, X = uneven(Worded()), X[..., :13]
+    ntk.empirical_ntk(model, X)
+
+
+def test_sums_of_many_batches_take_no_more_room_than_one(monkeypatch):
+    most, live = [0], []
+
+    class Counted(batching.Totals):
+        def add(self, part):
+            live.append(weakref.ref(next(iter(part.values()))))
+            super().add(part)
+            most[0] = max(most[0], sum(one() is not None for one in live))
+
+    monkeypatch.setattr(invariant, "Totals", Counted)
+    torch.manual_seed(0)
+    ntk.empirical_ntk(Rounded().double(), draw(60, 4), chunk_size=4)
+    assert len(live) == 30
+    assert most[0] <= 3
+
+
+def test_products_are_checked_once_for_a_kernel_its_terms_and_its_transpose(monkeypatch):
+    asked, plain = [], General._agree
+    monkeypatch.setattr(General, "_agree", lambda *a: asked.append(1) or plain(*a))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 2)).double()
+    K = ntk.empirical_ntk(model, draw(200, 300), draw(150, 300, seed=1), max_memory=2e6)
+    assert type(K) is LazyKernel
+    for _ in range(2):
+        for kernel in (K, *K.terms):
+            kernel @ torch.ones(150, 1).double()
+            kernel.T @ torch.ones(200, 1).double()
+    assert len(asked) == 2
+
+
+def test_a_panel_is_checked_once(monkeypatch):
+    asked, plain = [], collect.require_own_gradients
+    monkeypatch.setattr(collect, "require_own_gradients", lambda *a: asked.append(1) or plain(*a))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 2)).double()
+    K = ntk.empirical_ntk(model, draw(300, 300), max_memory=2e6)
+    panels = -(-300 // K.panel)
+    assert panels > 2
+    asked.clear()
+    K.dense()
+    assert len(asked) == panels
+    asked.clear()
+    K.tile(slice(0, 300), slice(0, 300))
+    assert len(asked) == 2 * panels
 
 
 class Frequent(nn.Module):

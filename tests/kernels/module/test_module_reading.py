@@ -209,3 +209,27 @@ def test_uses_of_one_layer_are_one_product():
             expected.abs().max()
         )
     assert general(model, X) == set()
+
+
+class Rest(nn.Module):
+    """A few rows of a table for all samples, and the rest of it for some."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.inner = nn.Parameter(torch.randn(64, D)), nn.Linear(D, 2)
+
+    def forward(self, x):
+        made = x + self.table[torch.arange(x.shape[1])]
+        some = torch.where(x[:, 0, 0] > 1)[0]
+        if len(some):
+            made = made.index_add(0, some, self.table.sum(0).expand(len(some), x.shape[1], D))
+        return self.inner(torch.tanh(made)).sum(1)
+
+
+def test_a_table_of_which_later_samples_use_more():
+    torch.manual_seed(0)
+    model, X = Rest().double(), torch.randn(20, 3, D, dtype=torch.float64)
+    X = X[X[:, 0, 0].argsort()]
+    K = ntk.empirical_ntk(model, X).dense()
+    expected = module_ntk.kernel(module_ntk.jacobian(model, X))
+    assert float((K - expected).abs().max()) <= 1e-12 * float(expected.max())

@@ -97,6 +97,19 @@ def test_squares_out_of_range_are_refused(scale, dtype, options):
         ntk.empirical_ntk(Scaled(scale).to(dtype), draw(6).to(dtype), **options)
 
 
+def test_saturated_samples_that_are_drawn_do_not_speak_for_the_others():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+    X = draw(12).float()
+    for order in (range(12), range(11, -1, -1)):
+        Y = X.clone()
+        Y[[*order][:9]] = 0  # three of four samples
+        model[0].bias.data.fill_(-44.0)
+        model[0].weight.data.fill_(12.0)
+        K = ntk.empirical_ntk(model, Y.abs()).dense()
+        assert float(K.diagonal().max()) > 0
+
+
 def test_a_sample_without_a_gradient_and_a_tiny_one_beside_others_are_in_range():
     torch.manual_seed(0)
     model, X = nn.Sequential(nn.Linear(4, 2, bias=False)).double(), draw(6)

@@ -22,6 +22,9 @@ from ntkscope.kernels.module.reading.modes import ordinary, with_gradients
 from ntkscope.kernels.module.reading.plain import summed_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
+# whether derivatives agree, by parameters and by the inputs of rows and columns
+Agreed = dict[tuple[frozenset[str], int, int], bool]
+
 
 @dataclass(frozen=True, eq=False)
 class General:
@@ -29,7 +32,7 @@ class General:
 
     outputs: which ones. full: keep their pairs apart. batched: whether vmap works; otherwise
     ``reason`` says why not. budget: bytes for gradients at a time. checked: hold products against autograd
-    before the first one. agree: what that found, by the parameters' names.
+    before the first one. agree: what that found.
     """
 
     subject: Subject
@@ -41,7 +44,7 @@ class General:
     budget: float
     chunk: int | None = None
     checked: bool = True
-    agree: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    agree: Agreed = field(default_factory=dict)
 
     @property
     def symmetric(self) -> bool:
@@ -68,7 +71,8 @@ class General:
         """The same for some of the samples."""
         left = take(self.inputs[0], rows)
         same = self.symmetric and _same(rows, cols)
-        return replace(self, inputs=(left, left if same else take(self.inputs[1], cols)))
+        right = left if same else take(self.inputs[1], cols)
+        return replace(self, inputs=(left, right), agree={})
 
     @with_gradients
     def gradients(self, names: Sequence[str], side: int, rows: slice) -> dict[str, Tensor]:
@@ -246,11 +250,15 @@ class General:
         return lambda parameters: self.subject(parameters, inputs)[:, outputs]
 
     def _has_derivatives(self, own: Parameters, chunk: int) -> bool:
-        key = tuple(own)
-        if key not in self.agree:
-            found = self._has_forward_derivative(own)
-            self.agree[key] = found and (not self.checked or self._agree(own, chunk))
-        return self.agree[key]
+        names, sides = frozenset(own), (id(self.inputs[0]), id(self.inputs[1]))
+        for (known, *others), agreed in self.agree.items():
+            # sums of random weights agree where each parameter's do
+            if tuple(others) == sides and (known == names or (agreed and names < known)):
+                return agreed
+        found = self._has_forward_derivative(own)
+        agreed = found and (not self.checked or self._agree(own, chunk))
+        self.agree[(names, *sides)] = agreed
+        return agreed
 
     def _agree(self, own: Parameters, chunk: int) -> bool:
         """Whether Jᵀ v is plain autograd's in other batches, and u·(J w) = (Jᵀ u)·w for random u, v."""

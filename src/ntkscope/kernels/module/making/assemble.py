@@ -77,8 +77,10 @@ class Recipe:
         """The parameters with a term, in the model's order."""
         return [n for n in self.subject.parameters if n not in self.survey.unused]
 
-    def made(self, rows: Inputs, cols: Inputs | None) -> tuple[Recipe, tuple[Passed, Passed]]:
-        """One pass for the rows and, of a cross kernel, one for the columns.
+    def made(
+        self, rows: Inputs, cols: Inputs | None, checked: tuple[bool, bool] = (True, True)
+    ) -> tuple[Recipe, tuple[Passed, Passed]]:
+        """One pass for the rows and, of a cross kernel, one for the columns; ``checked``: which of them are.
 
         What a pass uses by other calls than the first samples' did goes the general way, and where a pass reads
         values, what it uses otherwise: the recipe is the one that the passes followed.
@@ -86,10 +88,10 @@ class Recipe:
         recipe = self
         while True:
             try:
-                left = recipe._pass(rows)
-                return recipe, (left, left if cols is None else recipe._pass(cols))
+                left = recipe._pass(rows, checked[0])
+                return recipe, (left, left if cols is None else recipe._pass(cols, checked[1]))
             except OtherWayError as error:
-                if not self.survey.reads and not error.shown:
+                if not self.survey.reads and not error.by_calls:
                     raise
                 reads = (
                     f"the pass reads values ({self.survey.reads}) and "
@@ -99,7 +101,8 @@ class Recipe:
                 reason = f"{reads}uses it otherwise on some samples"
                 recipe = replace(recipe, survey=recipe.survey.with_general(error.names, reason))
 
-    def _pass(self, inputs: Inputs) -> Passed:
+    def _pass(self, inputs: Inputs, checked: bool) -> Passed:
+        checked = checked and self.options.self_check
         if not self.survey.structured:
             return Passed(len(inputs[0]), len(self.outputs))
         if self.walked:
@@ -109,17 +112,19 @@ class Recipe:
                 inputs,
                 self.outputs,
                 self.budget,
-                self.options.self_check,
+                checked,
             )
-        return collect(
-            self.subject, self.survey, inputs, self.outputs, self.chunk, self.options.self_check
-        )
+        return collect(self.subject, self.survey, inputs, self.outputs, self.chunk, checked)
 
     def kernel(
-        self, rows: Inputs, cols: Inputs | None, names: Collection[str] | None = None
+        self,
+        rows: Inputs,
+        cols: Inputs | None,
+        names: Collection[str] | None = None,
+        checked: tuple[bool, bool] = (True, True),
     ) -> Kernel:
         """The kernel of these samples, its factors held; of some of the parameters."""
-        recipe, passes = self.made(rows, cols)
+        recipe, passes = self.made(rows, cols, checked)
         return recipe.assembled(*passes, rows, cols, names)
 
     def assembled(

@@ -68,7 +68,7 @@ def _keep_rows(
     outputs: Sequence[int],
     rows: slice,
 ) -> None:
-    """Keep what the terms need of a chunk; the graph too, to go backward again."""
+    """Keep what the terms need of a chunk."""
     n = rows.stop - rows.start
     passed.near_kinks += trace.near_kinks
     calls = matching(trace.calls, survey, n)
@@ -167,7 +167,7 @@ def matching(calls: list[Call], survey: Survey, n: int) -> list[Call]:
             other,
             f"the forward pass uses {min(other)} otherwise on these data than on the first samples; "
             "use general=True",
-            shown=True,
+            by_calls=True,
         )
     return found
 

@@ -12,9 +12,9 @@ class SelfCheckError(ValueError):
 class OtherWayError(SelfCheckError):
     """A pass uses parameters, ``names``, otherwise than the first samples' did.
 
-    shown: by other calls, for as many samples as these are; else by sums that are not autograd's.
+    by_calls: by other calls, for as many samples as these are; else by sums that are not autograd's.
     """
 
-    def __init__(self, names: Collection[str], message: str, shown: bool = False) -> None:
+    def __init__(self, names: Collection[str], message: str, by_calls: bool = False) -> None:
         super().__init__(message)
-        self.names, self.shown = tuple(names), shown
+        self.names, self.by_calls = tuple(names), by_calls

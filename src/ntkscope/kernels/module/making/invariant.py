@@ -1,6 +1,6 @@
 """The held factors against autograd, on all samples: Σ_nc r_nc ∂f_nc/∂p for random weights r.
 
-From the factors it is one contraction a layer, from autograd one backward pass: as in Freivalds'
+From the factors it is one contraction a layer, from autograd a pass and a way back: as in Freivalds'
 test of a matrix product, what is wrong for some sample, output or entry changes the sum with
 probability one. Autograd's is taken in other batches than the factors' passes, so that it also changes where a
 sample's outputs or gradients depend on the samples beside it.
@@ -15,20 +15,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ntkscope.kernels.module.making.batching import (
+    KINKS,
+    Batching,
+    Totals,
+    differences,
+    require_no_others,
+)
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
-from ntkscope.kernels.module.reading.independence import require_own_outputs, slack_of
+from ntkscope.kernels.module.reading.independence import require_own_outputs, slack_of, within
 from ntkscope.kernels.module.reading.layers.layer import Operation
-from ntkscope.kernels.module.reading.plain import gradients_at, summed_gradients
+from ntkscope.kernels.module.reading.plain import summed_gradients
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
 
 _BESIDE = 32  # samples in a batch of others, where a pass reads values
-_MOVED = 1e-3  # of the largest entry
 _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
-
-Sums = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,34 +84,31 @@ def require_own_gradients(
     before, names = passed.outputs, [*survey.structured, *survey.unused]
     assert before is not None
     slack = slack_of(before, survey.rounding)
-    ours: list[Sums] = []
-    wrong: dict[str, str] = {}
+    whole, wrong = Totals(), dict[str, str]()
     for place, rows in enumerate(others.groups):
         r = others.r[rows]
         output, plain = summed_gradients(subject, take(inputs, rows), outputs, r, names)
-        together, again = (dict(enumerate(t)) for t in (before[rows], output))
-        require_own_outputs(subject, together, again, slack)
+        if not within(before[rows], output, slack):
+            samples = range(passed.n)[rows]
+            together, again = (dict(zip(samples, t, strict=True)) for t in (before[rows], output))
+            require_own_outputs(subject, together, again, slack)
         known = totals[place] if totals else {}
-        ours.append(_sums(passed, survey, outputs, r, rows, known))
-        wrong |= _differences(ours[-1], plain, survey)
+        ours = _sums(passed, survey, outputs, r, rows, known)
+        wrong |= differences(ours, plain, survey.eps, KINKS)
+        whole.add(ours)
     if not wrong:
         return
     if not survey.reads:
         # a pre-activation near a kink falls as rounding has it, otherwise in every batch
         chunks = [slice(i, i + chunk) for i in range(0, passed.n, chunk)]
-        own = [
-            summed_gradients(subject, take(inputs, rows), outputs, others.r[rows], names)[1]
-            for rows in chunks
-        ]
-        wrong = _differences(_added(ours), _added(own), survey)
+        own = Totals()
+        for rows in chunks:
+            part = take(inputs, rows)
+            own.add(summed_gradients(subject, part, outputs, others.r[rows], names)[1])
+        wrong = differences(whole, own, survey.eps)
         if not wrong:
-            seen = _that_see_others(subject, survey, inputs, outputs, others, chunks)
-            if seen:
-                raise ValueError(
-                    f"the samples see one another: the gradients of {seen[0]} change with the other samples of a "
-                    f"batch, so none has a gradient of its own ({subject.title}); look for a hook or a backward "
-                    "pass that takes means or sizes of the batch"
-                )
+            batching = Batching(others.groups, chunks, others.r)
+            require_no_others(subject, inputs, outputs, batching, survey.eps)
             return
     name, difference = next(iter(wrong.items()))
     raise OtherWayError(
@@ -124,7 +125,7 @@ def _sums(
     r: Tensor,
     rows: slice,
     known: Mapping[str, Tensor],
-) -> Sums:
+) -> dict[str, Tensor]:
     """Σ_nc r_nc ∂f_nc/∂p over samples ``rows``, from what is held."""
     made = dict(known)
     for site in survey.sites:
@@ -136,61 +137,6 @@ def _sums(
         zero = r.new_zeros(math.prod(survey.shapes[name]))
         made[name] = zero.index_copy(0, entries, made[name])
     return made
-
-
-def _that_see_others(
-    subject: Subject,
-    survey: Survey,
-    inputs: Inputs,
-    outputs: Sequence[int],
-    others: Others,
-    chunks: Sequence[slice],
-) -> list[str]:
-    """The parameters whose gradients follow from the batch, away from all kinks: parameters and data are moved."""
-    generator = torch.Generator().manual_seed(1)
-
-    def moved(values: Tensor) -> Tensor:
-        if not values.is_floating_point() or not values.numel():
-            return values
-        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
-        return values + _MOVED * values.abs().max() * noise
-
-    data = tuple(moved(part) for part in inputs)
-    parameters = {name: moved(value) for name, value in subject.parameters.items()}
-
-    def sums(groups: Sequence[slice]) -> Sums:
-        return _added(
-            [
-                gradients_at(subject, parameters, take(data, rows), outputs, others.r[rows])
-                for rows in groups
-            ]
-        )
-
-    return [*_differences(sums(others.groups), sums(chunks), survey)]
-
-
-def _added(parts: Sequence[Sums]) -> Sums:
-    total = dict(parts[0])
-    for part in parts[1:]:
-        for name, tensor in part.items():
-            total[name] = total[name] + tensor if name in total else tensor
-    return total
-
-
-def _differences(ours: Sums, plain: Sums, survey: Survey) -> dict[str, str]:
-    """Of the parameters whose sums are not the same."""
-    norms: dict[str, tuple[float, float]] = {}
-    for name, theirs in plain.items():
-        own = ours.get(name, torch.zeros_like(theirs))
-        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (own - theirs, own, theirs)])
-        difference, *both = sizes.tolist()
-        norms[name] = difference, max(both)
-    whole = math.hypot(*(size for _, size in norms.values()))
-    eps = survey.eps
-    return {
-        name: f"by {difference:.3g} of {size:.3g}" for name, (difference, size) in norms.items()
-        if not difference <= eps**0.5 * size + eps**0.75 * whole
-    }  # fmt: skip
 
 
 class _Signal:

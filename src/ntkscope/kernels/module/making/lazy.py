@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ntkscope.kernels.index import Index, place
 from ntkscope.kernels.kernel import Kernel
-from ntkscope.kernels.module.holding.general import General
+from ntkscope.kernels.module.holding.general import Agreed, General
 from ntkscope.kernels.module.holding.module_kernel import require_within
 from ntkscope.kernels.module.holding.rows import samples_of
 from ntkscope.kernels.module.making.assemble import Recipe
@@ -29,9 +29,17 @@ class LazyKernel(Kernel):
     covers = "the exact kernel of the inputs and gradients as the passes leave them"
 
     def __init__(
-        self, recipe: Recipe, rows: Inputs, cols: Inputs | None, names: Sequence[str] | None = None
+        self,
+        recipe: Recipe,
+        rows: Inputs,
+        cols: Inputs | None,
+        names: Sequence[str] | None = None,
+        agree: Agreed | None = None,
     ) -> None:
         self._recipe, self._rows, self._cols = recipe, rows, cols
+        self._agree: Agreed = (
+            {} if agree is None else agree
+        )  # of this kernel, its terms and transposes
         self.names = tuple(recipe.used if names is None else names)
         self.name = self.names[0] if len(self.names) == 1 else ""
         self.n_parameters = recipe.rank_bound
@@ -68,7 +76,7 @@ class LazyKernel(Kernel):
         return self._of([self.names[i] for i in places])
 
     def _of(self, names: Sequence[str]) -> LazyKernel:
-        return LazyKernel(self._recipe, self._rows, self._cols, names)
+        return LazyKernel(self._recipe, self._rows, self._cols, names, self._agree)
 
     @property
     def nbytes_factors(self) -> int:
@@ -97,14 +105,17 @@ class LazyKernel(Kernel):
     def T(self) -> LazyKernel:
         if self._cols is None:
             return self
-        return LazyKernel(self._recipe, self._cols, self._rows, self.names)
+        return LazyKernel(self._recipe, self._cols, self._rows, self.names, self._agree)
 
     @property
     def _sides(self) -> tuple[Inputs, Inputs]:
         return self._rows, self._rows if self._cols is None else self._cols
 
-    def _made(self, rows: Inputs, cols: Inputs | None) -> Kernel:
-        return self._recipe.kernel(rows, cols, self.names)
+    def _made(
+        self, rows: Inputs, cols: Inputs | None, checked: tuple[bool, bool] = (True, True)
+    ) -> Kernel:
+        """Of some samples; ``checked``: whether the passes of the rows and the columns are, once is enough."""
+        return self._recipe.kernel(rows, cols, self.names, checked)
 
     def for_samples(self, rows: Tensor, cols: Tensor) -> Kernel:
         """The held kernel of a few samples, for checks."""
@@ -123,7 +134,7 @@ class LazyKernel(Kernel):
         for i, block in self._blocks(len(left[0])):
             part = take(left, block)
             for j, other in self._blocks(len(right[0])):
-                made = self._made(part, take(right, other)).dense()
+                made = self._made(part, take(right, other), (j == 0, i == 0)).dense()
                 out[i : i + len(made), j : j + made.shape[1]] = made
         return out[keep[0]][:, keep[1]]
 
@@ -144,7 +155,8 @@ class LazyKernel(Kernel):
                 if self.symmetric and j < i:
                     continue
                 same = self.symmetric and i == j
-                made = self._made(part, None if same else take(right, other)).dense()
+                new = (same, False) if self.symmetric else (j == 0, i == 0)
+                made = self._made(part, None if same else take(right, other), new).dense()
                 out[i : i + len(made), j : j + made.shape[1]] = made
                 if self.symmetric and not same:
                     out[j : j + made.shape[1], i : i + len(made)] = made.T
@@ -184,7 +196,7 @@ class LazyKernel(Kernel):
         recipe = self._recipe
         return General(
             recipe.subject, self._sides, recipe.outputs, recipe.full, True, "", recipe.budget,
-            checked=recipe.options.self_check,
+            checked=recipe.options.self_check, agree=self._agree,
         )  # fmt: skip
 
     def _by_rows(self, V: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def check_against_autograd(
     chosen = [
         s.alone(i)[1] for s, k in ((left, 0), (right, 1)) for i in {entry[k] for entry in entries}
     ]
-    _require_range(chosen, recipe.subject.dtype)
+    _require_range(kernel, chosen, recipe.subject.dtype)
     for i, j in entries:
         wrong = _compare(kernel, recipe, left.alone(i)[1], right.alone(j)[1], i, j)
         if wrong and len(recipe.outputs) > 1:  # or a batching rule is
@@ -207,11 +207,15 @@ def _sizes(parts: list[Tensor], full: bool) -> Tensor:
     return (squares if full else squares.sum().reshape(1)).sqrt()
 
 
-def _require_range(gradients: list[Gradients], dtype: torch.dtype) -> None:
-    """Raises ValueError where squares of gradients overflow, or lose digits as they underflow."""
+def _require_range(
+    kernel: Kernel | OutputKernels, gradients: list[Gradients], dtype: torch.dtype
+) -> None:
+    """Raises ValueError where squares of gradients overflow, or all lose digits as they underflow."""
     largest = max(float(g.abs().max()) for own in gradients for g in own.values() if g.numel())
     kind = torch.finfo(dtype)
-    if largest and not kind.tiny / kind.eps <= largest * largest <= kind.max:
+    least = kind.tiny / kind.eps
+    high, low = largest * largest > kind.max, largest > 0 and largest * largest < least
+    if high or (low and float(kernel.diagonal().max()) < least):  # others may be larger
         raise ValueError(
             f"the gradients are of size {largest:.1e}, and their squares, the kernel's entries, have no place in {dtype}; "
             "scale the outputs of the model"

@@ -98,7 +98,7 @@ def walk(
     totals = way.totals
     del way  # with its graph
     if formed is None:
-        del passed  # before another pass of all samples
+        del passed, totals, others  # before another pass of all samples
         return walk(subject, survey, inputs, outputs, budget, checked, turns=False)
     passed.formed = formed
     if others is not None:

@@ -72,6 +72,7 @@ class Survey:
             structured=tuple(n for n in self.structured if n not in general),
             general={name: general[name] for name in self.shapes if name in general},
             clone=frozenset(i for i, (place, _) in enumerate(kept) if place in self.clone),
+            shown={name: held for name, held in self.shown.items() if name not in general},
         )
 
     def uses(self, name: str) -> list[Site]:

@@ -1,0 +1,109 @@
+"""Whether gradients follow from the samples of their batch, or only from where rounding puts a kink."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ntkscope.kernels.module.reading.plain import gradients_at
+from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
+
+# Units that rounding moves across a kink are a share of some eps of all, and change a sum of random signs by its
+# root: so many times √eps of sums in two batches of the same samples
+KINKS = 32.0
+_MOVED = 1e-3  # of the largest entry
+_POINTS = 3
+
+
+class Totals(dict[str, Tensor]):
+    """Totals by parameter that grow."""
+
+    def add(self, part: Mapping[str, Tensor]) -> None:
+        for name, tensor in part.items():
+            self[name] = self[name] + tensor if name in self else tensor
+
+
+def differences(
+    ours: Mapping[str, Tensor], plain: Mapping[str, Tensor], eps: float, wide: float = 1.0
+) -> dict[str, str]:
+    """Of the parameters whose sums differ by more than ``wide`` times half of their digits and eps^¾ of all."""
+    norms: dict[str, tuple[float, float]] = {}
+    for name, theirs in plain.items():
+        own = ours.get(name, torch.zeros_like(theirs))
+        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (own - theirs, own, theirs)])
+        difference, *both = sizes.tolist()
+        norms[name] = difference, max(both)
+    whole = math.hypot(*(size for _, size in norms.values()))
+    return {
+        name: f"by {difference:.3g} of {size:.3g}" for name, (difference, size) in norms.items()
+        if not difference <= wide * (eps**0.5 * size + eps**0.75 * whole)
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Two ways to part the samples, and the weights r (N, C) of their sums."""
+
+    some: Sequence[slice]
+    others: Sequence[slice]
+    r: Tensor
+
+
+def require_no_others(
+    subject: Subject, inputs: Inputs, outputs: Sequence[int], batching: Batching, eps: float
+) -> None:
+    """Raises ValueError where a parameter's gradients change with the batch at moved parameters and data, each time.
+
+    There no pre-activation lies at a kink but by chance. A point where the model does not run, or is not finite,
+    says nothing.
+    """
+    left: set[str] | None = None
+    for seed in range(_POINTS):
+        try:
+            seen = _seen(subject, inputs, outputs, batching, eps, seed)
+        except (RuntimeError, ValueError, IndexError):
+            return
+        left = seen if left is None else left & seen
+        if not left:
+            return
+    assert left
+    raise ValueError(
+        f"the samples see one another: the gradients of {min(left)} change with the other samples of a "
+        f"batch, so none has a gradient of its own ({subject.title}); look for a hook or a backward "
+        "pass that takes means or sizes of the batch"
+    )
+
+
+def _seen(
+    subject: Subject,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    batching: Batching,
+    eps: float,
+    seed: int,
+) -> set[str]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def moved(values: Tensor) -> Tensor:
+        if not values.is_floating_point() or not values.numel():
+            return values
+        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
+        return values + _MOVED * values.abs().max() * noise
+
+    data = tuple(moved(part) for part in inputs)
+    parameters: Parameters = {name: moved(value) for name, value in subject.parameters.items()}
+    found = []
+    for groups in (batching.some, batching.others):
+        sums = Totals()
+        for rows in groups:
+            part = take(data, rows)
+            sums.add(gradients_at(subject, parameters, part, outputs, batching.r[rows]))
+        found.append(sums)
+    if not all(bool(torch.isfinite(t).all()) for sums in found for t in sums.values()):
+        return set()
+    some, others = found
+    return {*differences(some, others, eps, KINKS)}
