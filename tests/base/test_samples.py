@@ -58,6 +58,10 @@ class Encoding(collections.UserDict):
     """The shape of a tokenizer's BatchEncoding."""
 
 
+def tables():
+    return [{"x": X[i], "labels": int(Y[i])} for i in range(6)]
+
+
 def dicts():
     return [{"input_ids": IDS[i], "labels": int(Y[i])} for i in range(6)]
 
@@ -120,6 +124,37 @@ def test_a_list_of_samples_of_several_axes_is_no_list_of_batches():
     assert as_samples([(1.0, 2.0), (3.0, 4.0)]).inputs == [(1.0, 2.0), (3.0, 4.0)]
 
 
+def test_samples_with_a_label_a_row_are_samples_and_a_warning_says_so():
+    held = [{"x": torch.randn(7, 4), "labels": torch.randint(2, (7,))} for _ in range(3)]
+    with pytest.warns(
+        UserWarning, match=r"read as one sample with 7 rows.*if they are batches"
+    ) as said:
+        found = as_samples(held)
+    assert said[0].filename == __file__
+    assert torch.equal(found.inputs["x"], torch.stack([item["x"] for item in held]))
+    assert found.targets.shape == (3, 7)
+    assert torch.equal(found.targets, as_samples(Items(held)).targets)
+
+
+def test_samples_of_whole_numbers_of_two_axes_are_samples():
+    held = [{"pixels": torch.randint(256, (5, 5), dtype=torch.uint8)} for _ in range(3)]
+    assert as_samples(held).inputs["pixels"].shape == (3, 5, 5)
+
+
+def test_lists_of_numpys_rows_stay_one_array():
+    held = [[np.ones(3) * i, np.arange(3.0)] for i in range(5)]
+    assert as_samples(held).inputs is held
+    pairs = as_samples([(np.ones(3) * i, np.arange(3.0)) for i in range(5)])
+    assert pairs.inputs.shape == pairs.targets.shape == (5, 3)
+
+
+def test_what_a_refusal_of_batches_advises_is_taken():
+    pairs = [[torch.randn(7, 4), torch.zeros(7)] for _ in range(3)]
+    with pytest.raises(ValueError, match="write each as a tuple"):
+        as_samples(pairs)
+    assert as_samples([tuple(pair) for pair in pairs]).inputs.shape == (3, 7, 4)
+
+
 def test_several_inputs_and_a_label():
     found = as_samples(Items([((X[i], IDS[i]), int(Y[i])) for i in range(6)]))
     assert torch.equal(found.parts[0], X)
@@ -169,7 +204,8 @@ class Augmented(Items):
         (lambda: Table({"input_ids": [[1, 2], [3]]}), ValueError, "different lengths"),
         (lambda: Table({"ids": [[1, 2], None, [3, 4]]}), ValueError, "1 rows, the first at row 1"),
         (lambda: list(DataLoader(Items(dicts()), 3)), ValueError, "look like batches of 3 samples"),
-        (lambda: [{"ids": IDS[:3]}, {"ids": IDS[3:]}], ValueError, "look like batches of 3"),
+        (lambda: [{"input_ids": IDS[:3]}, {"input_ids": IDS[3:]}], ValueError, "batches of 3"),
+        (lambda: list(DataLoader(Items(tables()), 4)), ValueError, "batches of 4.*pad them"),
         (lambda: list(DataLoader(TensorDataset(X, Y), 2)), ValueError, "look like batches of 2"),
         (lambda: Table({"text": ["a", "b"], "input_ids": [[1], [2]]}), TypeError, "tokenise"),
         (lambda: {"train": Table({"x": [1]}), "test": Table({"x": [1]})}, TypeError, "splits"),

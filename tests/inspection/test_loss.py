@@ -1,6 +1,7 @@
 """The curvature of a loss at any size: what is certain, what is not, and what the tables say of it."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,9 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import ntkscope as ntk
+from ntkscope.inspection import loss as loss_module
 from ntkscope.inspection import pairs
 from ntkscope.kernels.loss.parts import divides
+from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.report.numbers import judged, limit_of_steps
+from ntkscope.training.second_derivative import SecondDerivativeError
 
 N, C, CPU = 12, 4, torch.device("cpu")
 
@@ -184,6 +188,34 @@ def test_a_model_without_a_second_derivative_has_no_sharpness_and_the_reason():
     assert inspected().loss.missing == {}
 
 
+def test_a_preconditioned_curvature_that_does_not_fit_is_an_error_and_one_without_derivative_a_reason(
+    monkeypatch,
+):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def raising(error):
+        def sharpness_of(*_, gauss_newton=False, **__):
+            raise error if gauss_newton else SecondDerivativeError("none")
+
+        monkeypatch.setattr(loss_module, "sharpness_of", sharpness_of)
+
+    raising(NotImplementedError("the derivative for 'f' is not implemented"))
+    assert "'f'" in inspected(model=model, optimizer=optimizer).loss.missing["preconditioned"]
+    raising(torch.OutOfMemoryError("out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        inspected(model=model, optimizer=optimizer)
+
+
+def test_the_outputs_are_made_once_for_all_that_a_loss_asks_of_them(monkeypatch):
+    made, outputs = [], PreparedModule.outputs
+    monkeypatch.setattr(PreparedModule, "outputs", lambda self: made.append(1) or outputs(self))
+    for loss in ("cross_entropy", F.cross_entropy):
+        inspected(loss)
+        assert len(made) == 1
+        made.clear()
+
+
 def test_every_row_has_a_name_of_its_own_and_says_that_it_is_linearised():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -211,11 +243,26 @@ def test_labels_that_are_the_tokens_themselves_are_said_to_be_unshifted():
     ids = torch.arange(12).reshape(3, 4) % 7
     labels = ids.clone()
     labels[:, -1] = -100
-    with pytest.warns(UserWarning, match=r"scores the next token.*targets=input_ids\[:, 1:\]"):
-        report = ntk.inspect(
-            model, {"input_ids": ids, "labels": labels}, output="logits", loss="cross_entropy"
-        )
+    held = {"input_ids": ids, "labels": labels}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the card's warning is enough
+        report = ntk.inspect(model, held, output="logits", loss="cross_entropy")
     assert any("scores the next token" in w for w in report.warnings)
+
+    def tracked():
+        tracker = ntk.Tracker(model, held, every=1, output="logits", loss="cross_entropy")
+        tracker.step()
+        tracker.step()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ntk.gauss_newton_kernel(model, held, output="logits")
+        ntk.sharpness(model, held, output="logits")
+        tracked()
+    unshifted = [w for w in said if "next token" in str(w.message)]
+    assert len(unshifted) == 3
+    assert {w.filename for w in unshifted} == {__file__}
+    assert "targets=input_ids[:, 1:]" in str(unshifted[0].message)
     shifted = ntk.inspect(
         model, {"input_ids": ids}, output=lambda out: out["logits"][:, :-1],
         loss="cross_entropy", targets=ids[:, 1:],

@@ -34,6 +34,43 @@ def full(model, A, B):
     return left @ right.T
 
 
+@pytest.mark.parametrize("kind", ["module", "lazy", "network"])
+def test_the_sum_of_several_outputs_kernels_is_taken_for_none_of_them(kind):
+    X, at, y = data()
+    network = ntk.Network([3, 8, C], "tanh").sample(0)
+    model = network if kind == "network" else module()
+    limit = {"max_memory": 1e6} if kind == "lazy" else {}
+    made = lambda A, B: ntk.empirical_ntk(model, A, B, **limit)  # noqa: E731
+    K = made(X, None)
+    assert (K.summed, ntk.empirical_ntk(model, X, reduce=0).summed) == (C, 1)
+    refused = [
+        lambda: ntk.KernelPosterior(K, y, 0.1),
+        lambda: ntk.LinearizedTraining(K, y),
+        lambda: ntk.NTKRegressor(kernel=made, ridge=0.1).fit(X.numpy(), y.numpy()),
+    ]
+    for build in refused:
+        with pytest.raises(ValueError, match=f"sum of those of {C} outputs"):
+            build()
+    assert ntk.KernelPosterior(K, y[:, 0], 0.1).n_outputs == 1
+    pairs = ntk.empirical_ntk(model, X, reduce="full")
+    assert ntk.KernelPosterior(pairs, y, 0.1).n_outputs == C
+    ntk.LinearizedTraining(pairs, y)
+    for c, own in enumerate(ntk.empirical_ntk(model, X, reduce="diagonal")):
+        ntk.KernelPosterior(own, y[:, c], 0.1)
+        ntk.LinearizedTraining(own, y[:, c])
+    ntk.NTKRegressor(kernel=ntk.Linearized(model), ridge=0.1).fit(X, y).predict(at)
+
+
+def test_a_sum_of_outputs_kernels_stays_one_in_another_precision_and_on_disk(tmp_path):
+    X = data()[0]
+    K = ntk.empirical_ntk(ntk.Network([3, 8, C], "tanh").sample(0), X)
+    ntk.save_kernel(K, tmp_path / "k.zarr")
+    stored = ntk.load_kernel(tmp_path / "k.zarr")
+    part = K.group("W_*")
+    for same in (K.to(torch.float32), K.T, part, stored, stored.to(torch.float32)):
+        assert same.summed == C
+
+
 @pytest.mark.parametrize("kind", ["matrix", "stored", "operator", "factors", "limit"])
 def test_leaving_out_is_refitting_for_every_kind_of_kernel(kind):
     X, at, y = data()

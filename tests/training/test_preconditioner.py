@@ -258,8 +258,9 @@ def test_what_adam_has_seen_no_gradient_of_is_left_out():
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     trained(model.train(), X, optimizer, 20)
     model.eval()
-    with pytest.warns(UserWarning, match=r"no gradients of 0\.bias .*left out"):
+    with pytest.warns(UserWarning, match=r"no gradients of 0\.bias .*left out") as said:
         found = ntk.sharpness(model, X, CLASSES, optimizer=optimizer)
+    assert {w.filename for w in said} == {__file__}
     assert found.left_out == ("0.bias",)
     with pytest.warns(UserWarning, match="left out"):
         report = ntk.inspect(model, X, loss="cross_entropy", targets=CLASSES, optimizer=optimizer)

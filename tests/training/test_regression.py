@@ -107,6 +107,13 @@ def test_diabetes_is_learned():
     assert model.score(X[300:], y[300:]) > 0.4
 
 
+@pytest.mark.parametrize("made", [np.float32, np.array, torch.tensor])
+def test_a_ridge_may_be_an_array_of_no_axes(made):
+    X, y = _data()
+    found, own = (ntk.NTKRegressor(1, ridge=r).fit(X, y).dual_coef_ for r in (made(0.5), 0.5))
+    assert np.array_equal(found, own)
+
+
 def test_bad_parameters():
     X, y = _data()
     for bad, match in [
@@ -119,5 +126,7 @@ def test_bad_parameters():
     ]:
         with pytest.raises(ValueError, match=match):
             ntk.NTKRegressor(**bad).fit(X, y)
+    with pytest.raises(TypeError, match="ridge must be a number"):
+        ntk.NTKRegressor(ridge=np.array([1.0])).fit(X, y)
     with pytest.raises(ValueError, match="larger ridge"):
         ntk.NTKRegressor(ridge=0.0).fit(np.concatenate([X, X]), np.concatenate([y, y]))

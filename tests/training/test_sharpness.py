@@ -11,6 +11,7 @@ from ntkscope._base.samples import as_samples
 from ntkscope.kernels.loss.make import loss_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
+from ntkscope.training import second_derivative
 from ntkscope.training.pushforward import Rows, pushforward
 from ntkscope.training.share import Shares
 from oracles.gauss_newton import gauss_newton, hessian
@@ -124,6 +125,14 @@ def test_a_hessian_with_parts_cut_off_is_refused(name, params):
     model, X = setting(MIDDLES[name])
     with pytest.raises(ValueError, match=REFUSED[name]):
         ntk.sharpness(model, X, CLASSES, params=params)
+
+
+def test_a_comparison_that_is_no_number_is_no_agreement(monkeypatch):
+    model, X = setting(MIDDLES["tanh"])
+    unknown = lambda few, v: (torch.full_like(v, torch.nan), 0.0)  # noqa: ARG005, E731
+    monkeypatch.setattr(second_derivative, "_finite_difference", unknown)
+    with pytest.raises(ValueError, match="differs from a finite difference"):
+        ntk.sharpness(model, X, CLASSES)
 
 
 @pytest.mark.parametrize("name", ["no forward mode", "tanh"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ntkscope as ntk
+from ntkscope.training.alignment import as_label_columns
 from ntkscope.training.tracker import Tracker
 from oracles.jacobian import kernel
 
@@ -267,8 +268,11 @@ def test_there_is_no_drift_once_parameters_were_freed():
     with Tracker(model, X, every=1, optimizer=optimizer) as tracker:
         fit(model, X, Y, optimizer, 1)
         model.head.requires_grad_(True)
-        with pytest.warns(UserWarning, match="drift is unknown at step 2: no drift: .*head"):
+        with pytest.warns(
+            UserWarning, match="drift is unknown at step 2: no drift: .*head"
+        ) as said:
             fit(model, X, Y, optimizer, 1)
+        assert said[0].filename == __file__  # and not the hook's caller in torch
         model.head.requires_grad_(False)
         fit(model, X, Y, optimizer, 1)
     drift = tracker.column("drift")
@@ -276,6 +280,13 @@ def test_there_is_no_drift_once_parameters_were_freed():
     assert drift[3] > drift[1] > drift[0] == 0
     assert all(value > 0 for value in tracker.column("lambda_max"))
     assert list(tracker.errors) == [2]
+
+
+def test_class_156_of_unsigned_bytes_counts():
+    labels = torch.tensor([156, 1, 156, 2], dtype=torch.uint8)
+    found = as_label_columns(labels, 4)
+    assert found.kept.tolist() == [0, 1, 2, 3]
+    assert torch.equal(found.Y, as_label_columns(labels.long(), 4).Y)
 
 
 def test_targets_that_do_not_count_are_no_class_of_the_alignment():

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 from torch.utils.data import default_collate as collate
 
+from ntkscope._base.caution import warn
+
 LABELS = ("labels", "label")  # the columns that hold no input of the model
 
 
@@ -80,40 +82,63 @@ def as_samples(X: Any, name: str = "X") -> Samples:
 
 
 def _has_arrays(item: Any) -> bool:
-    """Whether it is a pair or a batch, and no row of numbers."""
-    return isinstance(item, (tuple, list)) and any(_axes(part) for part in item)
+    """Whether it is a pair or a batch, and no row of numbers or of a larger array."""
+    if not isinstance(item, (tuple, list)):
+        return False
+    arrays = [part for part in item if isinstance(part, np.ndarray)]
+    if isinstance(item, list) and len(arrays) == len(item):  # no loader makes those
+        return len({part.shape for part in arrays}) > 1
+    return any(_axes(part) for part in item)
 
 
 def _axes(part: Any) -> int:
     return part.ndim if isinstance(part, (Tensor, np.ndarray)) else 0
 
 
-def _is_fractional(part: Any) -> bool:
-    if isinstance(part, Tensor):
-        return part.is_floating_point()
-    return np.asarray(part).dtype.kind == "f"
-
-
 def _refuse_batches(X: Sequence[Any], name: str) -> None:
-    """Raises ValueError for a list of batches, ``list(loader)``, which would be stacked as samples."""
-    item = X[0]
-    parts: list[Any]
+    """Raises ValueError for a list of batches, ``list(loader)``, which would be stacked as samples.
+
+    Warns of items that may be batches or samples: a table each, with a label for each of its rows.
+    """
+    lengths = [_rows_of(item) for item in X]
+    first, last = lengths[0], lengths[-1]
+    if not (first and last and {*lengths[:-1]} <= {first} and last <= first):
+        return
+    loader = "give the loader itself (without shuffling) or its dataset"
+    if isinstance(X[0], Mapping):
+        certain = last < first or "input_ids" in X[0]  # ids of words: (T,) a sample
+        single = "stack them, {key: torch.stack(...)} of all"
+        single = f"pad them to one length and {single}" if last < first else single
+    else:
+        certain, single = True, "write each as a tuple, (input, label)"
+    if certain:
+        raise ValueError(
+            f"{name} is a list of {len(X)} items that look like batches of {first} samples; {loader}, or, "
+            f"if each is one sample, {single}"
+        )
+    warn(
+        f"each of the {len(X)} items of {name} is read as one sample with {first} rows and {first} labels; "
+        f"if they are batches, {loader}"
+    )
+
+
+def _rows_of(item: Any) -> int:
+    """The rows of what may be a batch; 0 of what is a sample.
+
+    A batch of dicts holds arrays of two axes or more, and a label a row; a loader's pairs are lists of two
+    tensors.
+    """
     if isinstance(item, Mapping):
         labels = [item[key] for key in LABELS if key in item]
         parts = [item[key] for key in item if key not in LABELS and not is_setting(item[key])]
-        indices = not any(_is_fractional(part) for part in parts)
         batched = bool(parts) and all(_axes(part) > 1 for part in parts)
-        batched &= all(_axes(label) == 1 for label in labels) if labels else indices
-    else:  # a loader collates pairs to lists, a dataset gives tuples
-        parts, labels = list(item), []
-        batched = isinstance(item, list) and len(item) == 2
-    lengths = {len(part) for part in (*parts, *labels) if _axes(part)}
-    if batched and len(lengths) == 1:
-        raise ValueError(
-            f"{name} is a list of {len(X)} items that look like batches of {lengths.pop()} samples; give the "
-            "loader itself (without shuffling) or its dataset, or, if each is one sample, stack them: "
-            "torch.stack of each of their parts"
-        )
+        batched &= all(_axes(label) == 1 for label in labels)
+        batched &= bool(labels) or "input_ids" in item
+    else:
+        parts, labels = [*item] if isinstance(item, list) else [], []
+        batched = len(parts) == 2 and all(isinstance(part, Tensor) for part in parts)
+    lengths = {len(part) if _axes(part) else 0 for part in (*parts, *labels)}
+    return lengths.pop() if batched and len(lengths) == 1 else 0
 
 
 def _of_loader(loader: Any, name: str) -> Samples:

@@ -15,7 +15,7 @@ from ntkscope.inspection.shares import trace_error
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import LossLike
-from ntkscope.kernels.loss.make import loss_of, require_blocks, shaped_outputs, unshifted
+from ntkscope.kernels.loss.make import loss_of, require_blocks
 from ntkscope.kernels.loss.parts import divides
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options
@@ -25,7 +25,7 @@ from ntkscope.spectra.eigenvalue import Eigenvalue
 from ntkscope.spectra.extremes import extreme_eigenvalues, largest_eigenvalue, largest_of_trace
 from ntkscope.spectra.rounding import U, down_to, up, up_to
 from ntkscope.training.preconditioner import preconditioner
-from ntkscope.training.second_derivative import SecondDerivativeError
+from ntkscope.training.second_derivative import SecondDerivativeError, lacks_derivative
 from ntkscope.training.sharpness import Sharpness, sharpness_of
 
 _SHARE = 0.01  # of λ_max: the ridge of the effective dimension
@@ -95,7 +95,7 @@ def inspect_loss(
         )
     steps = None if optimizer is None else preconditioner(optimizer, seen.model)
     at = loss_of(seen.prepared, loss, targets)
-    require_blocks(at, len(seen.prepared.outputs()))
+    require_blocks(at)
     pairs = seen.pairs
     K = GaussNewtonKernel(pairs.kernel, at).to(torch.float64)
     trace, error = K.trace(), trace_error(K)
@@ -113,10 +113,12 @@ def inspect_loss(
         module = _as_module(seen, options)
         try:
             preconditioned = sharpness_of(module, at, steps=steps, gauss_newton=True)
-        except (NotImplementedError, RuntimeError) as why:
+        except RuntimeError as why:
+            if not lacks_derivative(why):
+                raise
             missing["preconditioned"] = _reason(why)
     steepest = up(len(own) * max(own))
-    every = divides(loss, shaped_outputs(seen.prepared), targets)
+    every = divides(loss, at.outputs, targets)
     return LossCurvature(
         loss=at.title,
         value=at.value,
@@ -140,7 +142,7 @@ def inspect_loss(
         optimizer="" if optimizer is None else type(optimizer).__name__,
         preconditioned=preconditioned,
         missing=missing,
-        note=unshifted(seen.prepared, at, targets),
+        note=at.note,
     )
 
 

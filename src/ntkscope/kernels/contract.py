@@ -30,6 +30,7 @@ class KernelContract(ABC):
     labels: tuple[str, ...] = ("sample",)
     n_parameters: int | None = None
     near_kinks: int = 0
+    summed: int = 1
     kept: bool = False
     grain: int = 1
 

@@ -270,6 +270,7 @@ class HadamardKernel(Factored):
         n_parameters: int | None = None,
         near_kinks: int = 0,
         labels: tuple[str, ...] = ("sample",),
+        summed: int = 1,
     ) -> None:
         if not terms:
             raise ValueError("a kernel needs at least one term")
@@ -279,6 +280,7 @@ class HadamardKernel(Factored):
         self.n_parameters = n_parameters
         self.near_kinks = near_kinks
         self.labels = labels
+        self.summed = summed
         for term in self.terms:
             for factor in term.factors:
                 got = (int(factor.rows.shape[0]), int(factor.columns.shape[0]))
@@ -291,8 +293,9 @@ class HadamardKernel(Factored):
 
     def _with(self, terms: Sequence[Term]) -> HadamardKernel:
         return HadamardKernel(
-            terms, n_parameters=self.n_parameters, near_kinks=self.near_kinks, labels=self.labels
-        )
+            terms, n_parameters=self.n_parameters, near_kinks=self.near_kinks, labels=self.labels,
+            summed=self.summed,
+        )  # fmt: skip
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

@@ -37,6 +37,7 @@ class Kernel(KernelContract, Drawn, Shown):
     n_parameters: a bound on the rank, where there is one.
     near_kinks: pre-activations so close to a kink of the activation that rounding may decide on
         which side they lie.
+    summed: outputs whose kernels are added up; more than 1 of a trace kernel, which is no kernel of one output.
     semidefinite: whether a symmetric K is known to have no negative eigenvalue.
     kept: whether every reading of an entry gives the same bits, wherever it is read.
     grain: rows that are read at once, however few are asked for.
@@ -221,6 +222,7 @@ class _View(Kernel):
         self._kernel = kernel
         self.name, self.covers, self.near_kinks = kernel.name, kernel.covers, kernel.near_kinks
         self.labels, self.n_parameters = kernel.labels, kernel.n_parameters
+        self.summed = kernel.summed
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -143,4 +143,5 @@ class MatrixKernel(Kernel):
             semidefinite=self._semidefinite,
         )  # fmt: skip
         made.n_parameters, made.labels = self.n_parameters, self.labels
+        made.summed = self.summed
         return made

@@ -87,7 +87,9 @@ class Prepared(ABC):
         outputs = chosen_outputs(reduce, self.n_outputs)
         if reduce == "diagonal":
             return self._apart(checked)
-        return self._together(outputs, reduce == "full", checked)
+        kernel = self._together(outputs, reduce == "full", checked)
+        kernel.summed = 1 if reduce == "full" else len(outputs)
+        return kernel
 
     def products(self, reduce: Reduce) -> Kernel:
         """The kernel for products, where they cost less without held factors."""

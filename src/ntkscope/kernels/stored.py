@@ -48,6 +48,7 @@ class StoredKernel(Kernel):
         self.name, self.covers = about["name"], about["covers"]
         self.labels = tuple(about["labels"])
         self.n_parameters, self.near_kinks = about["n_parameters"], about["near_kinks"]
+        self.summed = about.get("summed", 1)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -233,6 +234,7 @@ def _description(K: Kernel) -> dict[str, Any]:
         "labels": list(K.labels), "n_parameters": K.n_parameters, "near_kinks": K.near_kinks,
         "entry_error": K.entry_error(),
         "forming_error": K.forming_error() if K.symmetric else None, "digest": digest.hexdigest(),
+        **({"summed": K.summed} if K.summed > 1 else {}),
     }  # fmt: skip
 
 

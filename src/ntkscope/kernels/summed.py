@@ -34,6 +34,7 @@ class SummedKernel(Kernel):
         self._terms = tuple(terms)
         self.covers, self.labels = covers or first.covers, first.labels
         self.near_kinks = max(t.near_kinks for t in terms)
+        self.summed = max(t.summed for t in terms)
         ranks = [t.n_parameters for t in terms]
         self.n_parameters = None if None in ranks else sum(r for r in ranks if r is not None)
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ntkscope.kernels.loss.targets import IGNORED
+from ntkscope.kernels.loss.targets import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ def as_label_columns(targets: Any, N: int) -> LabelColumns | None:
     if not columns.is_floating_point():
         if columns.shape[1] != 1:
             return None  # classes of tokens
-        kept = torch.nonzero(columns[:, 0] != IGNORED)[:, 0]
-        columns = columns[kept]
+        kept = torch.nonzero(counted(columns[:, 0]))[:, 0]
+        columns = columns[kept].long()
         columns = columns == columns.unique()
     columns = columns.to(torch.float64)
     columns = columns - columns.mean(dim=0)
@@ -49,7 +49,7 @@ def as_label_columns(targets: Any, N: int) -> LabelColumns | None:
 def label_alignment(K: Float[Tensor, "N N"], labels: LabelColumns) -> float:
     """⟨HKH, YYᵀ⟩_F / (‖HKH‖_F ‖YYᵀ‖_F) with centred Y (Cortes et al., JMLR 13, 2012, Definition 4)."""
     Y, kept = labels.Y.to(K.device), labels.kept.to(K.device)
-    matrix = K[kept][:, kept].to(torch.float64)
+    matrix = (K if len(kept) == len(K) else K[kept][:, kept]).to(torch.float64)
     rows = matrix.mean(dim=0)
     centred = matrix - rows - rows[:, None] + rows.mean()
     size = float(torch.linalg.matrix_norm(centred) * torch.linalg.matrix_norm(Y.T @ Y))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntkscope._base.caution import warn
 from ntkscope._base.inputs import as_data
 from ntkscope.networks.mlp import MLP
 from ntkscope.report.result import Result
@@ -188,7 +188,7 @@ class _Run:
             f"{self.limit:.3g}: expect the loss to grow; choose η below it"
         )
         self.notes.append(note)
-        warnings.warn(note, StabilityWarning, stacklevel=4)
+        warn(note, StabilityWarning)
 
     def _fingerprint(self) -> str:
         """What a checkpoint must agree on to be continued: the start, the data and the rule."""

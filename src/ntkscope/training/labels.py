@@ -44,6 +44,17 @@ def as_real(values: Any, name: str) -> Tensor:
     return made
 
 
+def require_own_kernel(K: Any, columns: int) -> None:
+    """Raises ValueError where several columns of targets would share the sum of several outputs' kernels."""
+    summed = getattr(K, "summed", 1)
+    if columns > 1 and summed > 1:
+        raise ValueError(
+            f"the kernel is the sum of those of {summed} outputs, the kernel of none of the {columns} columns of "
+            'targets; give empirical_ntk(..., reduce="full"), or for each column one kernel of '
+            'reduce="diagonal", or to NTKRegressor kernel=Linearized(model)'
+        )
+
+
 def as_targets(Y: Any, N: int, name: str = "Y") -> Float[Tensor, N]:
     """``Y`` as N finite float64 numbers; integers are taken at their value.
 

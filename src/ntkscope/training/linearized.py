@@ -20,7 +20,7 @@ from ntkscope._base.inputs import as_data
 from ntkscope.report import plots
 from ntkscope.report.chart import Chart
 from ntkscope.report.result import Drawn, Result, Shown
-from ntkscope.training.labels import as_real
+from ntkscope.training.labels import as_real, require_own_kernel
 
 
 class Matrix(Protocol):
@@ -47,7 +47,8 @@ class LinearizedTraining(Drawn, Shown):
     K_test: (M, N) kernel between new inputs and the samples.
     f0, f0_test: outputs at the start, on the samples and the new inputs; 0 if not given.
 
-    Raises ValueError for shapes that do not fit and kernels that are not symmetric.
+    Raises ValueError for shapes that do not fit, kernels that are not symmetric, and several columns of targets
+    with a kernel that is the sum of several outputs'.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LinearizedTraining(Drawn, Shown):
             raise ValueError(f"K is not symmetric: entries differ from their mirror by {off:.3g}")
         n = len(matrix)
         self._shape, targets = _targets(Y, n, "Y")
+        require_own_kernel(K, targets.shape[1])
         start = torch.zeros_like(targets) if f0 is None else _targets(f0, n, "f0")[1]
         if start.shape != targets.shape:
             raise ValueError(f"f0 has shape {tuple(start.shape)}, Y {tuple(targets.shape)}")

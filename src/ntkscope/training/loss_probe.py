@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW
 
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike
-from ntkscope.kernels.loss.make import loss_of
+from ntkscope.kernels.loss.make import loss_of, warn_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.prepared import Options, Prepared
 from ntkscope.spectra.extremes import largest_eigenvalue
@@ -44,10 +44,12 @@ class LossProbe:
         note: Note,
         strict: bool,
     ) -> dict[str, float]:
-        """NaN, with a note, for what fails. ``strict``: only a missing second derivative may."""
+        """NaN, with a note, for what fails. ``strict``, the first: only a missing second derivative may."""
         found = dict.fromkeys((*MEASURED, "edge"), math.nan)
         try:
             at = loss_of(prepared, self.loss, self.targets)
+            if strict:
+                warn_of(at)
             found["probe_loss"] = at.value
             self._fill(found, prepared, at, optimizer, stepped, note)
         except Exception as error:  # the kernel's own columns stay

@@ -8,6 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,7 @@ from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.matrix import MatrixKernel
 from ntkscope.report.result import Shown
 from ntkscope.training.factors import DenseFactor, Factor, NotPositiveDefiniteError, TiledFactor
-from ntkscope.training.labels import as_real
+from ntkscope.training.labels import as_real, require_own_kernel
 
 _PANEL = 1 << 24  # entries of the cross kernel that a prediction holds at a time
 _U = torch.finfo(torch.float64).eps / 2
@@ -53,7 +54,7 @@ class KernelPosterior(Shown):
     TypeError
         For targets or a ridge that are no numbers.
     ValueError
-        For targets that do not fit K, a negative ridge, or K + ridge that is not positive definite in
+        For targets that do not fit K, several columns of them with a kernel of several outputs' sum, a negative ridge, or K + ridge that is not positive definite in
         floating point.
     NotEnoughMemoryError
         Where the matrix and its factor do not fit.
@@ -82,6 +83,7 @@ class KernelPosterior(Shown):
                 + (", one for each sample and output" if paired else ", one for each sample")
                 + ("; classes go in as one_hot(targets)" if paired and self.n_outputs == 1 else "")
             )
+        require_own_kernel(kernel, self.n_outputs)
         self.block = self.n_outputs if paired else 1  # rows of one sample
         if prior is not None:
             start = _columns(prior, "prior")
@@ -253,6 +255,8 @@ class KernelPosterior(Shown):
 
 def as_ridge(ridge: Any) -> float:
     """Raises TypeError for what is no number, ValueError for one below 0 or not finite."""
+    if isinstance(ridge, (np.ndarray, Tensor)) and ridge.ndim == 0:
+        ridge = ridge.item()
     if isinstance(ridge, bool) or not isinstance(ridge, Real):
         raise TypeError(f"ridge must be a number, such as 1e-6, got {ridge!r}")
     made = float(ridge)

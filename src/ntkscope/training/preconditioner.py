@@ -30,7 +30,7 @@ class Preconditioner:
     held: the names of the parameters that it steps.
     scale: P at each of them that has been stepped; None where it is 1.
     decay: D, the weight decay w: w for SGD and Adam, w P (1 + β₁)/(1 − β₁) for AdamW's, which is no part of m.
-    noticed: for Adam a norm of each parameter's gradient beyond which v̂ cannot have come from such gradients.
+    largest_seen: for Adam a norm of each parameter's gradient beyond which v̂ cannot have come from such gradients.
     """
 
     rate: float
@@ -38,7 +38,7 @@ class Preconditioner:
     held: Collection[str] = ()
     scale: Mapping[str, Tensor] | None = None
     decay: Mapping[str, Tensor] = field(default_factory=dict)
-    noticed: Mapping[str, float] = field(default_factory=dict)
+    largest_seen: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def edge(self) -> float:
@@ -124,7 +124,11 @@ def preconditioner(optimizer: torch.optim.Optimizer, model: Any) -> Precondition
     if any(group.get("maximize") for group in groups):
         raise ValueError("the optimizer maximizes, and a curvature's sign is that of a minimum")
     names = {id(p): name for name, p in model.named_parameters()}
-    held, scale, noticed = dict[str, tuple[Group, float]](), dict[str, Tensor](), dict[str, float]()
+    held, scale, largest_seen = (
+        dict[str, tuple[Group, float]](),
+        dict[str, Tensor](),
+        dict[str, float](),
+    )
     for group, rate in zip(groups, relative, strict=True):
         for p in group["params"]:
             name = names.get(id(p))
@@ -137,7 +141,7 @@ def preconditioner(optimizer: torch.optim.Optimizer, model: Any) -> Precondition
                 root, grown = _root(optimizer.state[p], group)
                 scale[name] = grown * root / rate
                 largest = _UNLIKE / math.sqrt(1 - float(group["betas"][1]))
-                noticed[name] = largest * float(torch.linalg.vector_norm(root))
+                largest_seen[name] = largest * float(torch.linalg.vector_norm(root))
     decay = {
         name: _decay(optimizer, group, scale[name], rate)
         for name, (group, rate) in held.items()
@@ -150,7 +154,7 @@ def preconditioner(optimizer: torch.optim.Optimizer, model: Any) -> Precondition
         frozenset(held),
         None if one else scale,
         decay,
-        noticed,
+        largest_seen,
     )
 
 

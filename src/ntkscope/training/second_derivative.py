@@ -17,11 +17,22 @@ _STEPS = (
     2.0**-12,
 )  # relative to θ: √eps of float64, of float32 where a layer rounds to it
 _ENOUGH = 1e-2  # of a finite difference's own error
-_UNKNOWN = ("derivative for", "not implemented", "differentiate twice", "double backward")
+_UNKNOWN = (
+    "derivative for",
+    "not implemented",
+    "not been implemented",
+    "differentiate twice",
+    "double backward",
+)
 
 
 class SecondDerivativeError(ValueError):
     """The model has no second derivative, or torch's is wrong."""
+
+
+def lacks_derivative(error: Exception) -> bool:
+    """Whether torch says that an operation has no derivative of some kind, and nothing else went wrong."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _UNKNOWN)
 
 
 def hessian_product(share: Share, V: Float[Tensor, "P k"]) -> Float[Tensor, "P k"]:
@@ -63,7 +74,7 @@ def require_second_derivative(few: Share) -> float:
     try:
         product = hessian_product(few, v[:, None])[:, 0].to(torch.float64)
     except RuntimeError as error:
-        if not any(words in str(error) for words in _UNKNOWN):
+        if not lacks_derivative(error):
             raise
         said = str(error).strip().splitlines()[0].rstrip(".")
         raise SecondDerivativeError(
@@ -78,7 +89,7 @@ def require_second_derivative(few: Share) -> float:
     size = float(torch.linalg.vector_norm(product) + torch.linalg.vector_norm(difference))
     apart = float(torch.linalg.vector_norm(product - difference))
     allowed = 10 * few.eps**0.5 * size + 4 * unsure
-    if apart > allowed:
+    if not apart <= allowed:
         raise SecondDerivativeError(
             f"a product with the Hessian by differentiating twice differs from a finite difference of "
             f"gradients by {apart / size:.2g} of both, where rounding allows {allowed / size:.1g}: "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -13,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.caution import warn
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike
-from ntkscope.kernels.loss.make import loss_of
+from ntkscope.kernels.loss.make import loss_of, warn_of
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.modes import with_gradients
@@ -126,6 +126,7 @@ def sharpness(
     steps = None if optimizer is None else preconditioner(optimizer, model)
     prepared = PreparedModule(model, samples, options)
     at = loss_of(prepared, loss, samples.targets if targets is None else targets)
+    warn_of(at)
     return sharpness_of(prepared, at, tol, max_products, seed, steps, gauss_newton)
 
 
@@ -194,26 +195,25 @@ def _unlike(steps: Preconditioner, shares: Shares, parameters: Parameters) -> tu
     A bias before BatchNorm has no gradient in train mode and one in eval mode: v̂ is 0, P is ε, and a
     step with that gradient would have changed both. Raises ValueError where all are such.
     """
-    if not steps.noticed:
+    if not steps.largest_seen:
         return ()
     slope = reduce(torch.add, (share.slope(share.gradient) for share in shares))
     parts = zip(parameters, split(slope.to(torch.float64), parameters), strict=True)
     unlike = [
         name for name, part in parts
-        if float(torch.linalg.vector_norm(part)) > steps.noticed.get(name, math.inf)
+        if float(torch.linalg.vector_norm(part)) > steps.largest_seen.get(name, math.inf)
     ]  # fmt: skip
-    if len(unlike) == len(steps.noticed.keys() & parameters.keys()) > 0:
+    if len(unlike) == len(steps.largest_seen.keys() & parameters.keys()) > 0:
         raise ValueError(
             "the optimizer has seen no gradients of the size that this loss has here, so its "
             "preconditioner is not of this loss; measure the loss that it trains, in the modes it trains in"
         )
     if unlike:
-        warnings.warn(
+        warn(
             f"the optimizer has seen no gradients of {', '.join(unlike)} of the size that this loss has "
             "here (as with a bias before BatchNorm, measured in eval mode); they are left out of the "
             "curvature that it sees",
             LeftOutWarning,
-            stacklevel=4,
         )
     return tuple(unlike)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ntkscope._base.caution import warn
 from ntkscope._base.extras import needs
 from ntkscope._base.files import save_figure
 from ntkscope._base.samples import as_samples
@@ -211,7 +211,7 @@ class Tracker(Tabular, Shown):
         """What is wrong with numbers of this step; the first ``warning`` is given."""
         if warning and not self._warned:
             self._warned = True
-            warnings.warn(f"{warning} at step {self.steps_seen}: {reason}", stacklevel=5)
+            warn(f"{warning} at step {self.steps_seen}: {reason}")
         before = self.errors.get(self.steps_seen)
         self.errors[self.steps_seen] = reason if before is None else f"{before}; {reason}"
 

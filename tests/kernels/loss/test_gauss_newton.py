@@ -11,7 +11,7 @@ from torch import nn
 import ntkscope as ntk
 from ntkscope.kernels.loss import losses
 from ntkscope.kernels.loss.losses import loss_at
-from ntkscope.kernels.loss.roots import SoftmaxRoots
+from ntkscope.kernels.loss.roots import DiagonalRoots, HeldRoots, SoftmaxRoots
 from oracles.bert import small_bert, tokens
 from oracles.gauss_newton import gauss_newton, hessian
 
@@ -285,10 +285,43 @@ def test_a_function_that_bends_down_by_more_than_rounding_is_refused_beside_a_fl
         loss_at(bent, outputs + 40 * F.one_hot(CLASSES, C), CLASSES)
 
 
+def test_many_labels_of_each_sample_need_no_matrix_of_their_pairs():
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    targets = (outputs > 0).double()
+    for name in ("binary_cross_entropy", "mse"):
+        roots = loss_at(name, outputs, targets).roots
+        H = torch.diag_embed(roots.entries.square())
+        function = getattr(
+            torch.nn.functional, {"mse": "mse_loss"}.get(name, name + "_with_logits")
+        )
+        whole = torch.func.hessian(lambda f: function(f, targets))(outputs)  # noqa: B023
+        blocks = torch.stack([whole[i, :, i] for i in range(4)])
+        assert torch.allclose(H, blocks, atol=1e-15)
+        tile = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+        dense = HeldRoots(torch.diag_embed(roots.entries))
+        assert torch.allclose(roots.between(tile, roots), dense.between(tile, dense))
+        assert torch.allclose(roots.spread(6, torch.arange(4)).entries[:4], roots.entries)
+        assert roots.largest() == pytest.approx(dense.largest())
+        sizes = outputs.abs()
+        assert torch.allclose(roots.magnitudes(sizes), dense.magnitudes(sizes))
+    wide = torch.zeros(1000, 2000)
+    held = loss_at("binary_cross_entropy", wide, wide).roots
+    assert isinstance(held, DiagonalRoots)
+    assert held.entries.numel() == wide.numel()  # as matrices 16 GB
+
+
+def test_targets_may_be_a_list_of_tensors_that_numpy_does_not_read():
+    outputs = torch.zeros(2, 3)
+    scores = torch.ones(3, requires_grad=True)  # as with those of a GPU, numpy refuses
+    held = loss_at("mse", outputs, [scores, 2 * scores])
+    assert held.value == pytest.approx((1 + 4) / 2)
+
+
 def test_the_loss_of_logits_keeps_its_digits_where_it_is_certain():
     outputs = torch.tensor([[40.0], [-40.0]], dtype=torch.float64)
     at = loss_at("binary_cross_entropy", outputs, torch.tensor([1, 0]))
     small = math.exp(-40) / (1 + math.exp(-40))
-    found = (at.roots.matrices**2).flatten().tolist()
+    found = (at.roots.entries**2).flatten().tolist()
     assert found == pytest.approx([small * (1 - small) / 2] * 2, rel=1e-12)
     assert at.gradient.flatten().tolist() == pytest.approx([-small / 2, small / 2], rel=1e-12)

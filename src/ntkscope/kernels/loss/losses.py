@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ntkscope._base.specs import unknown
-from ntkscope.kernels.loss.roots import HeldRoots, Roots, SoftmaxRoots
+from ntkscope.kernels.loss.roots import DiagonalRoots, HeldRoots, Roots, SoftmaxRoots
 from ntkscope.kernels.loss.targets import (
     IGNORED,
     binary_targets,
     class_targets,
+    counted,
     free_targets,
     real_targets,
 )
@@ -35,7 +36,8 @@ class AtOutputs:
 
     value: L(F). roots: R with R_b R_bᵀ = ∇²_{f_b} L, (C, r) for each of the blocks ``kept``; r is C less
     the directions in which no block's Hessian has any curvature. kept: the numbers of the blocks that count
-    in L, of B in all. gradient: ∂L/∂F, (B, C). unit: "sample" or "token".
+    in L, of B in all. gradient: ∂L/∂F, (B, C). unit: "sample" or "token". outputs: F, (N, …). note: a caution
+    about the targets, or "".
     """
 
     title: str
@@ -43,7 +45,9 @@ class AtOutputs:
     roots: Roots
     gradient: Float[Tensor, "B C"]
     kept: Int[Tensor, b]
+    outputs: Float[Tensor, N * shape]
     unit: str = "sample"
+    note: str = ""
 
     def all_roots(self) -> Roots:
         """With zeros for the blocks that do not count."""
@@ -83,7 +87,7 @@ def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
     flat = outputs.flatten(0, -2)
     counts = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
     if not labels.is_floating_point():
-        counts = labels != IGNORED
+        counts = counted(labels)
     kept = torch.nonzero(counts)[:, 0]
     n, C = len(kept), flat.shape[1]
     p = torch.softmax(flat, dim=1)
@@ -94,27 +98,26 @@ def _cross_entropy(outputs: Tensor, targets: Any) -> AtOutputs:
     roots: Roots = SoftmaxRoots.held(p, 1.0 / n) if small else SoftmaxRoots(p, 1.0 / n)
     value = float(F.cross_entropy(flat, labels, ignore_index=IGNORED))
     unit = "sample" if outputs.ndim == 2 else "token"
-    return AtOutputs("cross-entropy", value, roots, gradient, kept, unit)
+    return AtOutputs("cross-entropy", value, roots, gradient, kept, outputs, unit)
 
 
 def _mse(outputs: Tensor, targets: Any) -> AtOutputs:
     Y = real_targets(targets, outputs)
     N, C = outputs.shape
-    root = (2.0 / (N * C)) ** 0.5 * torch.eye(C, dtype=outputs.dtype, device=outputs.device)
     value = F.mse_loss(outputs, Y)
     gradient = 2 * (outputs - Y) / (N * C)
-    roots = HeldRoots(root.expand(N, C, C))
-    return AtOutputs("MSE", float(value), roots, gradient, _all(outputs))
+    roots = DiagonalRoots(torch.full_like(outputs, (2.0 / (N * C)) ** 0.5))
+    return AtOutputs("MSE", float(value), roots, gradient, _all(outputs), outputs)
 
 
 def _binary(outputs: Tensor, targets: Any) -> AtOutputs:
     """p(1 − p) of each output by itself, as the product of two sigmoids: 1 − p keeps its digits."""
     Y = binary_targets(targets, outputs)
     p, q, entries = torch.sigmoid(outputs), torch.sigmoid(-outputs), outputs.numel()
-    roots = HeldRoots(torch.diag_embed((p * q / entries).sqrt()))
+    roots = DiagonalRoots((p * q / entries).sqrt())
     value = F.binary_cross_entropy_with_logits(outputs, Y)
     gradient = torch.where(Y > 0.5, (1 - Y) - q, p - Y) / entries
-    return AtOutputs("binary cross-entropy", float(value), roots, gradient, _all(outputs))
+    return AtOutputs("binary cross-entropy", float(value), roots, gradient, _all(outputs), outputs)
 
 
 def _all(outputs: Tensor) -> Tensor:
@@ -142,7 +145,7 @@ def _of_function(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> AtO
         typical = _steepest(loss, outputs, targets)
         blocks = _hessian_blocks(title, gradient, leaf, typical)
     roots, slope = HeldRoots(_roots(title, blocks, typical)), gradient.detach()
-    return AtOutputs(title, float(value.detach()), roots, slope, _all(outputs))
+    return AtOutputs(title, float(value.detach()), roots, slope, _all(outputs), outputs)
 
 
 def _steepest(loss: Callable[..., Any], outputs: Tensor, targets: Any) -> float:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ntkscope._base import memory
+from ntkscope._base.caution import warn
 from ntkscope._base.samples import as_samples
 from ntkscope.kernels.empirical import prepare
 from ntkscope.kernels.kernel import Kernel
 from ntkscope.kernels.loss.kernel import GaussNewtonKernel
 from ntkscope.kernels.loss.losses import AtOutputs, LossLike, loss_at
-from ntkscope.kernels.loss.targets import IGNORED, as_tensor
+from ntkscope.kernels.loss.targets import as_tensor, counted
 from ntkscope.kernels.module.making.prepare import PreparedModule
 from ntkscope.kernels.module.reading.interface import Output
 from ntkscope.kernels.module.reading.subject import take
@@ -23,7 +24,7 @@ from ntkscope.kernels.prepared import Options, Prepared
 
 
 def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
-    """The loss at a model's outputs on the samples that it was read on.
+    """The loss at a model's outputs on the samples that it was read on; its ``note`` is for the caller to give.
 
     Raises ValueError without targets; what :func:`loss_at` raises.
     """
@@ -32,14 +33,17 @@ def loss_of(prepared: Prepared, loss: LossLike, targets: Any) -> AtOutputs:
             "targets are missing: give them by targets=, or samples that come with labels (a dataset "
             "of pairs, a dict with labels)"
         )
-    at = loss_at(loss, shaped_outputs(prepared), targets)
-    note = unshifted(prepared, at, targets)
-    if note:
-        warnings.warn(note, stacklevel=3)
-    return at
+    at = loss_at(loss, _shaped_outputs(prepared), targets)
+    return replace(at, note=_unshifted(prepared, at, targets))
 
 
-def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
+def warn_of(at: AtOutputs) -> None:
+    """Give its note as a warning."""
+    if at.note:
+        warn(at.note)
+
+
+def _unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
     """What to say where a model that predicts the next token is compared with the tokens it was given.
 
     Hugging Face's causal models move the labels by one inside their own loss; their scores are not moved.
@@ -48,9 +52,9 @@ def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
         return ""
     name = prepared.subject.title
     labels = as_tensor(targets)
-    counted = labels != IGNORED
+    places = counted(labels)
     copied = any(
-        part.shape == labels.shape and bool((part.cpu() == labels)[counted].all())
+        part.shape == labels.shape and bool((part.cpu() == labels)[places].all())
         for part in prepared.rows
     )
     if not copied or not re.search(r"(ForCausalLM|LMHead\w*)$", name):
@@ -62,15 +66,15 @@ def unshifted(prepared: Prepared, at: AtOutputs, targets: Any) -> str:
     )
 
 
-def shaped_outputs(prepared: Prepared) -> Tensor:
+def _shaped_outputs(prepared: Prepared) -> Tensor:
     """The outputs on the samples as the model returns them, (N, …)."""
     outputs = prepared.outputs()
     return outputs.reshape(len(outputs), *_output_shape(prepared, outputs))
 
 
-def require_blocks(at: AtOutputs, n_samples: int) -> None:
+def require_blocks(at: AtOutputs) -> None:
     """Raises NotEnoughMemoryError where a sample's outputs are too many for the kernel of their pairs."""
-    outputs = at.gradient.numel() // n_samples
+    outputs = at.gradient.numel() // len(at.outputs)
     memory.require(
         3.0 * outputs**2 * at.gradient.element_size(),
         f"the kernel of the {outputs} outputs of one sample",
@@ -125,6 +129,7 @@ def gauss_newton_kernel(
     options = Options(params, max_memory, chunk_size, self_check, general, output)
     prepared = prepare(model, samples, options)
     at = loss_of(prepared, loss, samples.targets if targets is None else targets)
-    require_blocks(at, len(prepared.outputs()))
+    warn_of(at)
+    require_blocks(at)
     pairs: Kernel = prepared.kernel("full")
     return GaussNewtonKernel(pairs, at)

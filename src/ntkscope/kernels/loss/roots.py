@@ -107,6 +107,45 @@ class HeldRoots(Roots):
 
 
 @dataclass(frozen=True, eq=False)
+class DiagonalRoots(Roots):
+    """Of diagonal Hessians: their entries' roots."""
+
+    entries: Float[Tensor, "b C"]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        b, C = self.entries.shape
+        return b, C, C
+
+    @property
+    def inner(self) -> int:
+        return 1
+
+    def __getitem__(self, blocks: slice | Tensor) -> DiagonalRoots:
+        return DiagonalRoots(self.entries[blocks])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> DiagonalRoots:
+        return DiagonalRoots(self.entries.to(device, dtype))
+
+    def push(self, V: Tensor) -> Tensor:
+        return self.entries[:, :, None] * V
+
+    def pull(self, V: Tensor) -> Tensor:
+        return self.push(V)
+
+    def spread(self, count: int, places: Tensor) -> DiagonalRoots:
+        held = self.entries.new_zeros(count, self.entries.shape[1])
+        held[places] = self.entries
+        return DiagonalRoots(held)
+
+    def magnitudes(self, sizes: Tensor) -> Tensor:
+        return self.entries.abs() * sizes
+
+    def largest(self) -> float:
+        return float(self.entries.abs().max()) ** 2
+
+
+@dataclass(frozen=True, eq=False)
 class SoftmaxRoots(Roots):
     """R = √w (diag u − p uᵀ) Q with u = √p and Q ⟂ u, of the softmax p: R Rᵀ = w (diag p − p pᵀ).
 

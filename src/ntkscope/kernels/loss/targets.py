@@ -15,6 +15,11 @@ from ntkscope._base.inputs import require_strided
 IGNORED = -100  # the class that does not count, as in torch and in the labels of language models
 
 
+def counted(classes: Tensor) -> Tensor:
+    """Where the class is not −100, which no unsigned byte is: torch compares those modulo 256."""
+    return classes.long() != IGNORED
+
+
 def _array(targets: Any, n: int) -> Tensor:
     """Numbers, one row a sample."""
     tensor = as_tensor(targets)
@@ -35,16 +40,15 @@ def as_tensor(targets: Any) -> Tensor:
         return targets.detach().cpu()
     if isinstance(targets, Mapping):
         raise TypeError(f"targets are a dict of {', '.join(map(repr, targets))}; {_ONE}")
+    kind = type(targets).__name__
+    if isinstance(targets, (list, tuple)):  # numpy reads no tensor of a GPU or of a graph
+        targets = [t.detach().cpu() if isinstance(t, Tensor) else t for t in targets]
     try:
         array = np.asarray(targets)
     except (ValueError, TypeError, RuntimeError):  # parts of several shapes
-        raise TypeError(
-            f"targets are a {type(targets).__name__} of several arrays; {_ONE}"
-        ) from None
+        raise TypeError(f"targets are a {kind} of several arrays; {_ONE}") from None
     if array.dtype.kind == "O":
-        raise TypeError(
-            f"targets are a {type(targets).__name__} of no numbers (None, text); {_ONE}"
-        )
+        raise TypeError(f"targets are a {kind} of no numbers (None, text); {_ONE}")
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"targets must be numbers, got dtype {array.dtype}; name the classes by numbers, e.g. "
@@ -110,10 +114,10 @@ def class_targets(targets: Any, outputs: Tensor) -> Tensor:
             "targets of cross_entropy are classes 0, 1, …, and these hold fractions; for real numbers "
             "take the loss mse"
         )
-    counted = classes[classes != IGNORED]
-    if not len(counted):
+    named = classes[counted(classes)]
+    if not len(named):
         raise ValueError(f"every target is {IGNORED}, which does not count: there is no loss")
-    low, high = int(counted.min()), int(counted.max())
+    low, high = int(named.min()), int(named.max())
     if low < 0 or high >= C:
         wrong = low if low < 0 else high
         raise ValueError(
