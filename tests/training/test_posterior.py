@@ -61,6 +61,17 @@ def test_the_sum_of_several_outputs_kernels_is_taken_for_none_of_them(kind):
     ntk.NTKRegressor(kernel=ntk.Linearized(model), ridge=0.1).fit(X, y).predict(at)
 
 
+@pytest.mark.parametrize("options", [{}, {"general": True}, {"max_memory": 1e6}])
+def test_a_module_s_sum_of_outputs_kernels_stays_one_in_its_other_forms(options):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(40, 60), torch.nn.Tanh(), torch.nn.Linear(60, 3))
+    X = torch.randn(60, 40).double()
+    K = ntk.empirical_ntk(model.double(), X, X[:50], **options)
+    assert [each.summed for each in (K, K.T, K.to(torch.float32), K.group("0.*"))] == [3] * 4
+    assert ntk.empirical_ntk(model, X, reduce="full", **options).summed == 1
+    assert ntk.empirical_ntk(model, X, reduce=1, **options).summed == 1
+
+
 def test_a_sum_of_outputs_kernels_stays_one_in_another_precision_and_on_disk(tmp_path):
     X = data()[0]
     K = ntk.empirical_ntk(ntk.Network([3, 8, C], "tanh").sample(0), X)

@@ -310,3 +310,9 @@ def test_products_are_those_of_the_samples_own_gradients(name, reduce, options):
     V = draw(len(expected), 2)
     error = (K @ V - expected @ V).abs().max() / (expected.abs() @ V.abs()).max()
     assert float(error) <= 1e-12
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_samples_are_seen_beside_themselves(count, way):
+    with pytest.raises(ValueError, match="the samples see one another: the gradients of"):
+        ntk.empirical_ntk(Means(len).double(), draw(count, 3, 4), **way).dense()

@@ -44,12 +44,13 @@ class ModuleKernel(Kernel):
         near_kinks: int = 0,
         labels: tuple[str, ...] = ("sample",),
         limit: float | None = None,
+        summed: int = 1,
     ) -> None:
         if not parts:
             raise ValueError("a kernel needs at least one term")
         self.parts = tuple(parts)
         self.n_parameters, self.near_kinks, self.labels = n_parameters, near_kinks, labels
-        self._order, self._limit = tuple(order), limit
+        self._order, self._limit, self.summed = tuple(order), limit, summed
         for part in self.parts:
             if part.shape != self.shape:
                 raise ValueError(f"part {part.name!r} has shape {part.shape}, not {self.shape}")
@@ -94,7 +95,7 @@ class ModuleKernel(Kernel):
     def _with(self, parts: Sequence[Part], order: Sequence[str]) -> ModuleKernel:
         return ModuleKernel(
             parts, order=order, n_parameters=self.n_parameters, near_kinks=self.near_kinks,
-            labels=self.labels, limit=self._limit,
+            labels=self.labels, limit=self._limit, summed=self.summed,
         )  # fmt: skip
 
     def term(self, which: int | str) -> Kernel:

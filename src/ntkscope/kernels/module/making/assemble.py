@@ -140,6 +140,7 @@ class Recipe:
         terms = _Assembly(self, left, right).terms(order)
         common: dict[str, Any] = {
             "n_parameters": self.rank_bound, "near_kinks": left.near_kinks, "labels": self.labels,
+            "summed": 1 if self.full else len(self.outputs),
         }  # fmt: skip
         gram = [t for t in terms.values() if isinstance(t, Term)]
         if len(gram) == len(order) and not self.strict:

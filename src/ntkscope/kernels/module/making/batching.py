@@ -45,18 +45,25 @@ def differences(
 
 
 @dataclass(frozen=True)
-class Batching:
-    """Two ways to part the samples, and the weights r (N, C) of their sums."""
+class Batches:
+    """All samples in ``groups``, and the weights r of their sums, (N, C)."""
 
-    some: Sequence[slice]
-    others: Sequence[slice]
+    groups: Sequence[slice]
     r: Tensor
+
+    def batch(self, inputs: Inputs, rows: slice) -> tuple[Inputs, Tensor]:
+        """The samples of a group, and their r."""
+        return take(inputs, rows), self.r[rows]
 
 
 def require_no_others(
-    subject: Subject, inputs: Inputs, outputs: Sequence[int], batching: Batching, eps: float
+    subject: Subject,
+    inputs: Inputs,
+    outputs: Sequence[int],
+    both: tuple[Batches, Batches],
+    eps: float,
 ) -> None:
-    """Raises ValueError where a parameter's gradients change with the batch at moved parameters and data, each time.
+    """Raises ValueError where a parameter's gradients are others in both at moved parameters and data, each time.
 
     There no pre-activation lies at a kink but by chance. A point where the model does not run, or is not finite,
     says nothing.
@@ -64,7 +71,7 @@ def require_no_others(
     left: set[str] | None = None
     for seed in range(_POINTS):
         try:
-            seen = _seen(subject, inputs, outputs, batching, eps, seed)
+            seen = _seen(subject, inputs, outputs, both, eps, seed)
         except (RuntimeError, ValueError, IndexError):
             return
         left = seen if left is None else left & seen
@@ -82,7 +89,7 @@ def _seen(
     subject: Subject,
     inputs: Inputs,
     outputs: Sequence[int],
-    batching: Batching,
+    both: tuple[Batches, Batches],
     eps: float,
     seed: int,
 ) -> set[str]:
@@ -97,11 +104,11 @@ def _seen(
     data = tuple(moved(part) for part in inputs)
     parameters: Parameters = {name: moved(value) for name, value in subject.parameters.items()}
     found = []
-    for groups in (batching.some, batching.others):
+    for batches in both:
         sums = Totals()
-        for rows in groups:
-            part = take(data, rows)
-            sums.add(gradients_at(subject, parameters, part, outputs, batching.r[rows]))
+        for rows in batches.groups:
+            part, r = batches.batch(data, rows)
+            sums.add(gradients_at(subject, parameters, part, outputs, r))
         found.append(sums)
     if not all(bool(torch.isfinite(t).all()) for sums in found for t in sums.values()):
         return set()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ntkscope.kernels.module.making.batching import (
     KINKS,
-    Batching,
+    Batches,
     Totals,
     differences,
     require_no_others,
@@ -36,26 +36,31 @@ _SCRATCH = 2**22  # numbers that an operation writes beyond its result at a time
 
 
 @dataclass(frozen=True)
-class Others:
-    """All samples in batches of samples that did not lie beside one another: ``groups``, and r, (N, C)."""
-
-    groups: Sequence[slice]
-    r: Tensor
+class Others(Batches):
+    """All samples in batches of samples that did not lie beside one another."""
 
     @classmethod
     def of(cls, outputs: Tensor, chosen: Sequence[int], chunk: int, reads: bool) -> Others:
         """For passes of ``chunk`` samples with these ``outputs`` (N, ·) of the model.
 
-        The batches have another size than the passes. r weighs each of the ``chosen`` outputs by its size.
+        The batches have another size than the passes, and two samples at least: torch differentiates some
+        convolutions of one wrongly. r weighs each of the ``chosen`` outputs by its size.
         """
         n = len(outputs)
         size = _BESIDE if reads else max(1, chunk // 2)
-        count = min(n, max(2, -(-n // size)))
+        count = max(1, min(n // 2, max(2, -(-n // size))))
         made = outputs.detach()[:, list(chosen)]
         scale = made.abs().amax(dim=0)
         r = torch.randn(made.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         r = r.to(made) / torch.where(scale > 0, scale, 1.0)
         return cls([slice(start, n, count) for start in range(count)], r)
+
+    def batch(self, inputs: Inputs, rows: slice) -> tuple[Inputs, Tensor]:
+        """The samples of a group and their r; of two or three samples in all twice over, the second time with r = 0."""
+        part, r = take(inputs, rows), self.r[rows]
+        if len(self.groups) > 1 or len(r) == 1:
+            return part, r
+        return tuple(torch.cat([t, t]) for t in part), torch.cat([r, torch.zeros_like(r)])
 
     def apart(self) -> Tensor:
         """(groups, N, C): r of each group's samples, 0 at the others."""
@@ -77,8 +82,8 @@ def require_own_gradients(
 ) -> None:
     """Every sample's outputs, and every parameter's sum, as autograd has them in the batches of ``others``.
 
-    ``totals``: by group, the sums of parameters of which nothing is held. A sum may differ by half of its digits,
-    or by eps^¾ of the whole gradient. Raises OtherWayError naming the parameters, or ValueError where outputs or
+    ``totals``: by group, the sums of parameters of which nothing is held. A sum may differ by
+    ``KINKS`` times half of its digits and eps^¾ of the whole gradient. Raises OtherWayError naming the parameters, or ValueError where outputs or
     gradients depend on the other samples of a batch.
     """
     before, names = passed.outputs, [*survey.structured, *survey.unused]
@@ -86,8 +91,9 @@ def require_own_gradients(
     slack = slack_of(before, survey.rounding)
     whole, wrong = Totals(), dict[str, str]()
     for place, rows in enumerate(others.groups):
-        r = others.r[rows]
-        output, plain = summed_gradients(subject, take(inputs, rows), outputs, r, names)
+        part, r = others.batch(inputs, rows)
+        output, plain = summed_gradients(subject, part, outputs, r, names)
+        output, r = output[: len(before[rows])], others.r[rows]
         if not within(before[rows], output, slack):
             samples = range(passed.n)[rows]
             together, again = (dict(zip(samples, t, strict=True)) for t in (before[rows], output))
@@ -101,14 +107,13 @@ def require_own_gradients(
     if not survey.reads:
         # a pre-activation near a kink falls as rounding has it, otherwise in every batch
         chunks = [slice(i, i + chunk) for i in range(0, passed.n, chunk)]
-        own = Totals()
+        own_batches, own = Batches(chunks, others.r), Totals()
         for rows in chunks:
-            part = take(inputs, rows)
-            own.add(summed_gradients(subject, part, outputs, others.r[rows], names)[1])
+            part, r = own_batches.batch(inputs, rows)
+            own.add(summed_gradients(subject, part, outputs, r, names)[1])
         wrong = differences(whole, own, survey.eps)
         if not wrong:
-            batching = Batching(others.groups, chunks, others.r)
-            require_no_others(subject, inputs, outputs, batching, survey.eps)
+            require_no_others(subject, inputs, outputs, (others, own_batches), survey.eps)
             return
     name, difference = next(iter(wrong.items()))
     raise OtherWayError(

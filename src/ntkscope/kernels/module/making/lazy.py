@@ -37,13 +37,11 @@ class LazyKernel(Kernel):
         agree: Agreed | None = None,
     ) -> None:
         self._recipe, self._rows, self._cols = recipe, rows, cols
-        self._agree: Agreed = (
-            {} if agree is None else agree
-        )  # of this kernel, its terms and transposes
+        self._agree: Agreed = {} if agree is None else agree  # its terms' and transpose's too
         self.names = tuple(recipe.used if names is None else names)
         self.name = self.names[0] if len(self.names) == 1 else ""
         self.n_parameters = recipe.rank_bound
-        self.labels = recipe.labels
+        self.labels, self.summed = recipe.labels, 1 if recipe.full else len(recipe.outputs)
 
     @property
     def shape(self) -> tuple[int, int]:
