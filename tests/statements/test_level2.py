@@ -10,7 +10,7 @@ HEALTH = (HealthCheck.too_slow, HealthCheck.data_too_large)
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking a network costs minutes
 BIASES = (None, None, 0.5)
 DRAWN = {
-    "nguyen2021": instances(),
+    "nguyen2021": instances(trials=8),
     "bombari2022": instances(("bombari2022", "he", "lecun", "unit"), BIASES, trials=4),
     "banerjee2023": instances(
         (*(f"banerjee2023:sigma0_sq={s}" for s in (0.25, 1.0, 4.0)), "he", "bombari2022"),

@@ -83,3 +83,6 @@ def test_a_slope_is_found_once_for_all_outputs(monkeypatch):
     model = nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 8)).double()
     ntk.empirical_ntk(model, torch.randn(50, 4, dtype=torch.float64)).dense()
     assert 1 <= found.count(50) <= torch.get_num_threads()  # of 8 outputs
+    found.clear()
+    ntk.empirical_ntk(model, torch.randn(50, 4, dtype=torch.float64), reduce=0).dense()
+    assert found == []  # one pass back

@@ -52,7 +52,10 @@ def collect(
             part = take(inputs, rows)
             watched = {name: leaves[name] for name in survey.structured}
             passed_on = lambda: run(part)  # noqa: B023, E731  # called at once
-            trace = record(passed_on, watched, survey.clone, survey.fixed, values=False)
+            several = len(outputs) > 1
+            trace = record(
+                passed_on, watched, survey.clone, survey.fixed, values=False, slopes=several
+            )
             _keep_rows(passed, survey, trace, outputs, rows)
             del trace  # with its graph, before the next one
     if passed.outputs is not None and (checked or survey.reads):

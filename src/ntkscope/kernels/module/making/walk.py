@@ -38,7 +38,7 @@ from ntkscope.kernels.module.reading.trace import Trace
 
 _SHARE = 4  # of the budget: a contraction's scratch beside the graph
 # bytes of factors below which they are held: tiles, and products of a part, are then free
-LEAST = 64e6
+LEAST = 100e6
 
 
 def walked(survey: Survey) -> tuple[str, ...]:
@@ -87,7 +87,10 @@ def walk(
         turned = rotations(subject, survey, inputs, outputs, names, budget)
     with subject.autograd() as (leaves, run):
         watched = {name: leaves[name] for name in survey.structured}
-        trace = record(lambda: run(inputs), watched, survey.clone, survey.fixed, values=False)
+        several = len(outputs) > 1
+        trace = record(
+            lambda: run(inputs), watched, survey.clone, survey.fixed, values=False, slopes=several
+        )
         others = None
         if checked or survey.reads:
             others = Others.of(trace.output, outputs, n, bool(survey.reads))

@@ -46,6 +46,7 @@ def record(
     *,
     closely: bool = False,
     values: bool = True,
+    slopes: bool = False,
 ) -> Trace:
     """Run the forward pass and return its :class:`Trace`.
 
@@ -55,8 +56,9 @@ def record(
     closely: notice readings of values below torch's functions too, which slows the pass, and raise
     ValueError where it normalises over the batch. All ``parameters`` are to be watched then.
     values: keep what the calls made; without, its shapes alone, and the pass holds no more than its graph.
+    slopes: keep those of activations, for several passes back.
     """
-    watcher = _Watcher(parameters, clone, fixed, closely, values)
+    watcher = _Watcher(parameters, clone, fixed, closely, values, slopes)
     below = reads.ValueReads()
     with torch.enable_grad(), below if closely else nullcontext(), watcher:
         output = run()
@@ -74,9 +76,10 @@ class _Watcher(TorchFunctionMode):
         fixed: Fixed | None,
         closely: bool,
         values: bool,
+        slopes: bool,
     ) -> None:
         super().__init__()
-        self._values = values
+        self._values, self._slopes = values, slopes
         self._leaves = parameters
         self._comparing = fixed is None
         sources = {
@@ -112,7 +115,8 @@ class _Watcher(TorchFunctionMode):
         bound = {} if reader is None else reader.bind(args, kwargs)
         if self._closely and func in REFUSALS and id(bound.get("input")) not in met:
             REFUSALS[func](bound)
-        out = (func if met else with_slope(func))(*args, **kwargs)
+        run = with_slope(func) if self._slopes and not met else func
+        out = run(*args, **kwargs)
         if func is torch.autograd.grad and not torch._C._are_functorch_transforms_active():
             self.trace.note_gradients(out)
         if (
