@@ -141,3 +141,54 @@ def test_a_mask_does_not_switch_the_checks_off():
     ntk.empirical_ntk(Masked(False).double(), draw(6))
     with pytest.raises(ValueError, match="see one another"):
         ntk.empirical_ntk(Masked(True).double(), draw(6), self_check=False)
+
+
+class Confident(nn.Module):
+    """Two probabilities, of which one is all but 1 on every sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.m = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, x):
+        sides = torch.tensor([0.5, -0.5]).to(x)
+        return (0.1 * self.m(x) + x[:, -1:] * sides).softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("gap", "dtype"), [(14, torch.float32), (20, torch.float32), (30, torch.float64)]
+)
+@pytest.mark.parametrize("n", [6, 34])
+def test_confident_probabilities_are_no_dependence(gap, dtype, n):
+    torch.manual_seed(0)
+    model = Confident().to(dtype)
+    sides = gap * (2.0 * (torch.arange(n) % 2) - 1)
+    X = torch.cat([torch.randn(n, 4), sides[:, None]], 1).to(dtype)
+    K = ntk.empirical_ntk(model, X).dense()
+    expected = module_ntk.kernel(module_ntk.jacobian(model, X))
+    eps = torch.finfo(dtype).eps
+    assert float((K - expected).abs().max()) <= 100 * eps * float(expected.max())
+
+
+FAINT = {
+    "one output": lambda o: torch.sigmoid(o - torch.tensor([0.0, 50.0]).to(o)),
+    "beside usual ones": lambda o: o * torch.tensor([1.0, 1e-22]).to(o),
+    "far out": lambda o: torch.sigmoid(o * 1000),
+}
+
+
+class Faint(nn.Module):
+    def __init__(self, last):
+        super().__init__()
+        self.m, self.last = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2)), last
+
+    def forward(self, x):
+        return self.last(self.m(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduce", ["trace", "full", "diagonal"])
+@pytest.mark.parametrize("name", FAINT)
+def test_entries_below_the_range_are_no_differences(name, reduce, dtype):
+    torch.manual_seed(0)
+    ntk.empirical_ntk(Faint(FAINT[name]).to(dtype), draw(9).to(dtype), reduce=reduce)

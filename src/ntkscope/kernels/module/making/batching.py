@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.plain import gradients_at
+from ntkscope.kernels.module.reading.plain import gradients_at, summed_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 # Units that rounding moves across a kink are a share of some eps of all, and change a sum of random signs by its
@@ -55,6 +55,28 @@ class Batches:
         """The samples of a group, and their r."""
         return take(inputs, rows), self.r[rows]
 
+    def sums(
+        self,
+        subject: Subject,
+        inputs: Inputs,
+        outputs: Sequence[int],
+        names: Sequence[str],
+        apart: bool,
+        at: Parameters | None = None,
+    ) -> Totals:
+        """Plain autograd's over all groups; ``apart``: one output at a time. ``at``: other parameters than the subject's."""
+        sums = Totals()
+        for rows in self.groups:
+            part, r = self.batch(inputs, rows)
+            columns = r.shape[1] if apart else 1
+            for c in range(columns):
+                own = r * (torch.arange(r.shape[1], device=r.device) == c) if apart else r
+                if at is None:
+                    sums.add(summed_gradients(subject, part, outputs, own, names)[1])
+                else:
+                    sums.add(gradients_at(subject, at, part, outputs, own))
+        return sums
+
 
 def require_no_others(
     subject: Subject,
@@ -62,6 +84,7 @@ def require_no_others(
     outputs: Sequence[int],
     both: tuple[Batches, Batches],
     eps: float,
+    apart: bool,
 ) -> None:
     """Raises ValueError where a parameter's gradients are others in both at moved parameters and data, each time.
 
@@ -71,7 +94,7 @@ def require_no_others(
     left: set[str] | None = None
     for seed in range(_POINTS):
         try:
-            seen = _seen(subject, inputs, outputs, both, eps, seed)
+            seen = _seen(subject, inputs, outputs, both, eps, apart, seed)
         except (RuntimeError, ValueError, IndexError):
             return
         left = seen if left is None else left & seen
@@ -91,6 +114,7 @@ def _seen(
     outputs: Sequence[int],
     both: tuple[Batches, Batches],
     eps: float,
+    apart: bool,
     seed: int,
 ) -> set[str]:
     generator = torch.Generator().manual_seed(seed)
@@ -103,13 +127,7 @@ def _seen(
 
     data = tuple(moved(part) for part in inputs)
     parameters: Parameters = {name: moved(value) for name, value in subject.parameters.items()}
-    found = []
-    for batches in both:
-        sums = Totals()
-        for rows in batches.groups:
-            part, r = batches.batch(data, rows)
-            sums.add(gradients_at(subject, parameters, part, outputs, r))
-        found.append(sums)
+    found = [batches.sums(subject, data, outputs, (), apart, parameters) for batches in both]
     if not all(bool(torch.isfinite(t).all()) for sums in found for t in sums.values()):
         return set()
     some, others = found

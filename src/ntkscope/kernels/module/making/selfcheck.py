@@ -173,13 +173,17 @@ def _compare_terms(
             torch.zeros(lead, lead, dtype=kernel.dtype, device=kernel.device),
         )
         own = torch.outer(_sizes(left, full), _sizes(right, full))
-        tolerance, error = eps**0.5 * own + eps * whole, (got - expected).abs()
+        # and what products below the dtype's range leave
+        floor = torch.finfo(expected.dtype).tiny * sum(x.numel() for x in left)
+        tolerance = eps**0.5 * own + eps * whole + floor
+        error = (got - expected).abs().to(torch.float64)
         if not bool((error <= tolerance).all()):
+            worst = int((error - tolerance).argmax())
+            entry, error, tolerance = (t.flatten()[worst] for t in (expected, error, tolerance))
             shown = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
             return (
                 f"the kernel's term of {shown} at samples ({i}, {j}) differs from plain autograd by "
-                f"{float(error.max()):.3g} (entry {float(expected.abs().max()):.6g}, rounding allows "
-                f"{float(tolerance.max()):.1g}); pass general=True to avoid the structured form, and report it"
+                f"{float(error):.3g} (entry {float(entry):.6g}, rounding allows {float(tolerance):.1g}); pass general=True to avoid the structured form, and report it"
             )
     return ""
 
@@ -201,10 +205,16 @@ def _product(x: Tensor, y: Tensor, full: bool) -> Tensor:
 
 
 def _sizes(parts: list[Tensor], full: bool) -> Tensor:
-    """Norms of the gradients, of each output by itself for "full": an output may be much larger than others."""
-    squares = sum((p * p).sum(dim=1) for p in parts)
-    assert isinstance(squares, Tensor)
-    return (squares if full else squares.sum().reshape(1)).sqrt()
+    """Norms of the gradients in float64, of each output by itself for "full": an output may be much larger than others."""
+    wide = [p.to(torch.float64) for p in parts]
+    largest = torch.stack([p.abs().amax(dim=1) for p in wide if p.numel()]).amax(dim=0)
+    if not full:
+        largest = largest.amax().expand(len(largest))
+    scale = torch.where(largest > 0, largest, 1.0)[:, None]  # so that no square underflows
+    squares = torch.stack([(p / scale).square().sum(dim=1) for p in wide]).sum(dim=0)
+    return (squares if full else squares.sum().reshape(1)).sqrt() * (
+        scale[:, 0] if full else scale[:1, 0]
+    )
 
 
 def _require_range(
@@ -218,5 +228,5 @@ def _require_range(
     if high or (low and float(kernel.diagonal().max()) < least):  # others may be larger
         raise ValueError(
             f"the gradients are of size {largest:.1e}, and their squares, the kernel's entries, have no place in {dtype}; "
-            "scale the outputs of the model"
+            f"scale the outputs of the model{', or take float64' if dtype == torch.float32 else ''}"
         )
