@@ -91,13 +91,31 @@ def require_no_others(
     There no pre-activation lies at a kink but by chance. A point where the model does not run, or is not finite,
     says nothing.
     """
+
+    def seen(seed: int) -> set[str]:
+        generator = torch.Generator().manual_seed(seed)
+
+        def moved(values: Tensor) -> Tensor:
+            if not values.is_floating_point() or not values.numel():
+                return values
+            noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
+            return values + _MOVED * values.abs().max() * noise
+
+        data = tuple(moved(part) for part in inputs)
+        parameters: Parameters = {name: moved(value) for name, value in subject.parameters.items()}
+        found = [batches.sums(subject, data, outputs, (), apart, parameters) for batches in both]
+        if not all(bool(torch.isfinite(t).all()) for sums in found for t in sums.values()):
+            return set()
+        some, others = found
+        return {*differences(some, others, eps, KINKS)}
+
     left: set[str] | None = None
     for seed in range(_POINTS):
         try:
-            seen = _seen(subject, inputs, outputs, both, eps, apart, seed)
+            found = seen(seed)
         except (RuntimeError, ValueError, IndexError):
             return
-        left = seen if left is None else left & seen
+        left = found if left is None else left & found
         if not left:
             return
     assert left
@@ -106,29 +124,3 @@ def require_no_others(
         f"batch, so none has a gradient of its own ({subject.title}); look for a hook or a backward "
         "pass that takes means or sizes of the batch"
     )
-
-
-def _seen(
-    subject: Subject,
-    inputs: Inputs,
-    outputs: Sequence[int],
-    both: tuple[Batches, Batches],
-    eps: float,
-    apart: bool,
-    seed: int,
-) -> set[str]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def moved(values: Tensor) -> Tensor:
-        if not values.is_floating_point() or not values.numel():
-            return values
-        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
-        return values + _MOVED * values.abs().max() * noise
-
-    data = tuple(moved(part) for part in inputs)
-    parameters: Parameters = {name: moved(value) for name, value in subject.parameters.items()}
-    found = [batches.sums(subject, data, outputs, (), apart, parameters) for batches in both]
-    if not all(bool(torch.isfinite(t).all()) for sums in found for t in sums.values()):
-        return set()
-    some, others = found
-    return {*differences(some, others, eps, KINKS)}
