@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ntkscope.kernels.module.reading.plain import gradients_at, summed_gradients
+from ntkscope.kernels.module.reading.plain import differences, gradients_at, summed_gradients
 from ntkscope.kernels.module.reading.subject import Inputs, Parameters, Subject, take
 
 # Units that rounding moves across a kink are a share of some eps of all, and change a sum of random signs by its
@@ -25,23 +24,6 @@ class Totals(dict[str, Tensor]):
     def add(self, part: Mapping[str, Tensor]) -> None:
         for name, tensor in part.items():
             self[name] = self[name] + tensor if name in self else tensor
-
-
-def differences(
-    ours: Mapping[str, Tensor], plain: Mapping[str, Tensor], eps: float, wide: float = 1.0
-) -> dict[str, str]:
-    """Of the parameters whose sums differ by more than ``wide`` times half of their digits and eps^¾ of all."""
-    norms: dict[str, tuple[float, float]] = {}
-    for name, theirs in plain.items():
-        own = ours.get(name, torch.zeros_like(theirs))
-        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (own - theirs, own, theirs)])
-        difference, *both = sizes.tolist()
-        norms[name] = difference, max(both)
-    whole = math.hypot(*(size for _, size in norms.values()))
-    return {
-        name: f"by {difference:.3g} of {size:.3g}" for name, (difference, size) in norms.items()
-        if not difference <= wide * (eps**0.5 * size + eps**0.75 * whole)
-    }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The held factors against autograd, on all samples: Σ_nc r_nc ∂f_nc/∂p for random weights r.
 
 From the factors it is one contraction a layer, from autograd a pass and a way back: as in Freivalds'
-test of a matrix product, what is wrong for some sample, output or entry changes the sum with
-probability one. Autograd's is taken in other batches than the factors' passes, so that it also changes where a
+test of a matrix product, what is wrong for some sample, output or entry changes the sum, unless such errors
+happen to cancel under powers of two with random signs. Autograd's is taken in other batches than the factors' passes, so that it also changes where a
 sample's outputs or gradients depend on the samples beside it.
 """
 
@@ -19,14 +19,13 @@ from ntkscope.kernels.module.making.batching import (
     KINKS,
     Batches,
     Totals,
-    differences,
     require_no_others,
 )
 from ntkscope.kernels.module.making.errors import OtherWayError
 from ntkscope.kernels.module.making.passed import Passed, is_small, shares_signal
 from ntkscope.kernels.module.reading.independence import require_own_outputs, slack_of, within
 from ntkscope.kernels.module.reading.layers.layer import Operation
-from ntkscope.kernels.module.reading.plain import summed_gradients
+from ntkscope.kernels.module.reading.plain import differences, summed_gradients
 from ntkscope.kernels.module.reading.sites import Site
 from ntkscope.kernels.module.reading.subject import Inputs, Subject, take
 from ntkscope.kernels.module.reading.survey import Survey
@@ -89,8 +88,8 @@ def require_own_gradients(
     """Every sample's outputs, and every parameter's sum, as autograd has them in the batches of ``others``.
 
     ``totals``: by group, the sums of parameters of which nothing is held. A sum may differ by
-    ``KINKS`` times half of its digits and eps^¾ of the whole gradient. Raises OtherWayError naming the parameters, or ValueError where outputs or
-    gradients depend on the other samples of a batch.
+    ``KINKS`` times half of its digits and eps^¾ of the whole gradient. Raises OtherWayError naming the parameters,
+    or ValueError where outputs or gradients depend on the other samples of a batch.
     """
     before, names = passed.outputs, [*survey.structured, *survey.unused]
     assert before is not None

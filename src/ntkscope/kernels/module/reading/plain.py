@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -101,6 +102,23 @@ def _summed(
         name: (torch.zeros_like(leaf).reshape(-1) if g is None else flat(g)).detach()
         for (name, leaf), g in zip(leaves.items(), found, strict=True)
     }
+
+
+def differences(
+    ours: Mapping[str, Tensor], plain: Mapping[str, Tensor], eps: float, wide: float = 1.0
+) -> dict[str, str]:
+    """Of the parameters whose sums differ by more than ``wide`` times half of their digits and eps^¾ of all."""
+    norms: dict[str, tuple[float, float]] = {}
+    for name, theirs in plain.items():
+        own = ours.get(name, torch.zeros_like(theirs))
+        sizes = torch.stack([torch.linalg.vector_norm(t) for t in (own - theirs, own, theirs)])
+        difference, *both = sizes.tolist()
+        norms[name] = difference, max(both)
+    whole = math.hypot(*(size for _, size in norms.values()))
+    return {
+        name: f"by {difference:.3g} of {size:.3g}" for name, (difference, size) in norms.items()
+        if not difference <= wide * (eps**0.5 * size + eps**0.75 * whole)
+    }  # fmt: skip
 
 
 def flat(gradient: Tensor) -> Tensor:
